@@ -1,0 +1,85 @@
+//! Every bound of the system, in one place. Sizes in bytes, times in milliseconds, unless the name says otherwise.
+//!
+//! What a client may send stands in the public API's comments too; what only one service uses is still here, so that
+//! the relations between bounds can be checked below.
+
+use std::time::Duration;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+// What a client may send.
+pub const NAME_BYTES_MAX: usize = 255;
+pub const CLIENT_ID_BYTES_MAX: usize = 255;
+/// The largest payload that travels inline. (Larger ones are for a later version.)
+pub const PAYLOAD_INLINE_BYTES_MAX: usize = MIB;
+pub const KEY_BYTES_MAX: usize = KIB;
+pub const ATTRIBUTES_MAX: usize = 64;
+pub const ATTRIBUTES_BYTES_MAX: usize = 16 * KIB;
+pub const LABELS_MAX: usize = 64;
+pub const LABELS_BYTES_MAX: usize = 16 * KIB;
+pub const BATCH_MESSAGES_MAX: usize = 1_000;
+pub const BATCH_BYTES_MAX: usize = 4 * MIB;
+pub const POP_MESSAGES_MAX: usize = 1_000;
+pub const POP_BYTES_MAX: usize = 4 * MIB;
+pub const READ_MESSAGES_MAX: usize = 1_000;
+pub const READ_BYTES_MAX: usize = 4 * MIB;
+pub const PAGE_SIZE_MAX: usize = 1_000;
+pub const TOKENS_MAX: usize = 1_000;
+pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
+/// A waiting answer leaves this long before the caller's deadline, so that it still arrives.
+pub const DEADLINE_MARGIN: Duration = Duration::from_millis(100);
+pub const ACK_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+pub const ACK_DEADLINE_MAX: Duration = Duration::from_secs(600);
+pub const ACK_DEADLINE_MIN: Duration = Duration::from_secs(1);
+
+// Messages between processes.
+/// The largest gRPC message anyone sends or accepts: a full batch and its envelope.
+pub const FRAME_BYTES_MAX: usize = 8 * MIB;
+pub const STREAM_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+pub const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+/// Messages that wait in one stream's queue before its sender waits too.
+pub const STREAM_QUEUE_MAX: usize = 64;
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// A stream that was silent for so long is given up.
+pub const SILENCE_MAX: Duration = Duration::from_secs(2);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+// Cluster.
+pub const TOPICS_PER_GROUP_MAX: usize = 1 << 20;
+pub const BUCKETS_MAX: u32 = 1 << 16;
+
+// Ordering.
+/// Runs that one report carries for one log; the rest follows once those are ordered.
+pub const REPORT_RUNS_PER_LOG_MAX: usize = 4_096;
+pub const ASSIGNMENT_RUNS_MAX: usize = 16_384;
+pub const ASSIGNMENTS_IN_FLIGHT_MAX: usize = 256;
+pub const HELD_INTERVAL: Duration = Duration::from_secs(1);
+/// Records of one's own that stay without an ID for so long are an outage: fresh ones may overtake them after it.
+pub const OVERTAKE_AFTER: Duration = Duration::from_secs(5);
+
+// Message store.
+pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * MIB;
+pub const GROUP_COMMIT_BYTES_MAX: usize = 8 * MIB;
+pub const RECENT_RECORDS_BYTES_DEFAULT: usize = 128 * MIB;
+pub const READ_WAITERS_MAX: usize = 100_000;
+
+// Delivery.
+/// From so many handed out since its last successful commit, a dispatcher commits what it has.
+pub const HANDED_OUT_COMMIT_AT: u64 = 500;
+/// At so many, a Pop waits for that commit.
+pub const HANDED_OUT_MAX: u64 = 1_000;
+/// The most IDs between the lowest unacknowledged and the highest delivered.
+pub const DELIVERY_WINDOW_MAX: u64 = 20_000;
+/// A committed ID that stays unreadable here for so long is read from another store.
+pub const READ_THROUGH_AFTER: Duration = Duration::from_millis(200);
+pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 1 << 20;
+
+const _: () = assert!(BATCH_BYTES_MAX > PAYLOAD_INLINE_BYTES_MAX + KEY_BYTES_MAX + ATTRIBUTES_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + BATCH_MESSAGES_MAX * KIB);
+const _: () = assert!(POP_BYTES_MAX + PAYLOAD_INLINE_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(HANDED_OUT_COMMIT_AT < HANDED_OUT_MAX && HANDED_OUT_MAX < DELIVERY_WINDOW_MAX);
+const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() * 3 < SILENCE_MAX.as_millis());
+const _: () = assert!((FRAME_BYTES_MAX as u64) < STREAM_WINDOW_BYTES as u64);
+const _: () = assert!(STREAM_WINDOW_BYTES < CONNECTION_WINDOW_BYTES);
