@@ -144,6 +144,15 @@ impl Router {
         self
     }
 
+    /// Every handler replaced by what `change` makes of it, for a host that puts something around them.
+    #[must_use]
+    pub fn map(mut self, change: impl Fn(Handler) -> Handler) -> Self {
+        for handler in self.handlers.values_mut() {
+            *handler = change(handler.clone());
+        }
+        self
+    }
+
     pub fn handler(&self, path: &str) -> Option<&Handler> {
         self.handlers.get(path)
     }

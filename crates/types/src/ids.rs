@@ -67,6 +67,12 @@ macro_rules! hexadecimal {
             }
         }
 
+        impl From<u64> for $name {
+            fn from(id: u64) -> Self {
+                Self(id)
+            }
+        }
+
         impl From<$name> for String {
             fn from(id: $name) -> Self {
                 id.to_string()

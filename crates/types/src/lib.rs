@@ -2,20 +2,25 @@
 //!
 //! Floor 0: plain values, no I/O, no clock. Everything else speaks in these words (ARCHITECTURE.md, "Words").
 //!
+//! - [`byte_size`]: sizes as people write them in configuration.
 //! - [`ids`]: what identifies a node, a topic, a log, a message, a group.
 //! - [`names`]: topic and consumer names as clients may choose them.
 //! - [`interval_set`]: exact sets of integers, the only form in which "which ones" is ever remembered.
 //! - [`receipt`]: the opaque word a push is answered with.
 //! - [`map`]: the cluster map.
+//! - [`invariants`]: what must be true whatever fails.
 //! - [`limits`]: every bound of the system.
 
+pub mod byte_size;
 pub mod ids;
 pub mod interval_set;
+pub mod invariants;
 pub mod limits;
 pub mod map;
 pub mod names;
 pub mod receipt;
 
+pub use byte_size::ByteSize;
 pub use ids::{
     Boot, Bucket, ClientId, ClusterId, FencingToken, Generation, GroupId, GroupKind, Lane, LogName, MessageId,
     NodeId, Ordinal, ProducerId, Sequence, TopicId,

@@ -46,6 +46,24 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 pub const SILENCE_MAX: Duration = Duration::from_secs(2);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+// Connections.
+/// A connection that answers no HTTP/2 ping for so long is given up; together with the interval, `SILENCE_MAX`.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// The same, seen from a listener: it only has to get rid of dead callers, for streams have heartbeats.
+pub const LISTENER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub const LISTENER_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+pub const REDIAL_FIRST: Duration = Duration::from_millis(50);
+pub const REDIAL_MAX: Duration = Duration::from_secs(1);
+/// Calls and streams under way on one connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 16_384;
+pub const CONNECTIONS_PER_LISTENER_MAX: u32 = 16_384;
+/// Clients' calls under way at one listener; above it they are refused, to come again after `OVERLOAD_RETRY`.
+pub const CLIENT_CALLS_MAX: usize = 20_000;
+pub const OVERLOAD_RETRY: Duration = Duration::from_millis(250);
+/// Bytes on their way in one direction of one connection of the simulated WAN.
+pub const DELAY_LINE_BYTES_MAX: usize = 64 * MIB;
+
 // Cluster.
 pub const TOPICS_PER_GROUP_MAX: usize = 1 << 20;
 pub const BUCKETS_MAX: u32 = 1 << 16;
@@ -55,6 +73,19 @@ pub const BUCKETS_MAX: u32 = 1 << 16;
 pub const REPORT_RUNS_PER_LOG_MAX: usize = 4_096;
 pub const ASSIGNMENT_RUNS_MAX: usize = 16_384;
 pub const ASSIGNMENTS_IN_FLIGHT_MAX: usize = 256;
+/// Open origin logs of one group: a report or assignment that would open more is refused.
+pub const OPEN_LOGS_PER_GROUP_MAX: usize = 1 << 20;
+/// Facts (runs) that a group's state keeps for stores that were away, beyond what every replica has on disk.
+pub const FACT_RUNS_KEPT: usize = 1 << 14;
+/// Facts (runs) that a group's state holds at most before its leader stops ordering until stores have them on disk.
+pub const FACT_RUNS_MAX: usize = 1 << 22;
+/// Facts (runs) in one message to a store, at least one entry's.
+pub const FACTS_MESSAGE_RUNS_MAX: usize = 4_096;
+/// Reports on their way to one group's leader, or through one relay stream; beyond it they are dropped, which the next
+/// digest shows.
+pub const RELAY_QUEUE_MAX: usize = 1_024;
+/// A voter's word that a frame has gone from voter to voter so often that it goes no further.
+pub const RELAY_HOPS_MAX: u32 = 2;
 pub const HELD_INTERVAL: Duration = Duration::from_secs(1);
 /// Records of one's own that stay without an ID for so long are an outage: fresh ones may overtake them after it.
 pub const OVERTAKE_AFTER: Duration = Duration::from_secs(5);
@@ -75,11 +106,35 @@ pub const DELIVERY_WINDOW_MAX: u64 = 20_000;
 /// A committed ID that stays unreadable here for so long is read from another store.
 pub const READ_THROUGH_AFTER: Duration = Duration::from_millis(200);
 pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 1 << 20;
+/// Ranges of acknowledged IDs that one subscription is remembered by.
+pub const ACKNOWLEDGED_RANGES_MAX: usize = 20_000;
+/// Acknowledgements wait so long for more of their kind before they are committed.
+pub const COMMIT_DELAY: Duration = Duration::from_millis(50);
+/// What a dispatcher reads ahead of its clients, per subscription.
+pub const READ_AHEAD_MESSAGES_MAX: u64 = 1_000;
+pub const READ_AHEAD_BYTES_MAX: u64 = 4 << 20;
+/// What a dispatcher keeps in memory per subscription: read ahead, and delivered in case it must come again.
+pub const HELD_BYTES_MAX: u64 = 8 << 20;
+/// Pops and acks that wait at one subscription.
+pub const WAITING_POPS_MAX: usize = 1_000;
+pub const WAITING_ACKS_MAX: usize = 1_000;
+/// Dispatch moves to a caller's datacenter when its own has had none of so many pops.
+pub const DISPATCH_MOVES_AFTER: usize = 8;
+
+// Storage.
+/// What waits for one store's disk at most. Those who write bound themselves far below it; beyond it the disk counts
+/// as failed, because refusing one batch and taking the next would leave a hole in someone's log.
+pub const STORAGE_QUEUE_BYTES_MAX: usize = 1024 * MIB;
 
 const _: () = assert!(BATCH_BYTES_MAX > PAYLOAD_INLINE_BYTES_MAX + KEY_BYTES_MAX + ATTRIBUTES_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + BATCH_MESSAGES_MAX * KIB);
 const _: () = assert!(POP_BYTES_MAX + PAYLOAD_INLINE_BYTES_MAX < FRAME_BYTES_MAX);
+// One in two of a window and of what an earlier dispatcher handed out beyond it may be acknowledged.
+const _: () = assert!(ACKNOWLEDGED_RANGES_MAX as u64 >= (DELIVERY_WINDOW_MAX + 2 * HANDED_OUT_MAX) / 2 + 1);
+const _: () = assert!(READ_AHEAD_BYTES_MAX < HELD_BYTES_MAX);
 const _: () = assert!(HANDED_OUT_COMMIT_AT < HANDED_OUT_MAX && HANDED_OUT_MAX < DELIVERY_WINDOW_MAX);
 const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() * 3 < SILENCE_MAX.as_millis());
+const _: () = assert!(KEEPALIVE_INTERVAL.as_millis() + KEEPALIVE_TIMEOUT.as_millis() <= SILENCE_MAX.as_millis());
 const _: () = assert!((FRAME_BYTES_MAX as u64) < STREAM_WINDOW_BYTES as u64);
 const _: () = assert!(STREAM_WINDOW_BYTES < CONNECTION_WINDOW_BYTES);
+const _: () = assert!(APPEND_QUEUE_BYTES_MAX * 4 <= STORAGE_QUEUE_BYTES_MAX);

@@ -50,6 +50,11 @@ pub fn unavailable(reason: &str, message: impl Into<String>) -> Status {
     with_info(Code::Unavailable, message, reason)
 }
 
+/// `ALREADY_EXISTS`: there is one, with other options than those given.
+pub fn already_exists(message: impl Into<String>) -> Status {
+    with_info(Code::AlreadyExists, message, reason::OPTIONS_DIFFER)
+}
+
 pub fn not_found(message: impl Into<String>) -> Status {
     with_info(Code::NotFound, message, "NOT_FOUND")
 }
@@ -86,6 +91,22 @@ pub fn is_not_stored(status: &Status) -> bool {
 /// The reason in the error's `ErrorInfo`, if there is one.
 pub fn reason_of(status: &Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason)
+}
+
+/// The same error with one more entry in its `ErrorInfo`.
+pub fn with_metadata(status: &Status, key: &str, value: impl Into<String>) -> Status {
+    let mut details = status.get_error_details();
+    let info = details.error_info();
+    let reason = info.map(|info| info.reason.clone()).unwrap_or_default();
+    let mut metadata = info.map(|info| info.metadata.clone()).unwrap_or_default();
+    metadata.insert(key.to_owned(), value.into());
+    details.set_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(status.code(), status.message(), details)
+}
+
+/// One entry of the error's `ErrorInfo`, if it is there.
+pub fn metadata_of(status: &Status, key: &str) -> Option<String> {
+    status.get_details_error_info().and_then(|info| info.metadata.get(key).cloned())
 }
 
 /// The delay that a refusal asks for.

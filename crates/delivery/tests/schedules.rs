@@ -1,0 +1,312 @@
+//! Random schedules: clients that lose replies, servers that die or are deposed without knowing, commits that are
+//! lost before or after they are applied. Then a calm phase in which everything must come to its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use trunkline_delivery::dispatcher::{
+    Client, DeliveryToken, Dispatcher, Effect, Event, Handed, Lease, Payload, Pop, Wanted, subscription_check,
+};
+use trunkline_delivery::position::{
+    AckMode, Acquire, Answer, Commit, Create, DispatcherNode, Entry, Options, Positions, Start, Subscription,
+};
+use trunkline_types::{ConsumerName, NodeId, TopicId, TopicName};
+
+const TOPIC: TopicId = TopicId(65_536);
+const ACK_DEADLINE_MS: u32 = 2_000;
+
+#[derive(Clone, Debug)]
+struct Message(u64);
+
+impl Payload for Message {
+    fn bytes(&self) -> u64 {
+        1_000
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Push(u64),
+    /// Client, server, messages, how many of the reply are processed (or the reply is lost).
+    Pop { client: usize, server: usize, messages_max: u64, processed: usize, lost: bool, waits: bool },
+    /// A client acknowledges what it has processed, by Ack.
+    Ack { client: usize, server: usize },
+    /// The commit under way is lost before (false) or after it is applied, or succeeds.
+    Commit { server: usize, applied: bool, answered: bool },
+    Time(u64),
+    /// Another server takes the subscription; the one before does not know.
+    TakeOver { server: usize },
+    Shed { server: usize },
+    Release { server: usize },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        2 => (1u64..20).prop_map(Act::Push),
+        8 => (0usize..3, 0usize..2, 1u64..6, 0usize..6, prop::bool::weighted(0.2), any::<bool>()).prop_map(
+            |(client, server, messages_max, processed, lost, waits)| {
+                Act::Pop { client, server, messages_max, processed, lost, waits }
+            }
+        ),
+        2 => (0usize..3, 0usize..2).prop_map(|(client, server)| Act::Ack { client, server }),
+        4 => (0usize..2, any::<bool>(), any::<bool>())
+            .prop_map(|(server, applied, answered)| Act::Commit { server, applied, answered }),
+        3 => (1u64..1_500).prop_map(Act::Time),
+        1 => (0usize..2).prop_map(|server| Act::TakeOver { server }),
+        1 => (0usize..2).prop_map(|server| Act::Shed { server }),
+        1 => (0usize..2).prop_map(|server| Act::Release { server }),
+    ]
+}
+
+#[derive(Default)]
+struct Server {
+    dispatcher: Option<Dispatcher<Message>>,
+    read: Option<Wanted>,
+    commit: Option<(u64, Commit)>,
+    lease: Option<Subscription>,
+    /// Pops that wait, with their clients.
+    waiting: BTreeMap<u64, (usize, usize, bool)>,
+}
+
+struct World {
+    positions: Positions,
+    index: u64,
+    servers: [Server; 2],
+    now_ms: u64,
+    last: u64,
+    numbers: u64,
+    /// Tokens that a client has processed and not yet seen answered.
+    echo: [Vec<DeliveryToken>; 3],
+    delivered: BTreeSet<u64>,
+    processed: BTreeSet<u64>,
+}
+
+fn consumer() -> ConsumerName {
+    ConsumerName::new("c").unwrap()
+}
+
+fn client(number: usize) -> Client {
+    Client::Named(["a", "b", "c"][number].into())
+}
+
+impl World {
+    fn new() -> Self {
+        let mut positions = Positions::default();
+        let options = Options { start: Start::Earliest, ack_mode: AckMode::OnNextPop, ack_deadline_ms: ACK_DEADLINE_MS };
+        let topic = TopicName::new("t").unwrap();
+        let create = Create { topic_id: TOPIC, topic, consumer: consumer(), options, start_id: 1 };
+        positions.apply(1, Entry::Create(create));
+        let mut world = Self {
+            positions,
+            index: 1,
+            servers: Default::default(),
+            now_ms: 0,
+            last: 0,
+            numbers: 0,
+            echo: Default::default(),
+            delivered: BTreeSet::new(),
+            processed: BTreeSet::new(),
+        };
+        world.take_over(0);
+        world
+    }
+
+    fn found(&self) -> &Subscription {
+        self.positions.find(TOPIC, &consumer()).unwrap()
+    }
+
+    fn apply(&mut self, entry: Entry) -> Answer {
+        self.index += 1;
+        let answer = self.positions.apply(self.index, Entry::decode(&entry.encode()).unwrap());
+        let committed = &self.found().acknowledged;
+        for id in committed.iter().flatten() {
+            assert!(self.processed.contains(&id), "I5: {id} is acknowledged, and nobody has processed it");
+        }
+        answer
+    }
+
+    fn take_over(&mut self, server: usize) {
+        let dispatcher = DispatcherNode { node: NodeId(1), datacenter: String::new(), address: String::new() };
+        let token_seen = self.found().token;
+        let entry = Entry::Acquire(Acquire { topic_id: TOPIC, consumer: consumer(), token_seen, dispatcher });
+        let Answer::Acquired(lease) = self.apply(entry) else { panic!("not acquired") };
+        let dispatcher = Dispatcher::new(Lease {
+            check: subscription_check(TOPIC, &consumer()),
+            instance: lease.instance,
+            generation: lease.generation,
+            token: lease.token,
+            start_id: lease.start_id,
+            acknowledged: lease.acknowledged.clone(),
+            ack_deadline_ms: u64::from(lease.options.ack_deadline_ms),
+        });
+        self.servers[server] = Server { dispatcher: Some(dispatcher), lease: Some(*lease), ..Server::default() };
+    }
+
+    fn step(&mut self, server: usize, event: Event<Message>) {
+        let mut effects = Vec::new();
+        let Some(dispatcher) = &mut self.servers[server].dispatcher else { return };
+        dispatcher.step(self.now_ms, event, &mut effects);
+        for effect in effects {
+            self.carry_out(server, effect);
+        }
+        self.read(server);
+    }
+
+    fn carry_out(&mut self, server: usize, effect: Effect<Message>) {
+        let here = &mut self.servers[server];
+        match effect {
+            Effect::Deliver { pop, deliveries, expired } => {
+                assert!(expired.is_empty());
+                let (client, processed, lost) = here.waiting.remove(&pop).expect("it waits");
+                self.receive(client, processed, lost, &deliveries);
+            }
+            Effect::Refuse { pop, .. } => {
+                here.waiting.remove(&pop);
+            }
+            Effect::Read(wanted) => here.read = Some(wanted),
+            Effect::Commit { number, acknowledged } => {
+                assert!(here.commit.is_none(), "one commit at a time");
+                let lease = here.lease.as_ref().unwrap();
+                let (instance, generation, token) = (lease.instance, lease.generation, lease.token);
+                let commit = Commit { topic_id: TOPIC, consumer: consumer(), instance, generation, token, acknowledged };
+                here.commit = Some((number, commit));
+            }
+            Effect::Ended => *here = Server::default(),
+            Effect::Acked { .. } | Effect::AckRefused { .. } => {}
+        }
+    }
+
+    /// The store answers a read that finds something, or need not wait.
+    fn read(&mut self, server: usize) {
+        let Some(wanted) = self.servers[server].read else { return };
+        let until = (wanted.from + wanted.messages_max).min(self.last + 1);
+        if wanted.from < until || !wanted.wait {
+            self.servers[server].read = None;
+            let messages = (wanted.from..until).map(Message).collect();
+            self.step(server, Event::Read { number: wanted.number, first_id: wanted.from, messages, earliest: 1 });
+        }
+    }
+
+    fn receive(&mut self, client: usize, processed: usize, lost: bool, deliveries: &[Handed<Message>]) {
+        for handed in deliveries {
+            assert_eq!(handed.token.id, handed.message.0);
+            if self.delivered.insert(handed.token.id) {
+                let is_next = self.delivered.range(handed.token.id + 1..).next().is_none();
+                assert!(is_next, "{} came for the first time after a later one", handed.token.id);
+            }
+        }
+        let ids: Vec<u64> = deliveries.iter().map(|handed| handed.token.id).collect();
+        let fresh = deliveries.iter().filter(|handed| handed.token.attempt == 1).count();
+        assert!(fresh == 0 || ids[ids.len() - fresh..].is_sorted(), "{ids:?}");
+        if lost {
+            return;
+        }
+        self.echo[client] = deliveries.iter().take(processed).map(|handed| handed.token).collect();
+        self.processed.extend(self.echo[client].iter().map(|token| token.id));
+    }
+
+    fn commit(&mut self, server: usize, applied: bool, answered: bool) {
+        let Some((number, commit)) = self.servers[server].commit.take() else { return };
+        let answer = applied.then(|| self.apply(Entry::Commit(commit)));
+        let event = match answer.filter(|_| answered) {
+            Some(Answer::Committed) => Event::Committed { number },
+            Some(Answer::Refused(_)) => Event::CommitRefused { number },
+            Some(other) => panic!("{other:?}"),
+            None => Event::CommitFailed { number, retry_ms: 100 },
+        };
+        self.step(server, event);
+    }
+
+    fn pop(&mut self, client_number: usize, server: usize, messages_max: u64, processed: usize, lost: bool, waits: bool) {
+        self.numbers += 1;
+        let number = self.numbers;
+        if self.servers[server].dispatcher.is_none() {
+            return;
+        }
+        self.servers[server].waiting.insert(number, (client_number, processed, lost));
+        let wait_ms = if waits { 500 } else { 0 };
+        let pop = Pop {
+            number,
+            client: client(client_number),
+            echoed: self.echo[client_number].clone(),
+            messages_max,
+            bytes_max: 3_500,
+            wait_until_ms: self.now_ms + wait_ms,
+            deadline_ms: self.now_ms + 1_000,
+            releases: false,
+        };
+        self.step(server, Event::Pop(pop));
+    }
+
+    fn advance(&mut self, ms: u64) {
+        let until = self.now_ms + ms;
+        loop {
+            let wake = |server: &Server| server.dispatcher.as_ref().and_then(Dispatcher::wake_at);
+            let next = self.servers.iter().filter_map(wake).min().filter(|&at| at <= until);
+            let Some(at) = next else { break };
+            assert!(at > self.now_ms, "a dispatcher never asks to be woken in the past");
+            self.now_ms = at;
+            (0..2).for_each(|server| self.step(server, Event::Time));
+        }
+        self.now_ms = until;
+    }
+
+    fn act(&mut self, act: &Act) {
+        match *act {
+            Act::Push(count) => {
+                self.last += count;
+                (0..2).for_each(|server| self.read(server));
+            }
+            Act::Pop { client, server, messages_max, processed, lost, waits } => {
+                self.pop(client, server, messages_max, processed, lost, waits);
+            }
+            Act::Ack { client, server } => {
+                self.numbers += 1;
+                let (ack, deadline_ms) = (self.numbers, self.now_ms + 1_000);
+                let tokens = self.echo[client].clone();
+                self.step(server, Event::Ack { ack, tokens, deadline_ms });
+            }
+            Act::Commit { server, applied, answered } => self.commit(server, applied, answered),
+            Act::Time(ms) => self.advance(ms),
+            Act::TakeOver { server } => self.take_over(server),
+            Act::Shed { server } => {
+                if let Some(dispatcher) = &mut self.servers[server].dispatcher {
+                    dispatcher.shed();
+                    self.step(server, Event::Time);
+                }
+            }
+            Act::Release { server } => self.step(server, Event::Release),
+        }
+    }
+
+    /// Nothing fails any more: one client gets and acknowledges everything.
+    fn calm(&mut self) {
+        self.take_over(0);
+        self.servers[1] = Server::default();
+        for _ in 0..10_000 {
+            if self.found().position() == self.last {
+                break;
+            }
+            self.pop(0, 0, 6, usize::MAX, false, false);
+            self.advance(200);
+            self.commit(0, true, true);
+        }
+        assert_eq!(self.found().position(), self.last, "everything is acknowledged in the end");
+        assert!((1..=self.last).all(|id| self.processed.contains(&id)), "every message was delivered");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_message_comes_at_least_once_in_order_and_none_is_acknowledged_without(
+        acts in prop::collection::vec(act(), 1..80),
+    ) {
+        let mut world = World::new();
+        for act in &acts {
+            world.act(act);
+        }
+        world.calm();
+    }
+}

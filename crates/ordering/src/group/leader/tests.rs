@@ -1,0 +1,383 @@
+use trunkline_types::{Boot, Bucket, Lane, Ordinal, TopicId};
+
+use super::super::digest::digest;
+use super::super::replicas::Replica;
+use super::super::sessions::SILENT_TICKS_MAX;
+use super::super::state::{Answer, Shape};
+use super::*;
+
+const SHAPE: Shape = Shape { group: 0, groups: 1, buckets: 1 };
+const BUCKET: Bucket = Bucket(0);
+/// Two stores in each of two datacenters: 1 and 2 here, 3 and 4 there.
+const STORES: [u64; 4] = [1, 2, 3, 4];
+
+fn log(node: u64, counter: u32, ordinal: u32) -> LogName {
+    let boot = Boot { counter, random: 7 };
+    LogName { bucket: BUCKET, node: NodeId(node), boot, lane: Lane(0), ordinal: Ordinal(ordinal) }
+}
+
+fn says(log: LogName, from: u64, held: u64, runs: &[(u64, u64)]) -> LogReport {
+    let runs = runs.iter().map(|&(topic, count)| Run { topic: TopicId::new(topic, BUCKET), count }).collect();
+    LogReport { log, predecessor: None, from, held, runs }
+}
+
+fn source(store: u64) -> Source {
+    booted(store, 1)
+}
+
+fn booted(store: u64, counter: u32) -> Source {
+    Source { store: NodeId(store), boot: Boot { counter, random: 7 } }
+}
+
+/// A leader with the state that its proposals make.
+struct Group {
+    state: State,
+    leader: Leader,
+    index: u64,
+}
+
+impl Group {
+    fn new() -> Self {
+        let replica = |store| Replica { store: NodeId(store), datacenter: usize::from(store > 2) };
+        let replicas = Replicas::new(2, BTreeMap::from([(BUCKET, STORES.map(replica).to_vec())]));
+        let mut group = Self { state: State::new(SHAPE), leader: Leader::new(replicas), index: 0 };
+        group.create("one");
+        group
+    }
+
+    fn create(&mut self, name: &str) {
+        self.apply(&Entry::CreateTopic { name: name.to_owned(), options: Vec::new() });
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Answer {
+        self.index += 1;
+        let answer = self.state.apply(self.index, entry);
+        self.leader.advanced();
+        answer
+    }
+
+    fn first(&mut self, store: u64, session: u64, logs: Vec<LogReport>) -> Verdict {
+        self.leader.report(&self.state, source(store), Report { session, first: true, logs })
+    }
+
+    fn then(&mut self, store: u64, session: u64, logs: Vec<LogReport>) -> Verdict {
+        self.leader.report(&self.state, source(store), Report { session, first: false, logs })
+    }
+
+    fn assign(&mut self) -> Option<Proposal> {
+        self.leader.assign(&self.state, 1, 0)
+    }
+
+    /// Applies what the leader proposes, until it proposes nothing.
+    fn settle(&mut self) {
+        while let Some(proposal) = self.assign() {
+            self.commit(&proposal);
+        }
+    }
+
+    fn commit(&mut self, proposal: &Proposal) {
+        self.apply(&proposal.entry);
+        self.leader.completed(&self.state, proposal.id, true);
+    }
+
+    fn duties(&mut self) -> Vec<Entry> {
+        let duties = self.leader.duties(&self.state, 1, 0);
+        duties.iter().for_each(|proposal| self.commit(proposal));
+        duties.into_iter().map(|proposal| proposal.entry).collect()
+    }
+
+    fn ordered(&self, log: LogName) -> u64 {
+        self.state.logs().ordered(&log).unwrap_or(0)
+    }
+
+    fn held(&mut self, store: u64, facts_index: u64, ended: &[(LogName, u64)]) {
+        let held = HeldVector { facts_index, ended: ended.iter().copied().collect() };
+        assert_eq!(self.leader.held(source(store), held), Verdict::Taken);
+    }
+}
+
+fn parts(proposal: &Option<Proposal>) -> Vec<(u64, u64)> {
+    let Some(Proposal { entry: Entry::Assign(assignment), .. }) = proposal else { return Vec::new() };
+    let records = |part: &LogPart| part.runs.iter().map(|run| run.count).sum();
+    assignment.logs.iter().map(|part| (part.from, records(part))).collect()
+}
+
+#[test]
+fn nothing_is_proposed_from_the_reports_of_one_datacenter() {
+    let mut group = Group::new();
+    group.first(1, 1, vec![says(log(1, 1, 1), 1, 4, &[(1, 3)])]);
+    group.first(2, 1, vec![says(log(1, 1, 1), 1, 4, &[(1, 3)])]);
+    assert_eq!(group.assign(), None);
+    group.first(3, 1, vec![says(log(1, 1, 1), 1, 3, &[(1, 2)])]);
+    let proposal = group.assign();
+    assert_eq!(parts(&proposal), [(1, 2)], "what the second datacenter has");
+}
+
+#[test]
+fn proposals_follow_on_each_other_without_waiting() {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    group.first(1, 1, vec![says(o, 1, 5, &[(1, 4)])]);
+    group.first(3, 1, vec![says(o, 1, 3, &[(1, 2)])]);
+    let first = group.assign();
+    group.then(3, 1, vec![says(o, 3, 5, &[(1, 2)])]);
+    let second = group.assign();
+    assert_eq!((parts(&first), parts(&second)), (vec![(1, 2)], vec![(3, 2)]));
+    assert_eq!((group.assign(), group.leader.in_flight()), (None, 2));
+    group.commit(&first.unwrap());
+    group.commit(&second.unwrap());
+    assert_eq!((group.ordered(o), group.leader.in_flight()), (5, 0));
+}
+
+#[test]
+fn after_a_lost_proposal_those_behind_it_are_refused_and_all_is_proposed_again() {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    group.first(1, 1, vec![says(o, 1, 5, &[(1, 4)])]);
+    group.first(3, 1, vec![says(o, 1, 3, &[(1, 2)])]);
+    let lost = group.assign().unwrap();
+    group.then(3, 1, vec![says(o, 3, 5, &[(1, 2)])]);
+    let behind = group.assign().unwrap();
+    group.commit(&behind);
+    assert_eq!(group.ordered(o), 1, "it began beyond what is ordered");
+    let again = group.assign();
+    assert_eq!(parts(&again), [(1, 4)]);
+    group.leader.completed(&group.state, lost.id, false);
+    group.commit(&again.unwrap());
+    group.settle();
+    assert_eq!(group.ordered(o), 5);
+    group.apply(&lost.entry);
+    assert_eq!(group.ordered(o), 5, "a late one changes nothing");
+}
+
+#[test]
+fn a_leader_elected_again_has_forgotten_what_it_proposed() {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    let report = || vec![says(o, 1, 3, &[(1, 2)])];
+    group.first(1, 1, report());
+    group.first(3, 1, report());
+    let lost = group.assign().unwrap();
+    group.leader = Leader::new(Group::new().leader.replicas);
+    assert_eq!(group.then(1, 1, report()), Verdict::Restart, "nor does it know the sessions");
+    assert_eq!(group.then(1, 1, report()), Verdict::Ignored, "asked once");
+    group.first(1, 2, report());
+    assert_eq!(group.assign(), None);
+    group.first(3, 2, report());
+    group.settle();
+    assert_eq!(group.ordered(o), 3);
+    group.apply(&lost.entry);
+    assert_eq!(group.ordered(o), 3);
+}
+
+#[test]
+fn records_of_a_topic_not_created_yet_wait_for_its_creation() {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    for store in [1, 3] {
+        group.first(store, 1, vec![says(o, 1, 4, &[(1, 1), (2, 1), (1, 1)])]);
+    }
+    group.settle();
+    assert_eq!(group.ordered(o), 2);
+    group.create("two");
+    group.settle();
+    assert_eq!(group.ordered(o), 4);
+}
+
+#[test]
+fn only_the_newest_report_of_a_live_session_counts() {
+    let o = log(1, 1, 1);
+    type Step = fn(&mut Group);
+    let cases: [(&str, Step); 6] = [
+        ("less than before", |group| assert_eq!(group.then(3, 1, vec![says(log(1, 1, 1), 1, 1, &[])]), Verdict::Taken)),
+        ("a new session without the log", |group| assert_eq!(group.first(3, 2, vec![]), Verdict::Taken)),
+        ("a newer boot", |group| {
+            let report = Report { session: 1, first: true, logs: vec![] };
+            assert_eq!(group.leader.report(&group.state, booted(3, 2), report), Verdict::Taken);
+            let old = vec![says(log(1, 1, 1), 1, 3, &[(1, 2)])];
+            assert_eq!(group.then(3, 9, old), Verdict::Ignored, "of the boot before");
+        }),
+        ("its voter says that it is gone", |group| group.leader.gone(source(3), 1)),
+        ("it was silent", |group| {
+            for _ in 0..=SILENT_TICKS_MAX {
+                group.leader.duties(&group.state, 1, 0);
+            }
+        }),
+        ("its digest differs", |group| {
+            let digest = group.leader.digest(&group.state, source(3), 1, 5);
+            assert_eq!(digest, Verdict::Restart);
+        }),
+    ];
+    for (name, step) in cases {
+        let mut group = Group::new();
+        group.first(3, 1, vec![says(o, 1, 3, &[(1, 2)])]);
+        step(&mut group);
+        group.first(1, 1, vec![says(o, 1, 3, &[(1, 2)])]);
+        assert_eq!(group.assign(), None, "{name}");
+    }
+}
+
+#[test]
+fn the_end_of_an_older_session_does_not_end_the_newer_one() {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    group.first(3, 1, vec![]);
+    group.first(3, 2, vec![says(o, 1, 3, &[(1, 2)])]);
+    group.leader.gone(source(3), 1);
+    group.first(1, 1, vec![says(o, 1, 3, &[(1, 2)])]);
+    group.settle();
+    assert_eq!(group.ordered(o), 3);
+}
+
+#[test]
+fn a_closed_log_that_is_reported_again_is_not_proposed() {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    let report = || vec![says(o, 1, 3, &[(1, 2)])];
+    group.first(1, 1, report());
+    group.first(3, 1, report());
+    group.settle();
+    group.apply(&Entry::EndBoots { node: NodeId(1), counter: 2 });
+    group.apply(&Entry::CloseLogs { logs: vec![(1, 3)] });
+    group.first(1, 2, report());
+    group.first(3, 2, report());
+    assert_eq!(group.assign(), None);
+}
+
+#[test]
+fn a_log_waits_for_its_predecessor_and_is_opened_meanwhile() {
+    let mut group = Group::new();
+    let (first, second) = (log(1, 1, 1), log(1, 1, 2));
+    let predecessor = Some(Predecessor { ordinal: 1, end: 3, overtaking: false });
+    let later = || LogReport { predecessor, ..says(second, 1, 2, &[(1, 1)]) };
+    group.first(1, 1, vec![later()]);
+    group.first(3, 1, vec![later()]);
+    group.settle();
+    assert_eq!(group.ordered(second), 1);
+    assert!(group.state.logs().named(&first).is_some(), "opened, to be closed if nothing of it is left");
+    group.then(1, 1, vec![says(first, 1, 3, &[(1, 2)])]);
+    group.then(3, 1, vec![says(first, 1, 3, &[(1, 2)])]);
+    group.settle();
+    assert_eq!((group.ordered(first), group.ordered(second)), (3, 2));
+}
+
+#[test]
+fn a_backlog_of_one_log_leaves_room_for_the_others_and_comes_in_bounded_parts() {
+    let mut group = Group::new();
+    group.create("two");
+    let (long, short) = (log(1, 1, 1), log(2, 1, 1));
+    let mixed: Vec<(u64, u64)> = (0..3_000).map(|n| (n % 2 + 1, 1)).collect();
+    for store in [1, 3] {
+        group.first(store, 1, vec![says(long, 1, 3_001, &mixed), says(short, 1, 2, &[(1, 1)])]);
+    }
+    let proposal = group.assign();
+    assert_eq!(parts(&proposal), [(1, 1_024), (1, 1), (1_025, 1_024), (2_049, 952)]);
+    group.commit(&proposal.unwrap());
+    assert_eq!((group.ordered(long), group.ordered(short)), (3_001, 2));
+}
+
+#[test]
+fn a_record_that_no_report_has_told_of_is_asked_for_again() {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    for store in [1, 3] {
+        group.first(store, 1, vec![says(o, 3, 5, &[(1, 2)])]);
+    }
+    assert_eq!(group.assign(), None, "1 and 2 are held, but what are they?");
+    let digest = digest([(o, 5)]);
+    assert_eq!(group.leader.digest(&group.state, source(1), 1, digest), Verdict::Taken, "it may be on its way");
+    assert_eq!(group.leader.digest(&group.state, source(1), 1, digest), Verdict::Restart);
+    group.first(1, 2, vec![says(o, 1, 5, &[(1, 4)])]);
+    group.settle();
+    assert_eq!(group.ordered(o), 5);
+}
+
+#[test]
+fn runs_of_another_bucket_or_beyond_what_is_held_are_not_taken() {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    let mut strange = says(o, 1, 9, &[(1, 1), (1, 1)]);
+    strange.runs[1].topic = TopicId::new(1, Bucket(3));
+    group.first(1, 1, vec![strange]);
+    group.first(3, 1, vec![says(o, 1, 3, &[(1, 1), (1, 5)])]);
+    group.settle();
+    assert_eq!(group.ordered(o), 2);
+}
+
+#[test]
+fn a_store_that_holds_no_bucket_of_the_group_is_not_heard() {
+    let mut group = Group::new();
+    assert_eq!(group.first(9, 1, vec![]), Verdict::Ignored);
+    assert_eq!(group.leader.held(source(9), HeldVector::default()), Verdict::Ignored);
+}
+
+#[test]
+fn facts_are_trimmed_once_stores_of_two_datacenters_have_them() {
+    let mut group = Group::new();
+    let trims = |entries: Vec<Entry>| -> Vec<u64> {
+        let trim = |entry| match entry {
+            Entry::Assign(assignment) => assignment.facts_trim,
+            other => panic!("{other:?}"),
+        };
+        entries.into_iter().map(trim).collect()
+    };
+    for _ in 0..FACT_RUNS_KEPT {
+        group.index += 1;
+        let entry = Entry::EndBoots { node: NodeId(9), counter: u32::try_from(group.index).unwrap() };
+        group.state.apply(group.index, &entry);
+    }
+    let last = group.index;
+    group.held(1, last, &[]);
+    group.held(2, last, &[]);
+    assert_eq!(group.duties(), [], "one datacenter");
+    group.held(3, 5, &[]);
+    assert_eq!(trims(group.duties()), [1], "all but what is kept for stores that are away");
+    assert_eq!(group.duties(), []);
+    group.held(3, last, &[]);
+    group.held(4, last - 1, &[]);
+    assert_eq!(trims(group.duties()), [last - 1], "every replica");
+    assert_eq!(group.state.history().runs(), 1);
+}
+
+#[test]
+fn the_boots_before_a_live_session_have_ended() {
+    let mut group = Group::new();
+    group.first(1, 1, vec![]);
+    assert_eq!(group.duties(), [], "a first boot ends nothing");
+    group.leader.report(&group.state, booted(1, 3), Report { session: 1, first: true, logs: vec![] });
+    assert_eq!(group.duties(), [Entry::EndBoots { node: NodeId(1), counter: 3 }]);
+    assert_eq!(group.duties(), []);
+}
+
+#[test]
+fn a_log_is_closed_when_every_replica_knows_its_end_and_has_exactly_what_is_ordered() {
+    let o = log(1, 1, 1);
+    let ready = || {
+        let mut group = Group::new();
+        group.first(1, 1, vec![says(o, 1, 4, &[(1, 3)])]);
+        group.first(3, 1, vec![says(o, 1, 4, &[(1, 3)])]);
+        group.settle();
+        group.apply(&Entry::EndBoots { node: NodeId(1), counter: 2 });
+        let ended = group.index;
+        STORES.into_iter().for_each(|store| group.held(store, ended, &[(o, 4)]));
+        (group, ended)
+    };
+    type Step = fn(&mut Group, u64, LogName);
+    let cases: [(&str, bool, Step); 6] = [
+        ("all say so", true, |_, _, _| {}),
+        ("one lags", false, |group, ended, o| group.held(4, ended, &[(o, 3)])),
+        ("one has more", false, |group, ended, o| group.held(4, ended, &[(o, 5)])),
+        ("one did not know the end when it spoke", false, |group, ended, o| group.held(4, ended - 1, &[(o, 4)])),
+        ("one does not name it: silence is not held", false, |group, ended, _| group.held(4, ended, &[])),
+        ("one has gone", false, |group, _, _| {
+            group.first(4, 1, vec![]);
+            group.leader.gone(source(4), 1);
+        }),
+    ];
+    for (name, closes, step) in cases {
+        let (mut group, ended) = ready();
+        step(&mut group, ended, o);
+        let closed = group.duties().contains(&Entry::CloseLogs { logs: vec![(1, 4)] });
+        assert_eq!((closed, group.state.logs().is_closed(&o)), (closes, closes), "{name}");
+    }
+}

@@ -1,0 +1,191 @@
+//! What stores have said in their live sessions, and nothing else. Soft: a new leader begins with none.
+
+use std::collections::BTreeMap;
+
+use trunkline_types::limits::OPEN_LOGS_PER_GROUP_MAX;
+use trunkline_types::{Boot, LogName, NodeId};
+
+use super::digest::digest;
+
+/// Ticks without a word after which a session counts no more. Stores send a digest in each.
+pub const SILENT_TICKS_MAX: u64 = 5;
+
+/// Where a store's word came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub store: NodeId,
+    pub boot: Boot,
+}
+
+/// One store's present session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub boot: Boot,
+    pub number: u64,
+    heard: u64,
+    /// On disk there up to, exclusive: every log that it has named, closed ones too.
+    held: BTreeMap<LogName, u64>,
+    /// At the last digest: a log of which it holds more than is ordered, where its next record is not known.
+    doubt: Option<(LogName, u64)>,
+}
+
+/// What a store has said of the facts.
+#[derive(Clone, Debug)]
+struct Word {
+    boot: Boot,
+    heard: u64,
+    facts_index: u64,
+    ended: BTreeMap<LogName, u64>,
+}
+
+/// All stores' sessions and held vectors.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions {
+    sessions: BTreeMap<NodeId, Session>,
+    words: BTreeMap<NodeId, Word>,
+    /// Stores that were asked to report anew under a higher session than this.
+    asked: BTreeMap<NodeId, (Boot, u64)>,
+    now: u64,
+}
+
+/// What a report's session is to what is known of its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The live session, or a new one that voids the one before.
+    Live,
+    /// Of an older boot or session.
+    Old,
+    /// Its beginning is not known here.
+    Unknown,
+}
+
+impl Sessions {
+    /// Whether a report under (`source`, `number`) counts; one that is its session's `first` begins it.
+    pub fn admit(&mut self, source: Source, number: u64, first: bool) -> Admission {
+        let known = self.sessions.get_mut(&source.store);
+        if let Some(known) = known {
+            if (source.boot.counter, number) < (known.boot.counter, known.number) {
+                return Admission::Old;
+            }
+            if !first && (known.boot, known.number) == (source.boot, number) {
+                known.heard = self.now;
+                return Admission::Live;
+            }
+        }
+        if !first {
+            return Admission::Unknown;
+        }
+        if self.words.get(&source.store).is_some_and(|word| word.boot != source.boot) {
+            self.words.remove(&source.store);
+        }
+        self.asked.remove(&source.store);
+        let session = Session {
+            boot: source.boot,
+            number,
+            heard: self.now,
+            held: BTreeMap::new(),
+            doubt: None,
+        };
+        self.sessions.insert(source.store, session);
+        Admission::Live
+    }
+
+    /// Whether to ask the store to report anew; once per session unless `again`.
+    pub fn ask(&mut self, source: Source, number: u64, again: bool) -> bool {
+        let before = self.asked.insert(source.store, (source.boot, number));
+        again || before != Some((source.boot, number))
+    }
+
+    /// Replaces what the store's session said of a log.
+    pub fn say(&mut self, store: NodeId, log: LogName, held: u64) {
+        if let Some(session) = self.sessions.get_mut(&store)
+            && (session.held.len() < OPEN_LOGS_PER_GROUP_MAX || session.held.contains_key(&log))
+        {
+            session.held.insert(log, held);
+        }
+    }
+
+    /// How far a store holds a log, exclusive; `None`: it has not said.
+    pub fn held(&self, store: NodeId, log: &LogName) -> Option<u64> {
+        self.sessions.get(&store)?.held.get(log).copied()
+    }
+
+    /// (log, held) of a store's session, in order of log name.
+    pub fn logs(&self, store: NodeId) -> impl Iterator<Item = (LogName, u64)> + '_ {
+        self.sessions.get(&store).into_iter().flat_map(|session| session.held.iter().map(|(&log, &held)| (log, held)))
+    }
+
+    /// (store, session) of all live sessions.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Session)> + '_ {
+        self.sessions.iter().map(|(&store, session)| (store, session))
+    }
+
+    /// Whether the store's session is this one and says the same as is known here.
+    pub fn agrees(&mut self, source: Source, number: u64, said: u64) -> Admission {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&source.store) else { return Admission::Unknown };
+        if (source.boot.counter, number) < (session.boot.counter, session.number) {
+            return Admission::Old;
+        }
+        let same = (session.boot, session.number) == (source.boot, number);
+        if !same || digest(session.held.iter().map(|(&log, &held)| (log, held))) != said {
+            self.sessions.remove(&source.store);
+            return Admission::Unknown;
+        }
+        session.heard = now;
+        Admission::Live
+    }
+
+    /// Notes a log whose next record no report has told of; true if it was the same at the digest before.
+    pub fn doubt(&mut self, store: NodeId, doubt: Option<(LogName, u64)>) -> bool {
+        let Some(session) = self.sessions.get_mut(&store) else { return false };
+        let before = std::mem::replace(&mut session.doubt, doubt);
+        doubt.is_some() && before == doubt
+    }
+
+    pub fn drop_session(&mut self, store: NodeId) {
+        self.sessions.remove(&store);
+    }
+
+    /// Takes a held vector; false if it is of an older boot.
+    pub fn hear(&mut self, source: Source, facts_index: u64, ended: BTreeMap<LogName, u64>) -> bool {
+        let counter = source.boot.counter;
+        let newer = self.words.get(&source.store).is_some_and(|word| counter < word.boot.counter)
+            || self.sessions.get(&source.store).is_some_and(|session| counter < session.boot.counter);
+        if newer {
+            return false;
+        }
+        let word = Word { boot: source.boot, heard: self.now, facts_index, ended };
+        self.words.insert(source.store, word);
+        true
+    }
+
+    /// The index up to which a store has the facts on disk; `None`: it has not said.
+    pub fn facts_index(&self, store: NodeId) -> Option<u64> {
+        self.words.get(&store).map(|word| word.facts_index)
+    }
+
+    /// How much exactly a store has of a log that has come to its end, exclusive, said with the facts up to `index`
+    /// on disk; `None`: it has not said.
+    pub fn exact(&self, store: NodeId, log: &LogName, index: u64) -> Option<u64> {
+        let word = self.words.get(&store).filter(|word| word.facts_index >= index)?;
+        word.ended.get(log).copied()
+    }
+
+    /// A store's session with the voter that relays it is over.
+    pub fn gone(&mut self, source: Source, number: u64) {
+        let is_it = |session: &Session| session.boot == source.boot && session.number == number;
+        if self.sessions.get(&source.store).is_some_and(is_it) {
+            self.sessions.remove(&source.store);
+            self.words.remove(&source.store);
+        }
+    }
+
+    /// A tick of the housekeeping: who was silent for too long has said nothing.
+    pub fn tick(&mut self) {
+        self.now += 1;
+        let now = self.now;
+        self.sessions.retain(|_, session| session.heard + SILENT_TICKS_MAX >= now);
+        self.words.retain(|_, word| word.heard + SILENT_TICKS_MAX >= now);
+    }
+}

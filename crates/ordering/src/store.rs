@@ -1,0 +1,37 @@
+//! What a store knows: its logs, how far it holds them, the index of the committed order, watermarks.
+//!
+//! - [`log`]: how far one log has come here, and as far as is known elsewhere. All ends are exclusive.
+//! - [`runs`]: what the records beyond the ordered ones are, for reports.
+//! - [`topic`]: which (log, sequence) each ID of a topic is, and up to which ID all is readable.
+//! - [`catalog`]: all logs, topics and groups; [`facts`] enter it in two steps: staged when they come, settled when
+//!   they are on disk. Only what is settled is told to anyone.
+//! - [`reports`]: what a session with a voter is told; [`held`]: what is said beside it each second.
+//! - [`source`]: from whom a follower takes what it lacks.
+//! - [`appends`]: which answers pushes still wait for; [`succession`]: when an origin log gets a successor.
+//!
+//! Times are durations since the driver's start: nothing here knows a clock.
+//!
+//! **Invariant** (I3): IDs are accepted only if they continue the topic's last, records only if they continue the log.
+//! **Invariant** (I2): nothing is reported that the driver has not said to be on disk.
+
+pub mod appends;
+pub mod catalog;
+pub mod facts;
+pub mod held;
+pub mod log;
+pub mod reports;
+pub mod runs;
+pub mod source;
+pub mod succession;
+pub mod topic;
+
+pub use appends::{Answer, Appends, Level};
+pub use catalog::{Catalog, Effect};
+pub use facts::{Fact, FactsAt, Inconsistent, Row, Settled};
+pub use held::{Held, LogHeld};
+pub use log::{Accepted, Log, LogNo};
+pub use reports::{LogReport, Report, Reports};
+pub use runs::{Run, RunWindow};
+pub use source::{Ask, Candidate, Pull};
+pub use succession::Succession;
+pub use topic::{IndexRun, Topic};

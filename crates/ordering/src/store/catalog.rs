@@ -1,0 +1,344 @@
+//! All logs, topics and groups that a store knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trunkline_types::{Bucket, LogName, NodeId, Ordinal, TopicId};
+
+use super::facts::Row;
+use super::log::{Accepted, Log, LogNo};
+use super::topic::{Halt, IndexRun, Topic};
+use crate::group::Predecessor;
+
+/// What the driver does about a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The topic's watermark has moved.
+    Readable(TopicId),
+    /// Read index runs of the topic from this ID on, then [`Catalog::index_loaded`].
+    LoadIndex { topic: TopicId, from: u64 },
+    /// Read what the records from this sequence on are, then [`Catalog::runs_loaded`].
+    LoadRuns { log: LogNo, from: u64 },
+    /// What a session is told of this log may have changed.
+    Reportable(LogNo),
+    /// Write the log's row again: it is complete now.
+    Complete(LogNo),
+}
+
+/// What a store knows of an ordering group.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Group {
+    /// Facts up to here were taken.
+    pub(super) staged: u64,
+    /// Facts up to here are on disk.
+    pub(super) settled: u64,
+    pub(super) numbers: BTreeMap<u32, Option<LogNo>>,
+    pub(super) boots_ended: BTreeMap<NodeId, u32>,
+    /// Logs that need attention: not closed, or closed and not complete here.
+    pub(super) open: BTreeSet<LogNo>,
+}
+
+/// Logs, topics and groups.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    logs: Vec<Log>,
+    names: BTreeMap<LogName, LogNo>,
+    pub(super) topics: BTreeMap<TopicId, Topic>,
+    pub(super) topic_names: BTreeMap<String, TopicId>,
+    groups: BTreeMap<u16, Group>,
+    held: Vec<bool>,
+    group_count: u16,
+    /// Topics and logs for which something is being read from disk.
+    index_loading: BTreeSet<TopicId>,
+    runs_loading: BTreeSet<LogNo>,
+}
+
+impl Catalog {
+    /// Empty; `held` says of each bucket whether it is held here.
+    pub fn new(held: Vec<bool>, group_count: u16) -> Self {
+        Self {
+            logs: Vec::new(),
+            names: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            topic_names: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            held,
+            group_count,
+            index_loading: BTreeSet::new(),
+            runs_loading: BTreeSet::new(),
+        }
+    }
+
+    /// A newer map: other buckets are held.
+    pub fn set_held(&mut self, held: Vec<bool>) {
+        self.held = held;
+    }
+
+    pub fn holds(&self, bucket: Bucket) -> bool {
+        self.held.get(usize::from(bucket.0)).copied().unwrap_or(false)
+    }
+
+    pub fn group_of(&self, bucket: Bucket) -> u16 {
+        bucket.0 % self.group_count
+    }
+
+    /// # Panics
+    /// For a number that this catalog did not give.
+    pub fn log(&self, no: LogNo) -> &Log {
+        &self.logs[no.0 as usize]
+    }
+
+    /// # Panics
+    /// For a number that this catalog did not give.
+    pub fn log_mut(&mut self, no: LogNo) -> &mut Log {
+        &mut self.logs[no.0 as usize]
+    }
+
+    pub fn find_log(&self, name: &LogName) -> Option<LogNo> {
+        self.names.get(name).copied()
+    }
+
+    /// How many logs there ever were; numbers are below it.
+    pub fn log_count(&self) -> usize {
+        self.logs.len()
+    }
+
+    pub fn topic(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(&id)
+    }
+
+    pub fn topics(&self) -> impl Iterator<Item = (TopicId, &Topic)> + '_ {
+        self.topics.iter().map(|(&id, topic)| (id, topic))
+    }
+
+    /// A topic that lives, by name.
+    pub fn find_topic(&self, name: &str) -> Option<TopicId> {
+        self.topic_names.get(name).copied()
+    }
+
+    /// Logs of a group that are not closed and complete here.
+    pub fn open_logs(&self, group: u16) -> impl Iterator<Item = LogNo> + '_ {
+        self.groups.get(&group).into_iter().flat_map(|group| group.open.iter().copied())
+    }
+
+    /// Logs of all groups that are not closed and complete here.
+    pub fn all_open_logs(&self) -> impl Iterator<Item = LogNo> + '_ {
+        self.groups.values().flat_map(|group| group.open.iter().copied())
+    }
+
+    /// The first index of facts that is wanted.
+    pub fn facts_from(&self, group: u16) -> u64 {
+        self.groups.get(&group).map_or(0, |group| group.staged) + 1
+    }
+
+    /// Facts up to here are on disk.
+    pub fn facts_index(&self, group: u16) -> u64 {
+        self.groups.get(&group).map_or(0, |group| group.settled)
+    }
+
+    /// The group's own numbers of logs.
+    pub fn numbers(&self, group: u16) -> impl Iterator<Item = (u32, Option<LogNo>)> + '_ {
+        self.groups.get(&group).into_iter().flat_map(|group| group.numbers.iter().map(|(&number, &log)| (number, log)))
+    }
+
+    /// Boots that have ended: all of a node below a counter.
+    pub fn boots_ended(&self, group: u16) -> impl Iterator<Item = (NodeId, u32)> + '_ {
+        self.groups.get(&group).into_iter().flat_map(|group| group.boots_ended.iter().map(|(&node, &end)| (node, end)))
+    }
+
+    pub(super) fn group_mut(&mut self, group: u16) -> &mut Group {
+        self.groups.entry(group).or_default()
+    }
+
+    /// The number of a log, given now if it is new.
+    pub fn open_log(&mut self, name: LogName, predecessor: Option<Predecessor>, rows: &mut Vec<Row>) -> LogNo {
+        if let Some(no) = self.find_log(&name) {
+            let log = self.log_mut(no);
+            if log.predecessor.is_none() && predecessor.is_some() {
+                log.predecessor = predecessor;
+                rows.push(Row::Log(no));
+            }
+            return no;
+        }
+        let no = self.add(Log::new(name, predecessor));
+        rows.push(Row::Log(no));
+        no
+    }
+
+    fn add(&mut self, log: Log) -> LogNo {
+        let no = LogNo(u32::try_from(self.logs.len()).expect("fewer than 2^32 logs fit in memory"));
+        let group = self.group_of(log.name.bucket);
+        self.names.insert(log.name, no);
+        let ended = self.group_mut(group).boots_ended.get(&log.name.node).copied().unwrap_or(0);
+        let complete = log.is_complete();
+        self.logs.push(log);
+        let log = self.log_mut(no);
+        log.ended |= log.name.boot.counter < ended;
+        if !complete {
+            self.group_mut(group).open.insert(no);
+        }
+        no
+    }
+
+    /// Facts name this log: its predecessor, where it has one, gets no more records.
+    pub(super) fn log_is_named(&mut self, _group: u16, no: LogNo) {
+        let (name, predecessor) = (self.log(no).name, self.log(no).predecessor);
+        if let Some(before) = predecessor {
+            let before = LogName { ordinal: Ordinal(before.ordinal), ..name };
+            if let Some(before) = self.find_log(&before) {
+                self.log_mut(before).ended = true;
+            }
+        }
+    }
+
+    pub(super) fn end_boots(&mut self, group: u16, node: NodeId, counter: u32) {
+        let open: Vec<LogNo> = self.open_logs(group).collect();
+        for no in open {
+            let log = self.log_mut(no);
+            log.ended |= log.name.node == node && log.name.boot.counter < counter;
+        }
+    }
+
+    pub(super) fn forget_if_complete(&mut self, no: LogNo) -> bool {
+        let log = self.log(no);
+        let group = self.group_of(log.name.bucket);
+        log.is_complete() && self.group_mut(group).open.remove(&no)
+    }
+
+    /// Takes records that continue the log; `topics` are theirs, from `from` on.
+    pub fn accept(&mut self, no: LogNo, from: u64, topics: &[TopicId]) -> Accepted {
+        let log = self.log_mut(no);
+        let accepted = log.accept(from, topics.len() as u64);
+        if let Accepted::New(range) = &accepted {
+            for seq in range.clone() {
+                let at = usize::try_from(seq - from).expect("within `topics`");
+                log.describe(seq, topics[at], 1);
+            }
+        }
+        accepted
+    }
+
+    /// Records of the log up to `end` are on disk.
+    pub fn written(&mut self, no: LogNo, end: u64, effects: &mut Vec<Effect>) {
+        for topic in self.log_mut(no).written(end) {
+            self.advance(topic, effects);
+        }
+        if self.forget_if_complete(no) {
+            effects.push(Effect::Complete(no));
+        }
+        self.runs_wanted(no, effects);
+        effects.push(Effect::Reportable(no));
+    }
+
+    /// Moves a topic's watermark as far as it goes.
+    pub(super) fn advance(&mut self, id: TopicId, effects: &mut Vec<Effect>) {
+        let Some(topic) = self.topics.get_mut(&id) else { return };
+        let logs = &self.logs;
+        let (moved, halt) = topic.advance(|no| logs[no.0 as usize].durable());
+        if moved {
+            effects.push(Effect::Readable(id));
+        }
+        match halt {
+            Halt::AtEnd => {}
+            Halt::Record(no, seq) => {
+                self.log_mut(no).waiting.insert(seq, id);
+            }
+            Halt::Index(from) => {
+                if self.index_loading.insert(id) {
+                    effects.push(Effect::LoadIndex { topic: id, from });
+                }
+            }
+        }
+    }
+
+    /// The answer to [`Effect::LoadIndex`]: runs from the one that has the ID on, consecutive.
+    pub fn index_loaded(&mut self, id: TopicId, runs: Vec<IndexRun>, effects: &mut Vec<Effect>) {
+        self.index_loading.remove(&id);
+        let empty = runs.is_empty();
+        if let Some(topic) = self.topics.get_mut(&id) {
+            topic.loaded(runs);
+        }
+        if !empty {
+            self.advance(id, effects);
+        }
+    }
+
+    pub(super) fn runs_wanted(&mut self, no: LogNo, effects: &mut Vec<Effect>) {
+        let log = self.log(no);
+        let (from, room) = (log.runs.end(), log.runs.has_room());
+        if from < log.durable() && room && self.runs_loading.insert(no) {
+            effects.push(Effect::LoadRuns { log: no, from });
+        }
+    }
+
+    /// The answer to [`Effect::LoadRuns`]: (sequence, topic, count), consecutive.
+    pub fn runs_loaded(&mut self, no: LogNo, runs: &[(u64, TopicId, u64)], effects: &mut Vec<Effect>) {
+        self.runs_loading.remove(&no);
+        let log = self.log_mut(no);
+        let before = log.runs.end();
+        for &(from, topic, count) in runs {
+            log.describe(from, topic, count);
+        }
+        if log.runs.end() > before {
+            self.runs_wanted(no, effects);
+            effects.push(Effect::Reportable(no));
+        }
+    }
+}
+
+/// What was found on disk, in this order; then [`Catalog::recovered`].
+impl Catalog {
+    /// Rows come in order of their numbers, none is left out.
+    pub fn recover_log(
+        &mut self, name: LogName, predecessor: Option<Predecessor>, closed: Option<u64>, durable: u64, ordered: u64,
+    ) -> LogNo {
+        let mut log = Log::new(name, predecessor);
+        log.recover(durable, ordered);
+        if let Some(end) = closed {
+            log.close(end);
+        }
+        self.add(log)
+    }
+
+    pub fn recover_group(&mut self, group: u16, facts_index: u64) {
+        let group = self.group_mut(group);
+        (group.staged, group.settled) = (facts_index, facts_index);
+    }
+
+    pub fn recover_number(&mut self, group: u16, number: u32, log: Option<LogNo>) {
+        self.group_mut(group).numbers.insert(number, log);
+        if let Some(log) = log {
+            self.log_is_named(group, log);
+        }
+    }
+
+    pub fn recover_boot(&mut self, group: u16, node: NodeId, counter: u32) {
+        self.group_mut(group).boots_ended.insert(node, counter);
+        self.end_boots(group, node, counter);
+    }
+
+    pub fn recover_topic(&mut self, id: TopicId, name: String, options: Vec<u8>, deleted: bool) {
+        let mut topic = Topic::new(name.clone(), options);
+        topic.deleted = deleted;
+        if !deleted && !name.is_empty() {
+            self.topic_names.insert(name, id);
+        }
+        self.topics.insert(id, topic);
+    }
+
+    pub fn recover_mark(&mut self, id: TopicId, next: u64, readable: u64) {
+        let topic = self.topics.entry(id).or_insert_with(|| Topic::new(String::new(), Vec::new()));
+        topic.recover(next, readable);
+    }
+
+    /// Everything was said: what is to be read further.
+    pub fn recovered(&mut self, effects: &mut Vec<Effect>) {
+        let topics: Vec<TopicId> = self.topics.keys().copied().collect();
+        for id in topics {
+            self.advance(id, effects);
+        }
+        let open: Vec<LogNo> = self.all_open_logs().collect();
+        for no in open {
+            self.runs_wanted(no, effects);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Test doubles of the ports: a simulated network, processes that crash and pause, clocks that jump, and a disk that
+//! loses what was not synced.
+//!
+//! Everything runs on one tokio runtime whose clock is paused, and draws from one seed: the same seed gives the same
+//! history. Unit tests of services use the pieces; tests/simulation makes a cluster of them.
+//!
+//! - [`random`]: all randomness, from one seed.
+//! - [`process`]: the process port; every task behind a gate that a pause closes and a crash empties.
+//! - [`network`]: the transport port: messages with latency, in order per direction; cuts, refusals, resets.
+//! - [`storage`]: the storage port in memory; a crash takes back any suffix of what was not on disk.
+//! - [`hostile`]: a storage that fails a write, is full, or answers that it is corrupt.
+//! - [`consensus`]: the consensus port without a protocol: one log per group, applied everywhere at once.
+//! - [`fixture`]: cluster maps and hosts.
+
+pub mod consensus;
+pub mod fixture;
+pub mod hostile;
+pub mod network;
+pub mod process;
+pub mod random;
+pub mod storage;
+
+pub use consensus::{MemoryCluster, MemoryConsensus};
+pub use fixture::{MapBuilder, SimulatedNode};
+pub use hostile::{Faults, HostileStorage};
+pub use network::SimulatedNetwork;
+pub use process::SimulatedProcess;
+pub use random::Random;
+pub use storage::{MemoryStorage, Visibility};

@@ -1,0 +1,86 @@
+//! Which links are cut, and since when.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+use trunkline_types::DatacenterName;
+
+/// Where a node is: its name and its datacenter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) datacenter: DatacenterName,
+}
+
+/// One end of a cut.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    Node(String),
+    Datacenter(DatacenterName),
+    /// Everyone but the other end.
+    Others,
+}
+
+impl Side {
+    pub fn node(name: impl Into<String>) -> Self {
+        Self::Node(name.into())
+    }
+
+    pub fn datacenter(name: &str) -> Self {
+        Self::Datacenter(name.into())
+    }
+
+    fn holds(&self, place: &Place, other: &Self) -> bool {
+        match self {
+            Self::Node(name) => place.name == *name,
+            Self::Datacenter(datacenter) => place.datacenter == *datacenter,
+            Self::Others => !matches!(other, Self::Others) && !other.holds(place, self),
+        }
+    }
+}
+
+/// The cuts in force, by direction.
+#[derive(Debug, Default)]
+pub(crate) struct Cuts {
+    since: BTreeMap<(Side, Side), Instant>,
+}
+
+impl Cuts {
+    pub(crate) fn cut(&mut self, from: &Side, to: &Side, now: Instant) {
+        self.since.entry((from.clone(), to.clone())).or_insert(now);
+    }
+
+    pub(crate) fn heal(&mut self, which: impl Fn(&Side, &Side) -> bool) {
+        self.since.retain(|(from, to), _| !which(from, to));
+    }
+
+    /// Since when nothing goes from `from` to `to`; `None` while it does.
+    pub(crate) fn since(&self, from: &Place, to: &Place) -> Option<Instant> {
+        let cut = |(a, b): &(Side, Side)| a.holds(from, b) && b.holds(to, a);
+        self.since.iter().filter(|(ends, _)| cut(ends)).map(|(_, since)| *since).min()
+    }
+
+    /// The same for either direction.
+    pub(crate) fn since_either_way(&self, a: &Place, b: &Place) -> Option<Instant> {
+        [self.since(a, b), self.since(b, a)].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datacenter_that_is_cut_off_still_talks_within_itself() {
+        let place = |name: &str, datacenter: &str| Place { name: name.into(), datacenter: datacenter.into() };
+        let (a, b, c) = (place("sea-1", "sea"), place("sea-2", "sea"), place("nyc-1", "nyc"));
+        let mut cuts = Cuts::default();
+        cuts.cut(&Side::datacenter("sea"), &Side::Others, Instant::now());
+        assert!(cuts.since(&a, &c).is_some() && cuts.since(&a, &b).is_none() && cuts.since(&c, &a).is_none());
+        assert!(cuts.since_either_way(&c, &a).is_some());
+        cuts.heal(|from, _| *from == Side::datacenter("sea"));
+        assert!(cuts.since(&a, &c).is_none());
+        cuts.cut(&Side::node("sea-1"), &Side::Others, Instant::now());
+        assert!(cuts.since(&a, &b).is_some() && cuts.since(&b, &c).is_none());
+    }
+}

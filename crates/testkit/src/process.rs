@@ -1,0 +1,375 @@
+//! A simulated process: tasks behind a gate, a wall clock that jumps, randomness from a seed, and an end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
+use trunkline_ports::{Process, ProcessPort};
+
+use crate::random::Random;
+
+/// Where all simulated wall clocks begin: 2027-01-15T08:00:00Z.
+pub const EPOCH_MS: u64 = 1_800_000_000_000;
+
+/// One start of one node. A crash ends it for good; the node's next start is another `SimulatedProcess`.
+#[derive(Clone)]
+pub struct SimulatedProcess(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    random: Random,
+    origin: Instant,
+    state: Mutex<State>,
+    ended: watch::Sender<Option<String>>,
+}
+
+struct State {
+    alive: bool,
+    paused: bool,
+    clock_offset_ms: i64,
+    next_task: u64,
+    tasks: BTreeMap<u64, TaskEntry>,
+    waiting_for_resume: BTreeMap<u64, Waker>,
+    on_end: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+struct TaskEntry {
+    slot: Arc<Slot>,
+    abort: Option<AbortHandle>,
+}
+
+/// Holds a task's future where a crash can reach it, so that tasks are dropped in the order they were spawned.
+struct Slot {
+    name: &'static str,
+    future: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl SimulatedProcess {
+    /// A process whose wall clock has stood at [`EPOCH_MS`] at `origin`.
+    pub fn new(name: impl Into<String>, random: Random, origin: Instant) -> Self {
+        let state = State {
+            alive: true,
+            paused: false,
+            clock_offset_ms: 0,
+            next_task: 0,
+            tasks: BTreeMap::new(),
+            waiting_for_resume: BTreeMap::new(),
+            on_end: Vec::new(),
+        };
+        let ended = watch::Sender::new(None);
+        Self(Arc::new(Inner { name: name.into(), random, origin, state: Mutex::new(state), ended }))
+    }
+
+    /// For a test of one service: no network, and a clock that begins now.
+    pub fn alone(seed: u64) -> Self {
+        Self::new("alone", Random::new(seed), Instant::now())
+    }
+
+    /// The handle that services take.
+    pub fn process(&self) -> Process {
+        Process::new(self.clone())
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether both are the same start of the same node.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Tasks stand still, as under SIGSTOP; what arrives waits for them.
+    pub fn pause(&self) {
+        self.0.state().paused = true;
+    }
+
+    pub fn resume(&self) {
+        let waiting = {
+            let mut state = self.0.state();
+            state.paused = false;
+            std::mem::take(&mut state.waiting_for_resume)
+        };
+        waiting.into_values().for_each(Waker::wake);
+    }
+
+    /// Ends the process as kill -9 does: its tasks are dropped where they stand, oldest first.
+    pub fn crash(&self) {
+        self.0.end("crashed");
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.0.state().alive
+    }
+
+    /// Why the process ended; `None` while it lives.
+    pub fn why_ended(&self) -> Option<String> {
+        self.0.ended.borrow().clone()
+    }
+
+    /// Resolves with the reason when the process has ended.
+    pub async fn ended(&self) -> String {
+        let mut ended = self.0.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Run at the moment of the end, before its tasks are dropped: what belongs to the process and is not a task of
+    /// it (a disk's cache, connections).
+    pub fn on_end(&self, hook: impl FnOnce() + Send + 'static) {
+        self.0.state().on_end.push(Box::new(hook));
+    }
+
+    /// From now on the wall clock is off by so much.
+    pub fn set_clock_offset_ms(&self, offset_ms: i64) {
+        self.0.state().clock_offset_ms = offset_ms;
+    }
+
+    /// Names of the tasks that run, oldest first.
+    pub fn task_names(&self) -> Vec<&'static str> {
+        self.0.state().tasks.values().map(|task| task.slot.name).collect()
+    }
+}
+
+impl fmt::Debug for SimulatedProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SimulatedProcess").field(&self.0.name).finish()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, why: &str) {
+        let (hooks, tasks) = {
+            let mut state = self.state();
+            if !state.alive {
+                return;
+            }
+            state.alive = false;
+            state.waiting_for_resume.clear();
+            (std::mem::take(&mut state.on_end), std::mem::take(&mut state.tasks))
+        };
+        hooks.into_iter().for_each(|hook| hook());
+        for task in tasks.into_values() {
+            // The task that runs now (and perhaps is what ends the process) drops itself when its poll returns.
+            let future = task.slot.future.try_lock().ok().and_then(|mut slot| slot.take());
+            drop(future);
+            if let Some(abort) = task.abort {
+                abort.abort();
+            }
+        }
+        self.ended.send_replace(Some(why.to_owned()));
+    }
+}
+
+impl ProcessPort for SimulatedProcess {
+    #[allow(clippy::disallowed_methods, reason = "this is the replacement")]
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> JoinHandle<()> {
+        let slot = Arc::new(Slot { name, future: Mutex::new(Some(task)) });
+        let number = {
+            let mut state = self.0.state();
+            if !state.alive {
+                return tokio::spawn(std::future::ready(()));
+            }
+            state.next_task += 1;
+            let number = state.next_task;
+            state.tasks.insert(number, TaskEntry { slot: slot.clone(), abort: None });
+            number
+        };
+        let handle = tokio::spawn(Gate { process: self.0.clone(), number, slot });
+        if let Some(task) = self.0.state().tasks.get_mut(&number) {
+            task.abort = Some(handle.abort_handle());
+        }
+        handle
+    }
+
+    fn wall_clock_ms(&self) -> u64 {
+        let elapsed = Instant::now().saturating_duration_since(self.0.origin);
+        let offset = self.0.state().clock_offset_ms;
+        (EPOCH_MS + millis(elapsed)).saturating_add_signed(offset)
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random.bits()
+    }
+
+    fn fail(&self, why: &str) {
+        tracing::debug!(process = %self.0.name, why, "the process ends itself");
+        self.0.end(why);
+    }
+}
+
+/// Milliseconds of a duration.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the runtime polls: the task, unless the process is paused or dead.
+struct Gate {
+    process: Arc<Inner>,
+    number: u64,
+    slot: Arc<Slot>,
+}
+
+impl Future for Gate {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        {
+            let mut state = self.process.state();
+            if !state.alive {
+                return Poll::Ready(());
+            }
+            if state.paused {
+                state.waiting_for_resume.insert(self.number, context.waker().clone());
+                return Poll::Pending;
+            }
+        }
+        let _guard = EndsOnPanic { process: &self.process, task: self.slot.name };
+        let mut slot = self.slot.future.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(future) = slot.as_mut() else { return Poll::Ready(()) };
+        let ended = future.as_mut().poll(context).is_ready();
+        if ended || !self.process.state().alive {
+            let future = slot.take();
+            drop(slot);
+            drop(future);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let entry = {
+            let mut state = self.process.state();
+            state.waiting_for_resume.remove(&self.number);
+            state.tasks.remove(&self.number)
+        };
+        let future = self.slot.future.try_lock().ok().and_then(|mut slot| slot.take());
+        drop((entry, future));
+    }
+}
+
+/// A panic is a broken invariant: it ends the process, and says which task it was.
+struct EndsOnPanic<'a> {
+    process: &'a Inner,
+    task: &'static str,
+}
+
+impl Drop for EndsOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.process.end(&format!("task {} panicked", self.task));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    struct OnDrop(Arc<Mutex<Vec<u32>>>, u32);
+
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().push(self.1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crash_drops_tasks_in_the_order_they_were_spawned() {
+        let process = SimulatedProcess::alone(1);
+        let dropped = Arc::new(Mutex::new(Vec::new()));
+        for number in 0..5 {
+            let guard = OnDrop(dropped.clone(), number);
+            process.process().spawn("forever", async move {
+                std::future::pending::<()>().await;
+                drop(guard);
+            });
+        }
+        tokio::task::yield_now().await;
+        process.crash();
+        assert_eq!(*dropped.lock().unwrap(), [0, 1, 2, 3, 4]);
+        assert_eq!(process.ended().await, "crashed");
+        let late = process.process().spawn("late", async { panic!("runs in a dead process") });
+        late.ended().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_process_stands_still_and_goes_on_after_it() {
+        let process = SimulatedProcess::alone(1);
+        let ticks = Arc::new(AtomicU32::new(0));
+        let counter = ticks.clone();
+        process.process().spawn("ticks", async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(55)).await;
+        assert_eq!(ticks.load(Ordering::Relaxed), 5);
+        process.pause();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(ticks.load(Ordering::Relaxed), 5);
+        process.resume();
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        assert_eq!(ticks.load(Ordering::Relaxed), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_may_end_its_own_process() {
+        let process = SimulatedProcess::alone(1);
+        let handle = process.process();
+        let hooked = Arc::new(AtomicU32::new(0));
+        let hook = hooked.clone();
+        process.on_end(move || hook.store(1, Ordering::Relaxed));
+        let inner = handle.clone();
+        let task = handle.spawn("fails", async move {
+            inner.fail("fsync failed");
+            std::future::pending::<()>().await;
+        });
+        task.ended().await;
+        assert_eq!(process.why_ended().as_deref(), Some("fsync failed"));
+        assert_eq!(hooked.load(Ordering::Relaxed), 1);
+        assert!(process.task_names().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wall_clock_follows_the_paused_clock_and_jumps() {
+        let process = SimulatedProcess::alone(1);
+        let start = process.wall_clock_ms();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(process.wall_clock_ms() - start, 3_000);
+        process.set_clock_offset_ms(-10_000);
+        assert_eq!(process.wall_clock_ms(), start - 7_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_finds_its_process() {
+        let process = SimulatedProcess::alone(9);
+        let expected = process.0.random.fork("x").bits();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        process.process().spawn("asks", async move {
+            let _ = tell.send(Process::current().is_some());
+        });
+        assert!(told.await.unwrap());
+        assert!(Process::current().is_none());
+        assert_eq!(expected, Random::new(9).fork("x").bits());
+    }
+}

@@ -1,0 +1,389 @@
+//! The storage port in memory, with the one failure that memory does not have: what was not synced is lost.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+use trunkline_ports::storage::{Change, Row};
+use trunkline_ports::{Batch, ScanLimit, Space, Storage, StorageError};
+
+use crate::process::SimulatedProcess;
+use crate::random::Random;
+
+/// When a read sees a batch: both are allowed by the port's contract.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// As soon as `write` was called.
+    #[default]
+    AtOnce,
+    /// Once it is on disk.
+    AtSync,
+}
+
+/// A handle on a disk, for one start of its process. Cheap to clone; after [`MemoryStorage::crash`] this handle and
+/// its clones fail, and [`MemoryStorage::reopen`] gives one that works.
+#[derive(Clone, Debug)]
+pub struct MemoryStorage {
+    disk: Arc<Mutex<Disk>>,
+    opened: u64,
+}
+
+type Rows = BTreeMap<Space, BTreeMap<Bytes, Bytes>>;
+
+#[derive(Debug)]
+struct Disk {
+    visible: Rows,
+    durable: Rows,
+    /// Written and not yet on disk, in call order, each with the time at which it will be.
+    pending: VecDeque<(Instant, Batch)>,
+    visibility: Visibility,
+    sync_latency: Duration,
+    sync_starts: Option<Instant>,
+    sync_ends: Option<Instant>,
+    opened: u64,
+    has_room: bool,
+    syncs: u64,
+}
+
+impl Default for MemoryStorage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStorage {
+    /// An empty disk that syncs at once.
+    pub fn new() -> Self {
+        let disk = Disk {
+            visible: Rows::new(),
+            durable: Rows::new(),
+            pending: VecDeque::new(),
+            visibility: Visibility::AtOnce,
+            sync_latency: Duration::ZERO,
+            sync_starts: None,
+            sync_ends: None,
+            opened: 0,
+            has_room: true,
+            syncs: 0,
+        };
+        Self { disk: Arc::new(Mutex::new(disk)), opened: 0 }
+    }
+
+    /// From now on an fsync takes so long; what waits meanwhile shares the next one. tokio's clock has steps of 1 ms.
+    #[must_use]
+    pub fn with_sync_latency(self, latency: Duration) -> Self {
+        self.disk().sync_latency = latency;
+        self
+    }
+
+    #[must_use]
+    pub fn with_visibility(self, visibility: Visibility) -> Self {
+        self.disk().visibility = visibility;
+        self
+    }
+
+    pub fn set_has_room(&self, has_room: bool) {
+        self.disk().has_room = has_room;
+    }
+
+    /// Crashes with `process`, at the same moment.
+    pub fn belongs_to(&self, process: &SimulatedProcess, random: Random) {
+        let storage = self.clone();
+        process.on_end(move || storage.crash(&random));
+    }
+
+    /// Keeps what is on disk and any prefix of what was still on its way there.
+    pub fn crash(&self, random: &Random) {
+        let mut disk = self.disk();
+        if disk.opened != self.opened {
+            return;
+        }
+        disk.settle(Instant::now());
+        let lost_from = random.below(disk.pending.len() as u64 + 1);
+        let pending = std::mem::take(&mut disk.pending);
+        for (_, batch) in pending.into_iter().take(usize::try_from(lost_from).unwrap_or(0)) {
+            apply(&mut disk.durable, batch);
+        }
+        disk.visible = disk.durable.clone();
+        (disk.sync_starts, disk.sync_ends) = (None, None);
+        disk.opened += 1;
+    }
+
+    /// A handle for the next start of the process, on what is there.
+    #[must_use]
+    pub fn reopen(&self) -> Self {
+        let opened = self.disk().opened;
+        Self { disk: self.disk.clone(), opened }
+    }
+
+    /// A disk of its own with what this one has on it now: a clone, a backup.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        let mut disk = self.disk();
+        disk.settle(Instant::now());
+        let other = Self::new().with_sync_latency(disk.sync_latency).with_visibility(disk.visibility);
+        {
+            let mut copied = other.disk();
+            copied.durable = disk.durable.clone();
+            copied.visible = disk.durable.clone();
+        }
+        other
+    }
+
+    /// Loses everything: a disk that was replaced.
+    pub fn wipe(&self) {
+        let mut disk = self.disk();
+        disk.pending.clear();
+        disk.visible.clear();
+        disk.durable.clear();
+    }
+
+    /// How many fsyncs were begun.
+    pub fn syncs(&self) -> u64 {
+        self.disk().syncs
+    }
+
+    /// Rows that reads see in a space now.
+    pub fn len(&self, space: Space) -> usize {
+        let mut disk = self.disk();
+        disk.settle(Instant::now());
+        disk.seen().get(&space).map_or(0, BTreeMap::len)
+    }
+
+    pub fn is_empty(&self, space: Space) -> bool {
+        self.len(space) == 0
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Rows) -> T) -> Result<T, StorageError> {
+        let mut disk = self.disk();
+        if disk.opened != self.opened {
+            return Err(crashed());
+        }
+        disk.settle(Instant::now());
+        Ok(read(disk.seen()))
+    }
+}
+
+impl Disk {
+    /// When a batch that is written now will be on disk: with the first fsync that has not begun.
+    fn on_disk_at(&mut self, now: Instant) -> Instant {
+        match (self.sync_starts, self.sync_ends) {
+            (Some(starts), Some(ends)) if starts >= now && self.syncs > 0 => ends,
+            (_, last) => {
+                let starts = last.map_or(now, |last| last.max(now));
+                let ends = starts + self.sync_latency;
+                (self.sync_starts, self.sync_ends) = (Some(starts), Some(ends));
+                self.syncs += 1;
+                ends
+            }
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        while self.pending.front().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, batch)) = self.pending.pop_front() {
+                apply(&mut self.durable, batch);
+            }
+        }
+    }
+
+    fn seen(&self) -> &Rows {
+        match self.visibility {
+            Visibility::AtOnce => &self.visible,
+            Visibility::AtSync => &self.durable,
+        }
+    }
+}
+
+fn apply(rows: &mut Rows, batch: Batch) {
+    for change in batch.changes {
+        match change {
+            Change::Put(space, key, value) => drop(rows.entry(space).or_default().insert(key, value)),
+            Change::Delete(space, key) => drop(rows.entry(space).or_default().remove(&key)),
+            Change::DeleteRange(space, from, to) => {
+                let rows = rows.entry(space).or_default();
+                let keys: Vec<Bytes> = between(rows, &from, &to).map(|(key, _)| key.clone()).collect();
+                keys.iter().for_each(|key| drop(rows.remove(key)));
+            }
+        }
+    }
+}
+
+fn between<'a>(
+    rows: &'a BTreeMap<Bytes, Bytes>,
+    from: &Bytes,
+    to: &Bytes,
+) -> impl DoubleEndedIterator<Item = (&'a Bytes, &'a Bytes)> + use<'a> {
+    let to = to.max(from).clone();
+    rows.range((Bound::Included(from.clone()), Bound::Excluded(to)))
+}
+
+fn take<'a>(rows: impl Iterator<Item = (&'a Bytes, &'a Bytes)>, limit: ScanLimit) -> Vec<Row> {
+    let mut taken = Vec::new();
+    let mut bytes = 0;
+    for (key, value) in rows {
+        let size = key.len() + value.len();
+        if taken.len() >= limit.rows.max(1) || (!taken.is_empty() && bytes + size > limit.bytes) {
+            break;
+        }
+        bytes += size;
+        taken.push((key.clone(), value.clone()));
+    }
+    taken
+}
+
+fn crashed() -> StorageError {
+    StorageError::Failed("the process has crashed".to_owned())
+}
+
+impl Storage for MemoryStorage {
+    fn write(&self, batch: Batch) -> BoxFuture<'static, Result<(), StorageError>> {
+        let now = Instant::now();
+        let mut disk = self.disk();
+        if disk.opened != self.opened {
+            return std::future::ready(Err(crashed())).boxed();
+        }
+        disk.settle(now);
+        let at = disk.on_disk_at(now);
+        apply(&mut disk.visible, batch.clone());
+        if at <= now && disk.pending.is_empty() {
+            apply(&mut disk.durable, batch);
+            return std::future::ready(Ok(())).boxed();
+        }
+        disk.pending.push_back((at, batch));
+        drop(disk);
+        let storage = self.clone();
+        async move {
+            tokio::time::sleep_until(at).await;
+            storage.read(|_| ())
+        }
+        .boxed()
+    }
+
+    fn get(&self, space: Space, key: Bytes) -> BoxFuture<'static, Result<Option<Bytes>, StorageError>> {
+        let found = self.read(|rows| rows.get(&space).and_then(|rows| rows.get(&key).cloned()));
+        std::future::ready(found).boxed()
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        from: Bytes,
+        to: Bytes,
+        limit: ScanLimit,
+    ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>> {
+        let found = self.read(|rows| {
+            rows.get(&space).map(|rows| take(between(rows, &from, &to), limit)).unwrap_or_default()
+        });
+        std::future::ready(found).boxed()
+    }
+
+    fn scan_back(
+        &self,
+        space: Space,
+        from: Bytes,
+        to: Bytes,
+        limit: ScanLimit,
+    ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>> {
+        let found = self.read(|rows| {
+            rows.get(&space).map(|rows| take(between(rows, &from, &to).rev(), limit)).unwrap_or_default()
+        });
+        std::future::ready(found).boxed()
+    }
+
+    fn has_room(&self) -> bool {
+        self.disk().has_room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPACE: Space = Space::new("test");
+
+    fn put(key: u8) -> Batch {
+        let mut batch = Batch::new();
+        batch.put(SPACE, vec![key], vec![key]);
+        batch
+    }
+
+    async fn keys(storage: &MemoryStorage) -> Vec<u8> {
+        let all = ScanLimit::rows(100);
+        let rows = storage.scan(SPACE, Bytes::new(), Bytes::from_static(&[255]), all).await.unwrap();
+        rows.into_iter().map(|(key, _)| key[0]).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writers_that_wait_together_share_one_sync() {
+        let storage = MemoryStorage::new().with_sync_latency(Duration::from_millis(5));
+        let start = Instant::now();
+        let first = storage.write(put(1));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let second = storage.write(put(2));
+        let third = storage.write(put(3));
+        first.await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_millis(5));
+        second.await.unwrap();
+        third.await.unwrap();
+        assert_eq!((start.elapsed(), storage.syncs()), (Duration::from_millis(10), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crash_keeps_a_prefix_that_holds_all_that_had_resolved() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for seed in 0..32 {
+            let storage = MemoryStorage::new().with_sync_latency(Duration::from_millis(5));
+            storage.write(put(1)).await.unwrap();
+            for key in 2..6 {
+                drop(storage.write(put(key)));
+            }
+            assert_eq!(keys(&storage).await.len(), 5, "visible at once");
+            storage.crash(&Random::new(seed));
+            assert!(storage.write(put(9)).await.is_err(), "the old handle is dead");
+            let kept = keys(&storage.reopen()).await;
+            assert_eq!(kept, (1..=u8::try_from(kept.len()).unwrap()).collect::<Vec<_>>());
+            lengths.insert(kept.len());
+        }
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_future_does_not_take_the_batch_back() {
+        let storage = MemoryStorage::new().with_sync_latency(Duration::from_millis(5));
+        let storage = storage.with_visibility(Visibility::AtSync);
+        drop(storage.write(put(1)));
+        assert!(keys(&storage).await.is_empty());
+        tokio::time::advance(Duration::from_millis(6)).await;
+        storage.crash(&Random::new(0));
+        assert_eq!(keys(&storage.reopen()).await, [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ranges_are_half_open_and_scans_go_both_ways_within_their_limit() {
+        let storage = MemoryStorage::new();
+        for key in 1..=5 {
+            storage.write(put(key)).await.unwrap();
+        }
+        let (from, to) = (Bytes::from_static(&[2]), Bytes::from_static(&[5]));
+        let limit = ScanLimit { rows: 10, bytes: 4 };
+        let forward = storage.scan(SPACE, from.clone(), to.clone(), limit).await.unwrap();
+        assert_eq!(forward.iter().map(|(key, _)| key[0]).collect::<Vec<_>>(), [2, 3]);
+        let back = storage.scan_back(SPACE, from.clone(), to.clone(), ScanLimit::rows(2)).await.unwrap();
+        assert_eq!(back.iter().map(|(key, _)| key[0]).collect::<Vec<_>>(), [4, 3]);
+        let mut batch = Batch::new();
+        batch.delete_range(SPACE, from, to);
+        batch.delete(SPACE, vec![5]);
+        storage.write(batch).await.unwrap();
+        assert_eq!(keys(&storage).await, [1]);
+    }
+}

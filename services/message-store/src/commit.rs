@@ -1,0 +1,196 @@
+//! Group commit: what came since the last write begins goes to disk as one batch. Several writes may be under way;
+//! they end in order. A failed one ends the process.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use tokio::sync::OwnedSemaphorePermit;
+use trunkline_ordering::store::{Catalog, LogNo, Row, Settled};
+use trunkline_ports::{Batch, Storage, StorageError};
+use trunkline_types::TopicId;
+use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
+use trunkline_wire::internal::Record;
+
+use crate::copy_index::Copied;
+use crate::keys;
+
+/// Writes under way at a time; more are gathered into the next batch.
+const WRITES_MAX: usize = 4;
+
+/// What is told once a batch is on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// Up to where records of each log are on disk by this batch.
+    pub(crate) ends: BTreeMap<LogNo, u64>,
+    pub(crate) settled: Vec<Settled>,
+    pub(crate) copied: Vec<Copied>,
+    pub(crate) bytes: usize,
+    /// Room that the records took while they waited.
+    permits: Vec<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug, Default)]
+struct Gathering {
+    batch: Batch,
+    written: Written,
+    /// First sequence and runs of (topic, count) by log.
+    runs: BTreeMap<LogNo, (u64, Vec<(u64, u64)>)>,
+    marks: BTreeSet<TopicId>,
+}
+
+/// The writer of one store.
+pub(crate) struct Commit {
+    storage: Arc<dyn Storage>,
+    gathering: Gathering,
+    sealed: VecDeque<(Batch, Written)>,
+    under_way: VecDeque<Written>,
+    writes: FuturesOrdered<BoxFuture<'static, Result<(), StorageError>>>,
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commit").field("under_way", &self.under_way.len()).finish_non_exhaustive()
+    }
+}
+
+impl Commit {
+    pub(crate) fn new(storage: Arc<dyn Storage>) -> Self {
+        Self {
+            storage,
+            gathering: Gathering::default(),
+            sealed: VecDeque::new(),
+            under_way: VecDeque::new(),
+            writes: FuturesOrdered::new(),
+        }
+    }
+
+    /// Nothing waits and nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.writes.is_empty() && self.sealed.is_empty() && self.gathering.batch.is_empty()
+    }
+
+    /// A record that was accepted.
+    pub(crate) fn record(&mut self, log: LogNo, seq: u64, record: &Record) {
+        let value = keys::record_value(record);
+        let gathering = &mut self.gathering;
+        gathering.written.bytes += value.len();
+        gathering.batch.put(keys::RECORDS, keys::place(log, seq), value);
+        gathering.written.ends.insert(log, seq + 1);
+        let (_, runs) = gathering.runs.entry(log).or_insert((seq, Vec::new()));
+        match runs.last_mut() {
+            Some((topic, count)) if *topic == record.topic_id => *count += 1,
+            _ => runs.push((record.topic_id, 1)),
+        }
+    }
+
+    /// Room taken by what was gathered: given back when it is on disk.
+    pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.gathering.written.permits.push(permit);
+    }
+
+    pub(crate) fn settle(&mut self, settled: Vec<Settled>) {
+        self.gathering.written.settled.extend(settled);
+    }
+
+    pub(crate) fn copied(&mut self, copied: Copied) {
+        self.gathering.written.copied.push(copied);
+    }
+
+    /// A topic's next ID or watermark has moved: written with what else is.
+    pub(crate) fn mark(&mut self, topic: TopicId) {
+        self.gathering.marks.insert(topic);
+    }
+
+    /// Rows of the index.
+    pub(crate) fn rows(&mut self, catalog: &Catalog, rows: Vec<Row>) {
+        for row in rows {
+            self.row(catalog, row);
+        }
+    }
+
+    fn row(&mut self, catalog: &Catalog, row: Row) {
+        let batch = &mut self.gathering.batch;
+        self.gathering.written.bytes += 64;
+        match row {
+            Row::Log(no) => {
+                let log = catalog.log(no);
+                let row = keys::LogRow::new(log.name, log.predecessor, log.closed, log.is_complete());
+                batch.put(keys::LOGS, keys::log_key(no), keys::encode(&row));
+            }
+            Row::DropBeyond { log, end } => {
+                for space in [keys::RECORDS, keys::RUNS] {
+                    batch.delete_range(space, keys::place(log, end), keys::place_end(log));
+                }
+            }
+            Row::Number { group, number, log } => {
+                batch.put(keys::META, keys::number_key(group, number), keys::number_value(log));
+            }
+            Row::Topic(id) => {
+                if let Some(topic) = catalog.topic(id) {
+                    let (name, options, deleted) = (topic.name.clone(), topic.options.clone(), topic.deleted);
+                    let row = keys::TopicRow { name, options, deleted };
+                    batch.put(keys::TOPICS, keys::topic_key(id), keys::encode(&row));
+                }
+            }
+            Row::Mark(id) => self.mark(id),
+            Row::Index { topic, run } => {
+                batch.put(keys::INDEX, keys::id_key(topic, run.first), keys::index_value(&run));
+            }
+            Row::Order { log, seq, run } => {
+                batch.put(keys::ORDERS, keys::place(log, seq), keys::order_value(&run));
+            }
+            Row::Boot { group, node, counter } => {
+                batch.put(keys::META, keys::boot_key(group, node), counter.to_be_bytes().to_vec());
+            }
+            Row::Facts { group, index } => {
+                batch.put(keys::META, keys::facts_key(group), index.to_be_bytes().to_vec());
+            }
+        }
+    }
+
+    /// Begins writes for what was gathered, as many as may be under way.
+    pub(crate) fn flush(&mut self, catalog: &Catalog) {
+        if self.gathering.written.bytes >= GROUP_COMMIT_BYTES_MAX {
+            self.seal(catalog);
+        }
+        while self.writes.len() < WRITES_MAX {
+            if self.sealed.is_empty() {
+                self.seal(catalog);
+            }
+            let Some((batch, written)) = self.sealed.pop_front() else { return };
+            self.writes.push_back(self.storage.write(batch));
+            self.under_way.push_back(written);
+        }
+    }
+
+    fn seal(&mut self, catalog: &Catalog) {
+        if self.gathering.batch.is_empty() {
+            return;
+        }
+        let Gathering { mut batch, written, runs, marks } = std::mem::take(&mut self.gathering);
+        for (log, (seq, runs)) in runs {
+            batch.put(keys::RUNS, keys::place(log, seq), keys::runs_value(&runs));
+        }
+        for id in marks {
+            if let Some(topic) = catalog.topic(id) {
+                let value = keys::pair_value(topic.staged_next, topic.watermark() + 1);
+                batch.put(keys::MARKS, keys::topic_key(id), value);
+            }
+        }
+        self.sealed.push_back((batch, written));
+    }
+
+    /// The next write that has ended. Pending while none is under way. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Written, StorageError> {
+        if self.writes.is_empty() {
+            return futures::future::pending().await;
+        }
+        let result = self.writes.next().await.expect("a write is under way");
+        let written = self.under_way.pop_front().expect("one for each write");
+        result.map(|()| written)
+    }
+}

@@ -1,0 +1,1 @@
+//! The message store: origin logs, Follow, the index of the committed order, and reads.

@@ -1,0 +1,126 @@
+//! Recent records in memory, all logs together bounded by bytes: what is read and followed soon after it came.
+
+use std::collections::VecDeque;
+
+use trunkline_ordering::store::LogNo;
+use trunkline_wire::internal::Record;
+
+/// What a record costs beside its body.
+const RECORD_BYTES: usize = 96;
+/// Consecutive records of a log leave memory together, up to so many bytes.
+const SLICE_BYTES_MAX: usize = 256 << 10;
+
+#[derive(Debug, Default)]
+struct Shelf {
+    /// The sequence of the first record.
+    base: u64,
+    records: VecDeque<Record>,
+}
+
+#[derive(Debug)]
+struct Slice {
+    log: LogNo,
+    end: u64,
+    bytes: usize,
+}
+
+/// The cache. Records that are not on disk yet are never dropped from it.
+#[derive(Debug)]
+pub(crate) struct RecentRecords {
+    shelves: Vec<Shelf>,
+    /// In order of arrival.
+    slices: VecDeque<Slice>,
+    bytes: usize,
+    max: usize,
+}
+
+impl RecentRecords {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { shelves: Vec::new(), slices: VecDeque::new(), bytes: 0, max }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds the record that follows the last one of this log.
+    pub(crate) fn push(&mut self, log: LogNo, seq: u64, record: Record) {
+        let at = log.0 as usize;
+        if self.shelves.len() <= at {
+            self.shelves.resize_with(at + 1, Shelf::default);
+        }
+        let bytes = record.body.len() + RECORD_BYTES;
+        let shelf = &mut self.shelves[at];
+        if shelf.base + shelf.records.len() as u64 != seq {
+            shelf.records.clear();
+        }
+        if shelf.records.is_empty() {
+            shelf.base = seq;
+        }
+        shelf.records.push_back(record);
+        self.bytes += bytes;
+        match self.slices.back_mut() {
+            Some(slice) if slice.log == log && slice.bytes + bytes <= SLICE_BYTES_MAX => {
+                slice.end = seq + 1;
+                slice.bytes += bytes;
+            }
+            _ => self.slices.push_back(Slice { log, end: seq + 1, bytes }),
+        }
+    }
+
+    pub(crate) fn get(&self, log: LogNo, seq: u64) -> Option<&Record> {
+        let shelf = self.shelves.get(log.0 as usize)?;
+        let at = usize::try_from(seq.checked_sub(shelf.base)?).ok()?;
+        shelf.records.get(at)
+    }
+
+    /// Drops what lies beyond a log's end.
+    pub(crate) fn drop_from(&mut self, log: LogNo, end: u64) {
+        if let Some(shelf) = self.shelves.get_mut(log.0 as usize) {
+            let keep = end.saturating_sub(shelf.base);
+            shelf.records.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// Drops the oldest records until the rest fits.
+    pub(crate) fn evict(&mut self, durable: impl Fn(LogNo) -> u64) {
+        while self.bytes > self.max {
+            let Some(slice) = self.slices.front().filter(|slice| durable(slice.log) >= slice.end) else { return };
+            let shelf = &mut self.shelves[slice.log.0 as usize];
+            while shelf.base < slice.end && shelf.records.pop_front().is_some() {
+                shelf.base += 1;
+            }
+            if shelf.records.is_empty() {
+                shelf.records = VecDeque::new();
+            }
+            self.bytes -= slice.bytes;
+            self.slices.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(bytes: usize) -> Record {
+        Record { topic_id: 1, checksum: 0, body: vec![0; bytes].into() }
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_nothing_goes_before_it_is_on_disk() {
+        let mut recent = RecentRecords::new(3 * (100 << 10));
+        for seq in 1..=4 {
+            recent.push(LogNo(1), seq, record(100 << 10));
+            recent.push(LogNo(2), seq + 10, record(10));
+        }
+        recent.evict(|_| 1);
+        assert!(recent.get(LogNo(1), 1).is_some(), "not on disk");
+        recent.evict(|_| 99);
+        assert!(recent.get(LogNo(1), 1).is_none() && recent.get(LogNo(1), 2).is_none());
+        assert_eq!(recent.get(LogNo(1), 4).map(|record| record.body.len()), Some(100 << 10));
+        assert_eq!(recent.get(LogNo(2), 14).map(|record| record.body.len()), Some(10));
+        recent.drop_from(LogNo(2), 14);
+        assert!(recent.get(LogNo(2), 14).is_none());
+    }
+}

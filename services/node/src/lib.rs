@@ -1,0 +1,1 @@
+//! The one binary, trunkline: reads configuration, builds services and runs them.

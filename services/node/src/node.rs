@@ -1,0 +1,184 @@
+//! One running node: its identity, its directory, its listener, and from the first map on its service.
+
+mod open;
+mod services;
+mod starting;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use trunkline_ports::{Host, Identity};
+use trunkline_runtime::{OsProcess, Shutdown};
+use trunkline_storage::{Directory, RocksStorage, SharedMemory};
+use trunkline_transport::{Listener, Wan};
+use trunkline_types::{ClusterMap, DatacenterName, Role};
+use trunkline_wire::internal::GetStatusResponse;
+
+use crate::front::Parts;
+use crate::known_map::{KnownMap, RoundTrips};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::refusal::Refusal;
+
+/// What one node is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) role: Role,
+    pub(crate) datacenter: DatacenterName,
+    /// For people: `nyc-store-1`.
+    pub(crate) name: String,
+    /// Where its internal listener is, as bound and as other nodes reach it.
+    pub(crate) listen: String,
+    pub(crate) advertise: String,
+    /// Of stateful roles.
+    pub(crate) data: Option<std::path::PathBuf>,
+}
+
+/// What all nodes of a process share.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) cluster_name: String,
+    pub(crate) seeds: Vec<String>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) memory: SharedMemory,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) wan: Option<Arc<Wan>>,
+    pub(crate) round_trips: Option<RoundTrips>,
+}
+
+/// How far a node has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Waits for a map, or its service is being started.
+    Starting,
+    Started,
+    Failed(Refusal),
+}
+
+/// Ends with [`Node::stop`] or [`Node::kill`].
+pub(crate) struct Node {
+    pub(crate) host: Host,
+    known: Arc<KnownMap>,
+    process: OsProcess,
+    shutdown: Shutdown,
+    listener: Listener,
+    storage: Option<Arc<RocksStorage>>,
+    /// Held until the end: the directory is locked so long.
+    directory: Option<Directory>,
+    running: Arc<Running>,
+    stage: watch::Receiver<Stage>,
+    metrics: Arc<Metrics>,
+}
+
+type Say<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+/// What the service has handed over, once it is there.
+#[derive(Default)]
+struct Running {
+    status: OnceLock<Say<GetStatusResponse>>,
+    ready: OnceLock<Say<bool>>,
+    drained: Mutex<Option<BoxFuture<'static, ()>>>,
+    map_committed: OnceLock<watch::Receiver<Arc<ClusterMap>>>,
+}
+
+impl Running {
+    fn is_ready(&self, shutdown: &Shutdown) -> bool {
+        !shutdown.is_draining() && self.ready.get().is_some_and(|ready| ready())
+    }
+
+    fn status(&self, identity: &Identity, map_version: u64, shutdown: &Shutdown) -> GetStatusResponse {
+        let said = self.status.get().map(|status| status()).unwrap_or_default();
+        GetStatusResponse {
+            name: identity.name.clone(),
+            role: identity.role.as_str().to_owned(),
+            datacenter: identity.datacenter.0.clone(),
+            node: identity.node.0,
+            boot_counter: identity.boot.counter,
+            map_version,
+            map_committed: self.map_committed.get().map_or(0, |map| map.borrow().version),
+            ready: self.is_ready(shutdown),
+            ..said
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.host.identity
+    }
+
+    pub(crate) fn known_map(&self) -> &Arc<KnownMap> {
+        &self.known
+    }
+
+    /// Resolves once the service is started.
+    ///
+    /// # Errors
+    /// Why it could not be.
+    pub(crate) async fn started(&self) -> Result<(), Refusal> {
+        let mut stage = self.stage.clone();
+        let reached = stage.wait_for(|stage| *stage != Stage::Starting).await;
+        match reached.map(|stage| stage.clone()) {
+            Ok(Stage::Failed(why)) => Err(why),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Refusal::new(format!("{} was stopped", self.identity().name))),
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.running.is_ready(&self.shutdown)
+    }
+
+    /// Finishes what is under way until `deadline`, then ends.
+    pub(crate) async fn stop(self, deadline: Instant) {
+        self.shutdown.drain();
+        let drained = self.running.drained.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(drained) = drained
+            && timeout_at(deadline, drained).await.is_err()
+        {
+            tracing::info!(node = self.identity().name, "not everything under way was finished");
+        }
+        self.shutdown.stop();
+        let Self { listener, process, storage, directory, metrics, host, .. } = self;
+        // What still speaks to this node are streams of peers, which resume elsewhere.
+        listener.drain(deadline.min(Instant::now() + starting::STREAMS_END)).await;
+        end(&process, storage, directory, &metrics, &host.identity.name).await;
+    }
+
+    /// Ends as `kill -9` would: nothing is finished, nobody is told.
+    pub(crate) async fn kill(self) {
+        let Self { listener, process, storage, directory, metrics, host, .. } = self;
+        drop(listener);
+        end(&process, storage, directory, &metrics, &host.identity.name).await;
+    }
+
+    /// Opens everything that can be refused, listens, and starts the service as soon as there is a map.
+    ///
+    /// # Errors
+    /// A taken port, a directory in use or of another version: see [`Refusal`].
+    pub(crate) async fn start(
+        plan: Plan, surroundings: &Surroundings, front: Option<Arc<Parts>>,
+    ) -> Result<Self, Refusal> {
+        starting::start(plan, surroundings, front).await
+    }
+}
+
+async fn end(
+    process: &OsProcess, storage: Option<Arc<RocksStorage>>, directory: Option<Directory>, metrics: &Metrics,
+    name: &str,
+) {
+    process.kill().await;
+    metrics.remove(name);
+    if let Some(storage) = storage {
+        open::in_background(move || storage.close()).await;
+    }
+    drop(directory);
+}

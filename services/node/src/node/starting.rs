@@ -1,0 +1,171 @@
+//! From a plan to a running node.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use trunkline_ports::{Host, Identity, Network, Router};
+use trunkline_runtime::{OsProcess, Shutdown};
+use trunkline_storage::RocksStorage;
+use trunkline_transport::{Bound, Door, GrpcTransport, Listener, Routes};
+use trunkline_types::{Boot, ClusterMap, NodeId};
+use trunkline_wire::internal::GetStatusResponse;
+
+use super::services::{Started, start_service};
+use super::{Node, Plan, Running, Say, Stage, Surroundings, open};
+use crate::follow_map::follow_map;
+use crate::front::{Parts, Ready};
+use crate::known_map::KnownMap;
+use crate::node_service;
+use crate::refusal::Refusal;
+
+/// How long streams of peers may take to end once the service has stopped.
+pub(super) const STREAMS_END: Duration = Duration::from_millis(500);
+
+pub(super) async fn start(
+    plan: Plan, surroundings: &Surroundings, front: Option<Arc<Parts>>,
+) -> Result<Node, Refusal> {
+    let bound = Bound::to(&plan.listen).await?;
+    let process = OsProcess::new(fail(plan.name.clone()));
+    let opened = open::open(&plan, surroundings, process.process()).await?;
+    let (directory, storage) = opened.unzip();
+    let known = KnownMap::open(
+        directory.clone(),
+        surroundings.cluster_name.clone(),
+        surroundings.round_trips.clone(),
+    )?;
+    let known = Arc::new(known);
+    let host = host(&plan, surroundings, &process, directory.as_ref(), &known);
+    let (shutdown, running) = (Shutdown::new(), Arc::new(Running::default()));
+
+    let own = node_service::router(&host, &known, &surroundings.cluster_name, say(&host, &running, &shutdown));
+    let routes = Routes::starting(own.clone());
+    let healthy = {
+        let (running, shutdown) = (running.clone(), shutdown.clone());
+        Arc::new(move || running.is_ready(&shutdown))
+    };
+    let listener = Listener::serve(bound, Door::Internal, routes.clone(), healthy, &process.process())
+        .map_err(Refusal::new)?;
+    let following = follow_map(host.clone(), known.clone(), surroundings.seeds.clone());
+    process.process().spawn("follow map", following);
+
+    let (told, stage) = watch::channel(Stage::Starting);
+    let start = Start {
+        host: host.clone(),
+        known: known.clone(),
+        storage: storage.clone(),
+        shutdown: shutdown.clone(),
+        surroundings: surroundings.clone(),
+        running: running.clone(),
+        own,
+        routes,
+        front,
+    };
+    process.process().spawn("start", async move {
+        told.send_replace(match start.once_there_is_a_map().await {
+            Ok(()) => Stage::Started,
+            Err(why) => Stage::Failed(why),
+        });
+    });
+    let metrics = surroundings.metrics.clone();
+    Ok(Node { host, known, process, shutdown, listener, storage, directory, running, stage, metrics })
+}
+
+/// What a node does that must not go on, for example after a failed fsync.
+fn fail(name: String) -> impl Fn(&str) + Send + Sync + 'static {
+    move |why| {
+        tracing::error!(node = name, why, "the process must not go on");
+        std::process::abort();
+    }
+}
+
+fn host(
+    plan: &Plan, surroundings: &Surroundings, process: &OsProcess, directory: Option<&trunkline_storage::Directory>,
+    known: &KnownMap,
+) -> Host {
+    let process = process.process();
+    // Roles without a directory are someone new at each start.
+    let (node, boot) = match directory {
+        Some(directory) => (directory.node(), directory.boot()),
+        None => (NodeId(process.random().max(1)), Boot::default()),
+    };
+    let identity = Identity {
+        node,
+        boot,
+        role: plan.role,
+        datacenter: plan.datacenter.clone(),
+        address: plan.advertise.clone(),
+        name: plan.name.clone(),
+    };
+    let transport = GrpcTransport::new(process.clone(), plan.datacenter.clone(), surroundings.wan.clone());
+    Host { identity: Arc::new(identity), process, network: Network::new(transport), map: known.watch() }
+}
+
+fn say(host: &Host, running: &Arc<Running>, shutdown: &Shutdown) -> Say<GetStatusResponse> {
+    let (host, running, shutdown) = (host.clone(), running.clone(), shutdown.clone());
+    Arc::new(move || running.status(&host.identity, host.map().version, &shutdown))
+}
+
+struct Start {
+    host: Host,
+    known: Arc<KnownMap>,
+    storage: Option<Arc<RocksStorage>>,
+    shutdown: Shutdown,
+    surroundings: Surroundings,
+    running: Arc<Running>,
+    /// What the node answers by itself.
+    own: Router,
+    routes: Routes,
+    front: Option<Arc<Parts>>,
+}
+
+impl Start {
+    async fn once_there_is_a_map(self) -> Result<(), Refusal> {
+        let mut map = self.known.watch();
+        if map.wait_for(|map| map.version > 0).await.is_err() {
+            return Ok(());
+        }
+        let name = self.host.identity.name.clone();
+        let labels = [("node".into(), name.clone().into()), ("role".into(), self.host.identity.role.as_str().into())];
+        let mut registry = Registry::with_prefix_and_labels("trunkline", labels.into_iter());
+        if let Some(storage) = &self.storage {
+            storage.register(&mut registry);
+        }
+        let Started { service, map_committed } =
+            start_service(&self.host, self.storage.clone(), &self.surroundings.options, &self.shutdown, &mut registry)
+                .await
+                .map_err(|why| Refusal::new(format!("{name}: {why}")))?;
+        self.surroundings.metrics.put(name, registry);
+        if let Some(map_committed) = map_committed {
+            let _ = self.running.map_committed.set(map_committed.clone());
+            let taking = take(self.known.clone(), map_committed);
+            self.host.process.spawn("committed map", taking);
+        }
+        self.routes.replace(self.own.merge(service.internal));
+        let _ = self.running.status.set(service.status);
+        let _ = self.running.ready.set(service.ready.clone());
+        *self.running.drained.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.drained);
+        if let Some(front) = self.front {
+            let (running, shutdown) = (self.running.clone(), self.shutdown.clone());
+            let ready = Ready(Arc::new(move || running.is_ready(&shutdown)));
+            front.put(self.host.identity.role, service.public, ready, &self.host.process);
+        }
+        Ok(())
+    }
+}
+
+/// Brings what group 0 commits to this node's own map.
+async fn take(known: Arc<KnownMap>, mut committed: watch::Receiver<Arc<ClusterMap>>) {
+    loop {
+        let map = committed.borrow_and_update().clone();
+        if map.version > 0
+            && let Err(refusal) = known.offer((*map).clone()).await
+        {
+            tracing::error!(%refusal, "the committed cluster map was refused");
+        }
+        if committed.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What an operator may tune, by section of the file.
+
+use serde::{Deserialize, Serialize};
+use trunkline_types::limits::CLIENT_CALLS_MAX;
+
+/// Each service's own options, and those of what the process shares.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    pub push: trunkline_push::Options,
+    pub pop: trunkline_pop::Options,
+    pub message_id: trunkline_message_id::Options,
+    pub subscription_position: trunkline_subscription_position::Options,
+    pub message_store: trunkline_message_store::Options,
+    pub storage: trunkline_storage::Options,
+    pub clients: Clients,
+}
+
+/// The section `[clients]`: the listener for clients.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Clients {
+    /// Calls under way at a time; above it calls are refused with RESOURCE_EXHAUSTED and a delay.
+    pub calls_max: usize,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self { calls_max: CLIENT_CALLS_MAX }
+    }
+}

@@ -1,0 +1,1 @@
+//! The pop service: dispatches subscriptions and serves reads.

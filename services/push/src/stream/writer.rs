@@ -1,0 +1,168 @@
+//! The half that answers.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use trunkline_ports::Responder;
+use trunkline_types::{Receipt, TopicId, TopicName};
+use trunkline_wire::Status;
+use trunkline_wire::status::{from_message, is_not_stored};
+use trunkline_wire::v1::{PushResult, PushStreamResponse, PushStreamResult};
+
+use super::{Note, Place};
+use crate::handle::Server;
+use crate::link::Told;
+use crate::progress::{Outcome, Progress, Step};
+use crate::push::{Refusal, refusal};
+
+/// Results that one response carries at most.
+const RESULTS_MAX: usize = 1_000;
+
+struct Begun {
+    topic: (TopicName, TopicId),
+    progress: Progress,
+    since: Instant,
+    until: Instant,
+    _place: Place,
+}
+
+type Asked = BoxFuture<'static, (u64, Option<Vec<Outcome>>)>;
+
+pub(super) struct Writer<'a> {
+    server: &'a Server,
+    noted: mpsc::Receiver<Note>,
+    told: mpsc::Receiver<Told>,
+    broken: CancellationToken,
+    /// By index; so also by deadline, the earliest first.
+    begun: BTreeMap<u64, Begun>,
+    asking: FuturesUnordered<Asked>,
+    results: Vec<PushStreamResult>,
+    ended: Option<Result<(), Status>>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        server: &'a Server, noted: mpsc::Receiver<Note>, told: mpsc::Receiver<Told>, broken: CancellationToken,
+    ) -> Self {
+        Self {
+            server,
+            noted,
+            told,
+            broken,
+            begun: BTreeMap::new(),
+            asking: FuturesUnordered::new(),
+            results: Vec::new(),
+            ended: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, responses: Responder<PushStreamResponse>) -> Result<(), Status> {
+        loop {
+            self.wait().await;
+            self.gather();
+            if !self.results.is_empty() {
+                let response = PushStreamResponse { results: std::mem::take(&mut self.results) };
+                if responses.send(&response).await.is_err() {
+                    return Err(Status::cancelled("the caller is gone"));
+                }
+            }
+            if self.begun.is_empty()
+                && let Some(ended) = self.ended.take()
+            {
+                return ended;
+            }
+        }
+    }
+
+    /// Waits for one event. Notes come first: nothing is told of a message that was not noted before.
+    async fn wait(&mut self) {
+        let overdue = self.begun.values().next().map(|begun| begun.until);
+        tokio::select! {
+            biased;
+            Some(note) = self.noted.recv() => self.note(note),
+            Some(told) = self.told.recv() => self.step(told.index, told.outcome),
+            Some((index, outcomes)) = self.asking.next() => {
+                for outcome in outcomes.into_iter().flatten() {
+                    self.step(index, outcome);
+                }
+            }
+            () = at(overdue) => self.give_up(),
+        }
+    }
+
+    /// Takes what is readily waiting, so that it shares a response.
+    fn gather(&mut self) {
+        while self.results.len() < RESULTS_MAX {
+            if let Ok(note) = self.noted.try_recv() {
+                self.note(note);
+            } else if let Ok(told) = self.told.try_recv() {
+                self.step(told.index, told.outcome);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Begun { index, topic, progress, since, until, place } => {
+                self.begun.insert(index, Begun { topic, progress, since, until, _place: place });
+            }
+            Note::Refused { index, result } => self.results.push(PushStreamResult { index, result: Some(result) }),
+            Note::Ended(how) => self.ended = Some(how),
+        }
+    }
+
+    fn step(&mut self, index: u64, outcome: Outcome) {
+        let Some(begun) = self.begun.get_mut(&index) else { return };
+        if matches!(outcome, Outcome::Lost) {
+            self.broken.cancel();
+        }
+        match begun.progress.step(outcome) {
+            Step::Wait => {}
+            Step::Done(result) => self.done(index, result),
+            Step::Ask(receipt) => self.ask(index, receipt),
+        }
+    }
+
+    fn ask(&mut self, index: u64, receipt: Receipt) {
+        let Some(begun) = self.begun.get(&index) else { return };
+        let (server, level, until) = (self.server.clone(), begun.progress.level(), begun.until);
+        self.asking.push(Box::pin(async move { (index, server.follow(receipt, level, until).await) }));
+    }
+
+    fn give_up(&mut self) {
+        let now = Instant::now();
+        while let Some((&index, begun)) = self.begun.iter().next() {
+            if begun.until > now {
+                return;
+            }
+            let result = begun.progress.overdue();
+            self.done(index, result);
+        }
+    }
+
+    fn done(&mut self, index: u64, result: PushResult) {
+        let Some(begun) = self.begun.remove(&index) else { return };
+        self.server.metrics.answered(begun.progress.level(), &result, begun.since);
+        if let Some(error) = result.error.as_ref().map(from_message)
+            && is_not_stored(&error)
+            && refusal(&error) == Refusal::TopicEnded
+        {
+            self.server.topics.forget(&begun.topic.0, begun.topic.1);
+        }
+        self.results.push(PushStreamResult { index, result: Some(result) });
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => futures::future::pending().await,
+    }
+}

@@ -1,0 +1,180 @@
+//! Finds topics by name: remembered, else by a voter's table, else by a local replica, else created.
+//!
+//! A name is looked up once at a time, however many pushes wait for it.
+
+mod cache;
+mod voters;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use trunkline_placement::replicas_in;
+use trunkline_ports::{CallOptions, Class, Host, Peer};
+use trunkline_types::limits::{DEADLINE_DEFAULT, PAYLOAD_INLINE_BYTES_MAX};
+use trunkline_types::{TopicId, TopicName};
+use trunkline_wire::internal::{StoreFindTopicRequest, store_service};
+use trunkline_wire::v1::{self, AckLevel, TopicOptions};
+use trunkline_wire::{Message as _, Status};
+
+use crate::error;
+use crate::options::Options;
+use cache::Cache;
+pub(crate) use voters::Voters;
+
+/// A replica or voter of this datacenter that takes longer is passed over.
+const LOCAL_ANSWER_MAX: Duration = Duration::from_millis(300);
+/// Names that are looked up at the same time.
+const LOOKUPS_MAX: usize = 1_024;
+
+/// What a push needs to know of its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) id: TopicId,
+    /// Never `UNSPECIFIED`.
+    pub(crate) default_level: AckLevel,
+    pub(crate) message_bytes_max: usize,
+}
+
+impl Topic {
+    pub(crate) fn new(id: TopicId, options: &TopicOptions) -> Self {
+        let default_level = match options.default_ack_level() {
+            AckLevel::Unspecified => AckLevel::Local,
+            level => level,
+        };
+        let message_bytes_max = match usize::try_from(options.message_bytes_max) {
+            Ok(0) | Err(_) => PAYLOAD_INLINE_BYTES_MAX,
+            Ok(bytes) => bytes.min(PAYLOAD_INLINE_BYTES_MAX),
+        };
+        Self { id, default_level, message_bytes_max }
+    }
+
+    fn of(topic: &v1::Topic) -> Self {
+        Self::new(TopicId(topic.topic_id), topic.options.as_ref().unwrap_or(&TopicOptions::default()))
+    }
+}
+
+type Found = Result<Topic, Status>;
+type Lookup = watch::Receiver<Option<Found>>;
+
+#[derive(Debug)]
+struct State {
+    cache: Cache,
+    lookups: BTreeMap<TopicName, Lookup>,
+}
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Topics {
+    host: Host,
+    voters: Voters,
+    state: Arc<Mutex<State>>,
+    auto_create: bool,
+}
+
+impl Topics {
+    pub(crate) fn new(host: &Host, voters: Voters, options: &Options) -> Self {
+        let state = State { cache: Cache::new(options.topics_cached_max), lookups: BTreeMap::new() };
+        let state = Arc::new(Mutex::new(state));
+        Self { host: host.clone(), voters, state, auto_create: options.auto_create_topics }
+    }
+
+    /// The topic of this name, created if need be. Every error is certain: nothing was stored.
+    pub(crate) async fn find_or_create(&self, name: &TopicName, deadline: Instant) -> Found {
+        let mut lookup = match self.begin(name) {
+            Begun::Known(topic) => return Ok(topic),
+            Begun::Full => return Err(error::too_much_under_way("topic lookups")),
+            Begun::Lookup(lookup) => lookup,
+        };
+        let found = timeout_at(deadline, lookup.wait_for(Option::is_some)).await;
+        let found = found.map_err(|_| error::no_time_left("finding the topic"))?;
+        let found = found.ok().and_then(|found| found.clone());
+        found.unwrap_or_else(|| Err(error::no_time_left("finding the topic")))
+    }
+
+    /// A coordinator said that this topic has ended: the name is looked up anew.
+    pub(crate) fn forget(&self, name: &TopicName, id: TopicId) {
+        self.state().cache.remove(name, id);
+    }
+
+    /// Keeps what another call has learned.
+    pub(crate) fn remember(&self, name: &TopicName, topic: &v1::Topic) {
+        self.state().cache.insert(name.clone(), Topic::of(topic));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, name: &TopicName) -> Begun {
+        let mut state = self.state();
+        if let Some(topic) = state.cache.get(name) {
+            return Begun::Known(topic);
+        }
+        if let Some(lookup) = state.lookups.get(name) {
+            return Begun::Lookup(lookup.clone());
+        }
+        if state.lookups.len() >= LOOKUPS_MAX {
+            return Begun::Full;
+        }
+        let (told, lookup) = watch::channel(None);
+        state.lookups.insert(name.clone(), lookup.clone());
+        let (topics, name) = (self.clone(), name.clone());
+        self.host.process.spawn("find-topic", async move {
+            let found = topics.look_up(&name, Instant::now() + DEADLINE_DEFAULT).await;
+            let mut state = topics.state();
+            state.lookups.remove(&name);
+            if let Ok(topic) = found {
+                state.cache.insert(name, topic);
+            }
+            drop(state);
+            told.send_replace(Some(found));
+        });
+        Begun::Lookup(lookup)
+    }
+
+    async fn look_up(&self, name: &TopicName, deadline: Instant) -> Found {
+        let local = Instant::now() + LOCAL_ANSWER_MAX;
+        if let Some(topic) = self.voters.find_nearby(name, local).await {
+            return Ok(Topic::of(&topic));
+        }
+        // A replica knows its topics from the facts, also in a datacenter that is cut off without a voter.
+        if let Some(topic) = self.find_at_replica(name).await {
+            return Ok(topic);
+        }
+        if self.auto_create {
+            let created = self.voters.create(name, TopicOptions::default(), true, deadline).await;
+            return created.map(|topic| Topic::of(&topic)).map_err(|error| error::before_storing(&error));
+        }
+        match self.voters.find_confirmed(name, deadline).await {
+            Ok(Some((topic, _))) => Ok(Topic::of(&topic)),
+            Ok(None) => Err(error::no_such_topic(name)),
+            Err(error) => Err(error::before_storing(&error)),
+        }
+    }
+
+    async fn find_at_replica(&self, name: &TopicName) -> Option<Topic> {
+        let map = self.host.map();
+        for store in replicas_in(&map, name.bucket(map.buckets), &self.host.identity.datacenter) {
+            let peer = Peer::new(store.address.as_str(), Class::Calls);
+            let request =
+                StoreFindTopicRequest { envelope: Some(self.host.envelope()), name: name.as_str().to_owned() };
+            let options = CallOptions::until(Instant::now() + LOCAL_ANSWER_MAX);
+            // "Not known here" and no answer are the same: the next one is asked.
+            let answer = self.host.network.call(&peer, store_service::FIND_TOPIC, &request, options).await;
+            if let Some(answer) = answer.ok().filter(|answer| answer.found) {
+                let options = TopicOptions::decode(answer.options).unwrap_or_default();
+                return Some(Topic::new(TopicId(answer.topic_id), &options));
+            }
+        }
+        None
+    }
+}
+
+enum Begun {
+    Known(Topic),
+    Lookup(Lookup),
+    Full,
+}

@@ -1,0 +1,56 @@
+//! The Subscription Position service: Raft groups that remember what each subscription has acknowledged, and which
+//! pop server dispatches it.
+//!
+//! It decides nothing itself: [`trunkline_delivery::position`] does, on every voter alike. It hands out no messages
+//! and knows none. The path of a commit: `grpc` decodes it, `groups` proposes it to the group, `machine` applies it
+//! on every voter, `grpc` answers with what came of it.
+//!
+//! - `groups`: this node's members of the groups that it votes in.
+//! - `initialize`: makes the first members of a group, once, if no peer knows it.
+//! - `balance`: hands leadership to the voter that it belongs to, and on drain to another.
+
+mod balance;
+mod convert;
+mod error;
+mod groups;
+mod grpc;
+mod initialize;
+mod machine;
+mod metrics;
+mod options;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use trunkline_ports::{Consensus, Host, Router};
+use trunkline_runtime::{Service, Shutdown};
+
+pub use error::StartError;
+pub use options::Options;
+
+use groups::Groups;
+use metrics::Metrics;
+
+/// Starts this node's member of every position group that it votes in.
+///
+/// # Errors
+/// [`StartError`] when the options are invalid or a group cannot be started from what is on disk.
+pub async fn start(
+    host: Host, consensus: Arc<dyn Consensus>, options: Options, shutdown: Shutdown, metrics: &mut Registry,
+) -> Result<Service, StartError> {
+    options.validate()?;
+    let metrics = Metrics::new(metrics);
+    let groups = Arc::new(Groups::start(&host, consensus.as_ref(), metrics).await?);
+    initialize::spawn(&host, &groups, &shutdown);
+    balance::spawn(&host, &groups, &options, &shutdown);
+    let (status, ready) = (groups.clone(), groups.clone());
+    Ok(Service {
+        internal: grpc::router(host.clone(), groups.clone()),
+        public: Router::new(),
+        status: Arc::new(move || status.status()),
+        ready: Arc::new(move || ready.are_led()),
+        drained: Box::pin(balance::drained(host, groups, shutdown)),
+    })
+}

@@ -1,0 +1,1 @@
+//! Each port's contract, held against every implementation. See `tests/`.

@@ -1,0 +1,121 @@
+//! One process of the binary: its log in a file, its end.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child as OsChild, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::binary::trunkline;
+use crate::wait::eventually;
+
+/// How long a process may take to drain and end.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// Lines of a log that a failure shows.
+const LINES_SHOWN: usize = 40;
+
+/// A running `trunkline`. Killed when dropped.
+pub struct Child {
+    name: String,
+    process: OsChild,
+    log: PathBuf,
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Child").field(&self.name).finish()
+    }
+}
+
+impl Child {
+    /// Starts it with its output appended to `log`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start<A: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = A>, log: &Path) -> Self {
+        let output = File::options().create(true).append(true).open(log).expect("the log can be written");
+        let errors = output.try_clone().expect("a file can be shared");
+        let process = command().args(args).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+        let process = process.expect("trunkline can be run");
+        Self { name: name.to_owned(), process, log: log.to_owned() }
+    }
+
+    /// # Panics
+    /// With the end of its log, if it has ended.
+    pub fn assert_running(&mut self) {
+        if let Ok(Some(status)) = self.process.try_wait() {
+            panic!("{} has ended with {status}:\n{}", self.name, tail(&self.log));
+        }
+    }
+
+    /// SIGKILL, as a machine that vanishes.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Panics
+    /// If it does not end, or not with success.
+    pub async fn terminate(&mut self) {
+        self.signal("TERM");
+        let status = self.ended().await;
+        assert!(status.success(), "{} has ended with {status}:\n{}", self.name, tail(&self.log));
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&self) {
+        self.signal("INT");
+    }
+
+    /// How it ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        eventually(DRAIN_MAX, "the end of a process", async || self.process.try_wait().ok().flatten()).await
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{} cannot be told {name}", self.name);
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The binary, without what the environment of the test says to it.
+pub fn command() -> Command {
+    let mut command = Command::new(trunkline());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TRUNKLINE_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("RUST_LOG").env("NO_COLOR", "1");
+    command
+}
+
+/// The last lines of a log.
+pub fn tail(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+}
+
+/// # Panics
+/// If a log has a WARN or ERROR line, or a panic, that contains none of `allowed`.
+pub fn assert_clean(log: &Path, allowed: &[&str]) {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let bad = |line: &&str| {
+        let level = ["WARN", "ERROR"].iter().any(|level| {
+            line.split_whitespace().take(4).any(|word| word == *level) || line.contains(&format!("\"level\":\"{level}\""))
+        });
+        (level || line.contains("panicked at")) && !allowed.iter().any(|known| line.contains(known))
+    };
+    let found: Vec<&str> = text.lines().filter(bad).take(LINES_SHOWN).collect();
+    assert!(found.is_empty(), "unlisted lines in {}:\n{}", log.display(), found.join("\n"));
+}

@@ -1,0 +1,1 @@
+//! House rules that are executed: floors, file lengths, banned words.
