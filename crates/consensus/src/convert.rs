@@ -55,7 +55,8 @@ pub(crate) fn from_membership(membership: &Membership) -> wire::RaftMembership {
 
 pub(crate) fn to_membership(membership: &wire::RaftMembership) -> Result<Membership, Malformed> {
     let set = |nodes: &[u64]| nodes.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
-    let configurations = membership.configurations.iter().map(|voters| set(&voters.nodes)).collect::<Vec<_>>();
+    let configurations =
+        membership.configurations.iter().map(|voters| set(&voters.nodes)).collect::<Vec<_>>();
     if configurations.is_empty() && membership.nodes.is_empty() {
         return Ok(Membership::default());
     }

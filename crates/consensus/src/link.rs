@@ -69,7 +69,8 @@ impl Link {
         let (answer, receiver) = oneshot::channel();
         let frame = RaftFrame { id: 0, group: group.to_u32(), body: Some(body) };
         if let Err(refused) = self.requests.try_send(Request { frame, answer }) {
-            let (mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request)) = refused;
+            let (mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request)) =
+                refused;
             drop(request.answer.send(Err(NoAnswer::NotSent)));
         }
         receiver

@@ -50,7 +50,10 @@ impl fmt::Debug for Log {
 impl Log {
     /// Reads what is there, but for the entries. `tail_bytes_max` bounds what is kept in memory of what is on disk.
     pub(crate) async fn open(
-        group: GroupId, storage: Arc<dyn Storage>, writer: Writer, tail_bytes_max: usize,
+        group: GroupId,
+        storage: Arc<dyn Storage>,
+        writer: Writer,
+        tail_bytes_max: usize,
     ) -> Result<Self, ConsensusError> {
         let row = async |what| storage.get(keys::STATE, keys::state(group, what)).await;
         let vote = row(keys::State::Vote).await?.map(decode_vote).transpose().map_err(corrupt)?;

@@ -12,8 +12,8 @@ use trunkline_ports::{Process, StateMachine, StorageError};
 use crate::entry;
 use crate::figures::Counters;
 use crate::raft::{
-    Entry, EntryPayload, EntryResponder, LogId, OptionalSend, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta,
-    StoredMembership, Types,
+    Entry, EntryPayload, EntryResponder, LogId, OptionalSend, RaftSnapshotBuilder, RaftStateMachine,
+    Snapshot, SnapshotMeta, StoredMembership, Types,
 };
 use crate::snapshot::{Snapshots, StoredSnapshot};
 
@@ -47,7 +47,11 @@ impl fmt::Debug for Machine {
 
 impl Machine {
     /// An empty machine; openraft restores the current snapshot and what the log has beyond it.
-    pub(crate) fn new(machine: Box<dyn StateMachine>, snapshots: Snapshots, surroundings: Surroundings) -> Self {
+    pub(crate) fn new(
+        machine: Box<dyn StateMachine>,
+        snapshots: Snapshots,
+        surroundings: Surroundings,
+    ) -> Self {
         Self {
             machine: Mutex::new(machine),
             snapshots,

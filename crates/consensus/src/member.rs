@@ -75,7 +75,9 @@ impl fmt::Debug for Member {
 impl Member {
     /// Reads what is on disk, and goes on from there. Must run in a task of the process.
     pub(crate) async fn start(
-        id: GroupId, machine: Box<dyn StateMachine>, shared: Shared,
+        id: GroupId,
+        machine: Box<dyn StateMachine>,
+        shared: Shared,
     ) -> Result<Arc<Self>, ConsensusError> {
         let Shared { host, storage, writer, peers, options, stopped } = shared;
         let timing = Timing::of(host.map().round_trip_worst());
@@ -92,18 +94,40 @@ impl Member {
             snapshot_bytes: options.snapshot_bytes,
         };
         let machine = Machine::new(machine, snapshots.clone(), surroundings);
-        let network =
-            Network { group: id, host: host.clone(), peers: peers.clone(), snapshots: snapshots.clone(), timing };
+        let network = Network {
+            group: id,
+            host: host.clone(),
+            peers: peers.clone(),
+            snapshots: snapshots.clone(),
+            timing,
+        };
         let config = timing.config(&options).validate().map_err(failed)?;
         let me = host.identity.node;
+        // Connected before they are needed: an election is no time for that.
+        for voter in trunkline_placement::voters(&host.map(), id).into_iter().filter(|voter| voter.id != me) {
+            peers.link(voter.id);
+        }
         let raft = Raft::new(me, Arc::new(config), network, log.clone(), machine).await.map_err(failed)?;
         let (leadership_sender, leadership) = watch::channel(Leadership::default());
-        let follow = leadership::follow(raft.clone(), me, timing.election_max, leadership_sender, stopped.clone());
+        let follow =
+            leadership::follow(raft.clone(), me, timing.election_max, leadership_sender, stopped.clone());
         host.process.spawn("raft-leadership", follow);
         host.process.spawn("raft-snapshots", take_snapshots(raft.clone(), snapshot_due, stopped.clone()));
         let admission = Arc::new(Semaphore::new(options.proposals_bytes_max / PERMIT_BYTES));
         Ok(Arc::new(Self {
-            id, me, host, raft, log, snapshots, peers, timing, counters, leadership, applied, admission, stopped,
+            id,
+            me,
+            host,
+            raft,
+            log,
+            snapshots,
+            peers,
+            timing,
+            counters,
+            leadership,
+            applied,
+            admission,
+            stopped,
         }))
     }
 
@@ -134,7 +158,10 @@ impl Member {
         let map = self.host.map();
         let near = trunkline_placement::voters_by_nearness(&map, self.id, &self.host.identity.datacenter);
         let voters = self.voters();
-        near.into_iter().map(|node| node.id).filter(|node| *node != self.me && voters.contains(node)).collect()
+        near.into_iter()
+            .map(|node| node.id)
+            .filter(|node| *node != self.me && voters.contains(node))
+            .collect()
     }
 
     /// Waits until trying again may have another outcome. `false` when there is no time left for that.
@@ -166,7 +193,11 @@ impl Group for Handle {
         self.0.id
     }
 
-    fn propose(&self, entry: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Committed, ProposeError>> {
+    fn propose(
+        &self,
+        entry: Bytes,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<Committed, ProposeError>> {
         let member = self.0.clone();
         Box::pin(async move { member.propose(entry, deadline).await })
     }

@@ -22,7 +22,8 @@ use crate::peers::Peers;
 use crate::raft::{
     AppendRequest, AppendResponse, Backoff, NetworkError, OptionalSend, RPCError, RPCOption, RPCTypes,
     RaftNetworkFactory, RaftNetworkV2, ReplicationClosed, Snapshot, SnapshotResponse, StreamAppendResult,
-    StreamingError, Timeout, TransferRequest, TransferResponse, Types, Unreachable, Vote, VoteRequest, VoteResponse,
+    StreamingError, Timeout, TransferRequest, TransferResponse, Types, Unreachable, Vote, VoteRequest,
+    VoteResponse,
 };
 use crate::snapshot::{Snapshots, StoredSnapshot};
 use crate::timing::Timing;
@@ -64,7 +65,10 @@ impl Client {
     }
 
     fn answer(
-        &self, answer: oneshot::Receiver<Answer>, kind: RPCTypes, deadline: Duration,
+        &self,
+        answer: oneshot::Receiver<Answer>,
+        kind: RPCTypes,
+        deadline: Duration,
     ) -> impl Future<Output = Result<Body, Error>> + Send + use<> {
         let (id, target) = (self.network.host.identity.node, self.link.peer());
         async move {
@@ -82,7 +86,11 @@ impl Client {
 impl RaftNetworkV2<Types> for Client {
     type SnapshotData = StoredSnapshot;
 
-    async fn append_entries(&mut self, rpc: AppendRequest, option: RPCOption) -> Result<AppendResponse, Error> {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendRequest,
+        option: RPCOption,
+    ) -> Result<AppendResponse, Error> {
         let body = Body::Append(convert::from_append(&rpc));
         match self.request(body, RPCTypes::AppendEntries, option.hard_ttl()).await? {
             Body::Appended(response) => convert::to_append_response(&response).map_err(malformed),
@@ -92,7 +100,9 @@ impl RaftNetworkV2<Types> for Client {
 
     /// Many appends are under way at once: over the WAN, one at a time would be one per round trip.
     fn stream_append<'s, S>(
-        &'s mut self, input: S, _option: RPCOption,
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
     ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult, Error>>, Error>>
     where
         S: Stream<Item = AppendRequest> + OptionalSend + Unpin + 'static,
@@ -111,8 +121,11 @@ impl RaftNetworkV2<Types> for Client {
     }
 
     async fn full_snapshot(
-        &mut self, vote: Vote, snapshot: Snapshot<StoredSnapshot>,
-        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static, option: RPCOption,
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<StoredSnapshot>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
     ) -> Result<SnapshotResponse, StreamingError<Types>> {
         let sending = send_snapshot::send(&self.network, self.link.peer(), vote, snapshot);
         tokio::select! {
@@ -124,7 +137,11 @@ impl RaftNetworkV2<Types> for Client {
         }
     }
 
-    async fn transfer_leader(&mut self, rpc: TransferRequest, option: RPCOption) -> Result<TransferResponse, Error> {
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferRequest,
+        option: RPCOption,
+    ) -> Result<TransferResponse, Error> {
         let body = Body::Transfer(convert::from_transfer(&rpc));
         match self.request(body, RPCTypes::TransferLeader, option.hard_ttl()).await? {
             Body::Transferred(answer) if answer.accepted => Ok(Ok(())),

@@ -46,7 +46,10 @@ impl std::fmt::Debug for SharedNode {
 /// [`ConsensusError::Storage`] where the log cannot be read; [`ConsensusError::Failed`] where it was written by a later
 /// version, or an option makes no sense.
 pub async fn open(
-    host: Host, storage: Arc<dyn Storage>, options: Options, stopped: impl Future<Output = ()> + Send + 'static,
+    host: Host,
+    storage: Arc<dyn Storage>,
+    options: Options,
+    stopped: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(Arc<Node>, Router), ConsensusError> {
     options.validate().map_err(ConsensusError::Failed)?;
     check_format(storage.as_ref()).await?;
@@ -73,7 +76,10 @@ async fn check_format(storage: &dyn Storage) -> Result<(), ConsensusError> {
         Some(Ok(format)) if u32::from_be_bytes(format) == keys::FORMAT => Ok(()),
         Some(Ok(format)) => {
             let format = u32::from_be_bytes(format);
-            Err(ConsensusError::Failed(format!("the Raft log has format {format}; this version knows {}", keys::FORMAT)))
+            Err(ConsensusError::Failed(format!(
+                "the Raft log has format {format}; this version knows {}",
+                keys::FORMAT
+            )))
         }
         Some(Err(_)) => Err(StorageError::Corrupt("the Raft log's format".to_owned()).into()),
         None => {
@@ -128,7 +134,9 @@ impl Node {
     }
 
     async fn start_member(
-        self, group: GroupId, machine: Box<dyn StateMachine>,
+        self,
+        group: GroupId,
+        machine: Box<dyn StateMachine>,
     ) -> Result<Arc<dyn Group>, ConsensusError> {
         if self.members.get(group).is_some() {
             return Err(ConsensusError::Failed(format!("{group} was started already")));
@@ -141,14 +149,19 @@ impl Node {
 
 impl Consensus for Node {
     fn start(
-        &self, group: GroupId, machine: Box<dyn StateMachine>,
+        &self,
+        group: GroupId,
+        machine: Box<dyn StateMachine>,
     ) -> BoxFuture<'static, Result<Arc<dyn Group>, ConsensusError>> {
         let node = self.clone();
         let process = self.shared.0.host.process.clone();
         Box::pin(async move {
             // In a task of the process, so that openraft's own tasks are the process's too.
             let (sender, started) = oneshot::channel();
-            process.spawn("raft-start", async move { drop(sender.send(node.start_member(group, machine).await)) });
+            process.spawn(
+                "raft-start",
+                async move { drop(sender.send(node.start_member(group, machine).await)) },
+            );
             let gone = || Err(ConsensusError::Failed("the process has ended".to_owned()));
             started.await.unwrap_or_else(|_| gone())
         })

@@ -6,15 +6,15 @@ use std::fmt;
 
 use bytes::Bytes;
 pub(crate) use openraft::errors::{
-    ClientWriteError, InitializeError, NetworkError, RPCError, RaftError,
-    ReplicationClosed, StreamingError, Timeout, Unreachable,
+    ClientWriteError, InitializeError, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError,
+    Timeout, Unreachable,
 };
 pub(crate) use openraft::network::{Backoff, RPCOption, RPCTypes};
 pub(crate) use openraft::raft::StreamAppendError;
 pub(crate) use openraft::storage::{EntryResponder, RaftLogStorage, RaftStateMachine};
 pub(crate) use openraft::{
-    Config, EntryPayload, OptionalSend, RaftLogReader, RaftNetworkFactory, RaftNetworkV2, RaftSnapshotBuilder,
-    ReadPolicy, ServerState, SnapshotPolicy,
+    Config, EntryPayload, OptionalSend, RaftLogReader, RaftNetworkFactory, RaftNetworkV2,
+    RaftSnapshotBuilder, ReadPolicy, ServerState, SnapshotPolicy,
 };
 use trunkline_types::NodeId;
 

@@ -61,9 +61,15 @@ impl Snapshots {
         let row = storage.get(keys::STATE, keys::state(group, keys::State::Snapshot)).await?;
         let current = row.map(decode).transpose()?;
         let number = current.as_ref().map(|(snapshot, _)| snapshot.number);
-        let held = current.iter().map(|(snapshot, _)| (snapshot.number, Arc::downgrade(&snapshot.hold))).collect();
+        let held =
+            current.iter().map(|(snapshot, _)| (snapshot.number, Arc::downgrade(&snapshot.hold))).collect();
         let inner = Inner { current, held, next: number.unwrap_or(0) + 1 };
-        let snapshots = Self(Arc::new(Shared { group, storage, inner: Mutex::new(inner), making_current: tokio::sync::Mutex::default() }));
+        let snapshots = Self(Arc::new(Shared {
+            group,
+            storage,
+            inner: Mutex::new(inner),
+            making_current: tokio::sync::Mutex::default(),
+        }));
         snapshots.delete_others(number).await?;
         Ok(snapshots)
     }
@@ -80,7 +86,8 @@ impl Snapshots {
         };
         let mut batch = Batch::new();
         for (from, to) in ranges {
-            let rows = self.0.storage.scan(keys::SNAPSHOTS, from.clone(), to.clone(), ScanLimit::rows(1)).await?;
+            let rows =
+                self.0.storage.scan(keys::SNAPSHOTS, from.clone(), to.clone(), ScanLimit::rows(1)).await?;
             if !rows.is_empty() {
                 batch.delete_range(keys::SNAPSHOTS, from, to);
             }
@@ -112,7 +119,9 @@ impl Snapshots {
 
     /// From now on this is the one that is read and restored, unless a newer one is already.
     pub(crate) async fn make_current(
-        &self, snapshot: StoredSnapshot, meta: SnapshotMeta,
+        &self,
+        snapshot: StoredSnapshot,
+        meta: SnapshotMeta,
     ) -> Result<(), StorageError> {
         let _one_at_a_time = self.0.making_current.lock().await;
         let is_newer = |(current, of): &(StoredSnapshot, SnapshotMeta)| {
@@ -137,7 +146,8 @@ impl Snapshots {
             inner.held.retain(|&number, hold| {
                 let keep = Some(number) == current || hold.strong_count() > 0;
                 if !keep {
-                    let (from, to) = (keys::chunk(self.0.group, number, 0), keys::chunk(self.0.group, number + 1, 0));
+                    let (from, to) =
+                        (keys::chunk(self.0.group, number, 0), keys::chunk(self.0.group, number + 1, 0));
                     batch.delete_range(keys::SNAPSHOTS, from, to);
                 }
                 keep
@@ -147,7 +157,11 @@ impl Snapshots {
     }
 
     /// One chunk. `None` where it is not there (any more).
-    pub(crate) async fn chunk(&self, snapshot: &StoredSnapshot, chunk: u32) -> Result<Option<Bytes>, StorageError> {
+    pub(crate) async fn chunk(
+        &self,
+        snapshot: &StoredSnapshot,
+        chunk: u32,
+    ) -> Result<Option<Bytes>, StorageError> {
         let key = keys::chunk(self.0.group, snapshot.number, chunk);
         self.0.storage.get(keys::SNAPSHOTS, key).await
     }
@@ -155,7 +169,8 @@ impl Snapshots {
     /// All of it, checked.
     pub(crate) async fn read(&self, snapshot: &StoredSnapshot) -> Result<Bytes, StorageError> {
         let corrupt = |what: &str| StorageError::Corrupt(format!("snapshot {}: {what}", snapshot.number));
-        let mut bytes = BytesMut::with_capacity(usize::try_from(snapshot.size).map_err(|_| corrupt("its size"))?);
+        let mut bytes =
+            BytesMut::with_capacity(usize::try_from(snapshot.size).map_err(|_| corrupt("its size"))?);
         let mut checksums = Vec::new();
         for number in 0..snapshot.chunks {
             let chunk = self.chunk(snapshot, number).await?.ok_or_else(|| corrupt("a chunk is missing"))?;

@@ -18,7 +18,8 @@ use crate::log::Log;
 use crate::machine::{Builder, Machine, Surroundings};
 use crate::raft::{
     Command, Entry, EntryPayload, EntryResponder, Flushed, LeaderId, LogId, OptionalSend, RaftLogReader as _,
-    RaftLogStorage as _, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta, StoredMembership, Types, Vote,
+    RaftLogStorage as _, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta, StoredMembership,
+    Types, Vote,
 };
 use crate::snapshot::{Snapshots, StoredSnapshot};
 use crate::writer::Writer;
@@ -114,8 +115,9 @@ impl RaftStateMachine<Types> for Carrier {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<Carried>>> {
         let current = self.machine.get_current_snapshot().await?;
-        Ok(current.map(|Snapshot { meta, snapshot }| {
-            Snapshot { meta, snapshot: Carried { snapshot, from: self.snapshots.clone() } }
+        Ok(current.map(|Snapshot { meta, snapshot }| Snapshot {
+            meta,
+            snapshot: Carried { snapshot, from: self.snapshots.clone() },
         }))
     }
 }
@@ -147,7 +149,10 @@ async fn openrafts_storage_suite_passes_from_memory_and_from_disk() {
 fn entry(term: u64, index: u64) -> Entry {
     let leader = LeaderId { term, node_id: NodeId(term) };
     let content = [index.to_be_bytes(), term.to_be_bytes()].concat();
-    Entry { log_id: LogId::new(leader, index), payload: EntryPayload::Normal(crate::entry::command(&content)) }
+    Entry {
+        log_id: LogId::new(leader, index),
+        payload: EntryPayload::Normal(crate::entry::command(&content)),
+    }
 }
 
 async fn append(log: &mut Log, entries: Vec<Entry>) {
@@ -170,14 +175,20 @@ async fn a_log_reads_the_same_after_a_restart_as_before_it() {
     let mut after = log(&storage, &process, 100).await;
     for log in [&mut before, &mut after] {
         let read = log.try_get_log_entries(..).await.unwrap();
-        let expected: Vec<Entry> = (10..60).map(|index| entry(if index < 30 { 1 } else { 3 }, index)).collect();
+        let expected: Vec<Entry> =
+            (10..60).map(|index| entry(if index < 30 { 1 } else { 3 }, index)).collect();
         assert_eq!(read, expected);
         assert_eq!(log.read_vote().await.unwrap(), Some(vote));
         let state = log.get_log_state().await.unwrap();
         let ends = (state.last_purged_log_id, state.last_log_id);
         assert_eq!(ends, (Some(entry(1, 9).log_id), Some(entry(3, 59).log_id)));
-        let part: Vec<u64> =
-            log.limited_get_log_entries(25, 35).await.unwrap().iter().map(|entry| entry.log_id.index()).collect();
+        let part: Vec<u64> = log
+            .limited_get_log_entries(25, 35)
+            .await
+            .unwrap()
+            .iter()
+            .map(|entry| entry.log_id.index())
+            .collect();
         assert_eq!(part, (25..35).collect::<Vec<_>>());
     }
     assert!(matches!(entry(1, 1).payload, EntryPayload::Normal(Command(_))));
@@ -203,7 +214,11 @@ async fn a_snapshot_is_kept_while_someone_reads_it_and_a_half_written_one_is_gon
     assert_eq!(snapshots.read(&first).await.unwrap(), content(1));
     drop(first);
     let third = write(3, 15).await;
-    assert_eq!(snapshots.current().map(|(current, _)| current.number), Some(second.number), "the newer one stays");
+    assert_eq!(
+        snapshots.current().map(|(current, _)| current.number),
+        Some(second.number),
+        "the newer one stays"
+    );
     drop(third);
     let mut half = snapshots.begin();
     half.push(&content(4)).await.unwrap();

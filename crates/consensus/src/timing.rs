@@ -12,8 +12,9 @@ const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 const ELECTION_MAX_LEAST: Duration = Duration::from_millis(300);
 /// What an answer may be late beside the round trip before a lease lapses.
 const SLACK: Duration = Duration::from_millis(10);
-/// Between the shortest and the longest election timeout: what keeps two candidates apart.
-const ELECTION_SPREAD: Duration = Duration::from_millis(100);
+/// openraft wants the shortest election timeout above the heartbeat; a little is enough, for it begins only after the
+/// lease.
+const ABOVE_HEARTBEAT: Duration = Duration::from_millis(5);
 const APPEND_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -35,7 +36,7 @@ impl Timing {
         let election_max = ELECTION_MAX_LEAST.max(heartbeat + round_trip + SLACK);
         Self {
             heartbeat,
-            election_min: election_max - ELECTION_SPREAD,
+            election_min: (heartbeat + ABOVE_HEARTBEAT).max(election_max / 2),
             election_max,
             append: APPEND_TIMEOUT_MIN.max(4 * election_max),
         }
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn times_follow_the_round_trip_and_openraft_accepts_them() {
-        let table = [(0, 100, 200, 300), (72, 100, 200, 300), (150, 195, 255, 355), (300, 390, 600, 700)];
+        let table = [(0, 100, 150, 300), (72, 100, 150, 300), (150, 195, 200, 355), (300, 390, 395, 700)];
         for (round_trip, heartbeat, min, max) in table {
             let timing = Timing::of(Duration::from_millis(round_trip));
             let times = [timing.heartbeat, timing.election_min, timing.election_max].map(millis);

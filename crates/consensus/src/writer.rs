@@ -51,7 +51,13 @@ impl Writer {
     /// Resolves when the batch is on disk.
     pub(crate) async fn write(&self, batch: Batch) -> io::Result<()> {
         let (done, on_disk) = oneshot::channel();
-        self.queue(batch, Some(Box::new(move || { let _gone = done.send(()); }))).await?;
+        self.queue(
+            batch,
+            Some(Box::new(move || {
+                let _gone = done.send(());
+            })),
+        )
+        .await?;
         on_disk.await.map_err(|_| stopped())
     }
 
@@ -66,7 +72,9 @@ fn stopped() -> io::Error {
 }
 
 async fn run(
-    storage: Arc<dyn Storage>, process: Process, mut queue: mpsc::Receiver<Write>,
+    storage: Arc<dyn Storage>,
+    process: Process,
+    mut queue: mpsc::Receiver<Write>,
     lazy: Arc<Mutex<BTreeMap<Bytes, Bytes>>>,
 ) {
     while let Some(first) = queue.recv().await {
@@ -80,7 +88,9 @@ async fn run(
 
 /// Everything that waits, up to a batch's size.
 fn gather(
-    first: Write, queue: &mut mpsc::Receiver<Write>, lazy: &Mutex<BTreeMap<Bytes, Bytes>>,
+    first: Write,
+    queue: &mut mpsc::Receiver<Write>,
+    lazy: &Mutex<BTreeMap<Bytes, Bytes>>,
 ) -> (Batch, Vec<Done>) {
     let mut batch = Batch { changes: first.changes };
     let mut done: Vec<Done> = first.done.into_iter().collect();

@@ -146,9 +146,9 @@ impl Router {
 
     /// Every handler replaced by what `change` makes of it, for a host that puts something around them.
     #[must_use]
-    pub fn map(mut self, change: impl Fn(Handler) -> Handler) -> Self {
-        for handler in self.handlers.values_mut() {
-            *handler = change(handler.clone());
+    pub fn map(mut self, change: impl Fn(&'static str, Handler) -> Handler) -> Self {
+        for (path, handler) in &mut self.handlers {
+            *handler = change(path, handler.clone());
         }
         self
     }

@@ -87,9 +87,11 @@ impl Commit {
         }
     }
 
-    /// Room taken by what was gathered: given back when it is on disk.
+    /// Room taken by what was gathered: given back when it is on disk, at once where nothing was.
     pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
-        self.gathering.written.permits.push(permit);
+        if !self.gathering.batch.is_empty() {
+            self.gathering.written.permits.push(permit);
+        }
     }
 
     pub(crate) fn settle(&mut self, settled: Vec<Settled>) {

@@ -74,7 +74,7 @@ impl Parts {
     pub(crate) fn put(&self, role: Role, public: Router, ready: Ready, process: &Process) {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(role, ready);
         let mut routers = self.routers.lock().unwrap_or_else(PoisonError::into_inner);
-        routers.insert(role, public.map(|handler| in_process(handler, process.clone())));
+        routers.insert(role, public.map(|_, handler| in_process(handler, process.clone())));
         let merged = routers.values().cloned().fold(Router::new(), Router::merge);
         if self.roles.iter().all(|role| routers.contains_key(role)) {
             self.routes.replace(merged);
@@ -141,7 +141,7 @@ mod tests {
     async fn calls_of_a_stopped_node_are_unavailable() {
         let node = OsProcess::new(|_| ());
         let process = node.process();
-        let hosted = public().map(|handler| in_process(handler, process.clone()));
+        let hosted = public().map(|_, handler| in_process(handler, process.clone()));
         let handler = hosted.handler(topic_service::GET_TOPIC.path()).expect("registered");
         assert!(call(handler).await.is_ok());
         node.kill().await;

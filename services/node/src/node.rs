@@ -6,14 +6,14 @@ mod starting;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use trunkline_ports::{Host, Identity};
 use trunkline_runtime::{OsProcess, Shutdown};
 use trunkline_storage::{Directory, RocksStorage, SharedMemory};
 use trunkline_transport::{Listener, Wan};
-use trunkline_types::{ClusterMap, DatacenterName, Role};
+use trunkline_types::{DatacenterName, Role};
 use trunkline_wire::internal::GetStatusResponse;
 
 use crate::front::Parts;
@@ -46,6 +46,8 @@ pub(crate) struct Surroundings {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wan: Option<Arc<Wan>>,
     pub(crate) round_trips: Option<RoundTrips>,
+    /// Whether calls make spans.
+    pub(crate) traced: bool,
 }
 
 /// How far a node has come.
@@ -80,12 +82,17 @@ struct Running {
     status: OnceLock<Say<GetStatusResponse>>,
     ready: OnceLock<Say<bool>>,
     drained: Mutex<Option<BoxFuture<'static, ()>>>,
-    map_committed: OnceLock<watch::Receiver<Arc<ClusterMap>>>,
+    map_committed: OnceLock<services::MapCommitted>,
 }
 
 impl Running {
     fn is_ready(&self, shutdown: &Shutdown) -> bool {
         !shutdown.is_draining() && self.ready.get().is_some_and(|ready| ready())
+    }
+
+    fn map_committed(&self) -> u64 {
+        let known = self.map_committed.get().and_then(|map| map.borrow().clone());
+        known.map_or(0, |map| map.version)
     }
 
     fn status(&self, identity: &Identity, map_version: u64, shutdown: &Shutdown) -> GetStatusResponse {
@@ -97,7 +104,7 @@ impl Running {
             node: identity.node.0,
             boot_counter: identity.boot.counter,
             map_version,
-            map_committed: self.map_committed.get().map_or(0, |map| map.borrow().version),
+            map_committed: self.map_committed(),
             ready: self.is_ready(shutdown),
             ..said
         }
@@ -135,6 +142,12 @@ impl Node {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.running.is_ready(&self.shutdown)
+    }
+
+    /// The same for someone who outlives the node.
+    pub(crate) fn readiness(&self) -> Say<bool> {
+        let (running, shutdown) = (self.running.clone(), self.shutdown.clone());
+        Arc::new(move || running.is_ready(&shutdown))
     }
 
     /// Finishes what is under way until `deadline`, then ends.
@@ -181,4 +194,19 @@ async fn end(
         open::in_background(move || storage.close()).await;
     }
     drop(directory);
+}
+
+/// What is asked stops before what is asked by it. Each step has until `deadline`, so all of them do.
+const STOP_ORDER: [&[Role]; 4] =
+    [&[Role::Push, Role::Pop], &[Role::MessageStore], &[Role::SubscriptionPosition], &[Role::MessageId]];
+
+/// Stops nodes in the reverse of the order in which they need each other.
+pub(crate) async fn stop_in_reverse(nodes: Vec<Node>, deadline: Instant) {
+    let mut left = nodes;
+    for roles in STOP_ORDER {
+        let (now, later) = left.into_iter().partition(|node| roles.contains(&node.identity().role));
+        left = later;
+        let now: Vec<Node> = now;
+        join_all(now.into_iter().map(|node| node.stop(deadline))).await;
+    }
 }

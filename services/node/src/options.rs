@@ -13,7 +13,27 @@ pub struct Options {
     pub subscription_position: trunkline_subscription_position::Options,
     pub message_store: trunkline_message_store::Options,
     pub storage: trunkline_storage::Options,
+    pub consensus: trunkline_consensus::Options,
     pub clients: Clients,
+}
+
+impl Options {
+    /// # Errors
+    /// A sentence in the words of the file.
+    pub fn validate(&self) -> Result<(), String> {
+        let in_section = |name: &'static str| move |why: String| format!("[{name}] {why}");
+        self.push.validate().map_err(in_section("push"))?;
+        self.pop.validate().map_err(in_section("pop"))?;
+        self.message_id.validate().map_err(in_section("message-id"))?;
+        self.subscription_position.validate().map_err(in_section("subscription-position"))?;
+        self.message_store.validate().map_err(in_section("message-store"))?;
+        self.storage.validate().map_err(in_section("storage"))?;
+        self.consensus.validate().map_err(in_section("consensus"))?;
+        if self.clients.calls_max == 0 {
+            return Err("[clients] calls-max: must be at least 1".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// The section `[clients]`: the listener for clients.

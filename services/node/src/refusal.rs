@@ -35,4 +35,10 @@ refuses!(
     trunkline_storage::OpenError,
     trunkline_transport::BindError,
     trunkline_types::map::InvalidMap,
+    trunkline_ports::ConsensusError,
+    trunkline_push::StartError,
+    trunkline_pop::StartError,
+    trunkline_message_id::StartError,
+    trunkline_subscription_position::StartError,
+    trunkline_message_store::StartError,
 );

@@ -8,7 +8,6 @@ use prost_types::Timestamp;
 use tokio::time::Instant;
 use trunkline_placement::replicas;
 use trunkline_ports::{CallOptions, Class, Host, Peer};
-use trunkline_types::limits::{LABELS_MAX, PAYLOAD_INLINE_BYTES_MAX};
 use trunkline_types::{GroupId, TopicId, TopicName};
 use trunkline_wire::internal::{OrderListTopicsResponse, ReadRequest, store_service};
 use trunkline_wire::status::{invalid, not_found, reason, unavailable};
@@ -28,8 +27,6 @@ const GROUPS_AT_ONCE: usize = 16;
 const WATERMARK_ANSWER_MAX: Duration = Duration::from_millis(500);
 /// Begins every page token: a later version may write another one.
 const TOKEN_VERSION: char = '1';
-
-const _: () = assert!(LABELS_MAX > 0 && PAYLOAD_INLINE_BYTES_MAX > 0);
 
 impl Server {
     /// By name, bytewise; each group's table is asked from the name where the page begins.

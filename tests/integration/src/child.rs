@@ -55,6 +55,11 @@ impl Child {
         let _ = self.process.wait();
     }
 
+    /// SIGKILL, without waiting for the end.
+    pub fn kill_soon(&self) {
+        self.signal("KILL");
+    }
+
     /// Sends SIGTERM and waits for the end.
     ///
     /// # Panics
@@ -112,7 +117,8 @@ pub fn assert_clean(log: &Path, allowed: &[&str]) {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let bad = |line: &&str| {
         let level = ["WARN", "ERROR"].iter().any(|level| {
-            line.split_whitespace().take(4).any(|word| word == *level) || line.contains(&format!("\"level\":\"{level}\""))
+            line.split_whitespace().take(4).any(|word| word == *level)
+                || line.contains(&format!("\"level\":\"{level}\""))
         });
         (level || line.contains("panicked at")) && !allowed.iter().any(|known| line.contains(known))
     };

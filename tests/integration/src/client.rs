@@ -9,9 +9,10 @@ use trunkline_runtime::OsProcess;
 use trunkline_transport::GrpcTransport;
 use trunkline_wire::method::Unary;
 use trunkline_wire::v1::{
-    AckLevel, CreateTopicRequest, GetReceiptRequest, GetReceiptResponse, ListTopicsRequest, Message, PopRequest,
-    PopResponse, PushRequest, PushResult, PushStreamRequest, PushStreamResponse, ReadRequest, ReadResponse, Start,
-    SubscribeRequest, SubscriptionOptions, pop_service, push_service, start, topic_service,
+    AckLevel, CreateTopicRequest, GetReceiptRequest, GetReceiptResponse, ListTopicsRequest, Message,
+    PopRequest, PopResponse, PushRequest, PushResult, PushStreamRequest, PushStreamResponse, ReadRequest,
+    ReadResponse, Start, SubscribeRequest, SubscriptionOptions, pop_service, push_service, start,
+    topic_service,
 };
 use trunkline_wire::{Message as Frame, Status, status};
 
@@ -25,14 +26,22 @@ const CALL: Duration = Duration::from_secs(20);
 pub struct Client {
     name: String,
     peer: Peer,
+    /// Where PopService is: elsewhere, where push and pop are processes of their own and no proxy stands before them.
+    pop_peer: Peer,
     network: Network,
 }
 
 impl Client {
     pub fn new(name: &str, address: &str) -> Self {
+        Self::split(name, address, address)
+    }
+
+    /// Push and topics at one address, pop at another.
+    pub fn split(name: &str, push: &str, pop: &str) -> Self {
         let process = OsProcess::new(|why| panic!("the client's process ends: {why}")).process();
         let network = Network::new(GrpcTransport::new(process, name.into(), None));
-        Self { name: name.to_owned(), peer: Peer::new(address, Class::Calls), network }
+        let (peer, pop_peer) = (Peer::new(push, Class::Calls), Peer::new(pop, Class::Calls));
+        Self { name: name.to_owned(), peer, pop_peer, network }
     }
 
     pub fn name(&self) -> &str {
@@ -45,14 +54,22 @@ impl Client {
 
     /// # Errors
     /// As the server says, or the way to it.
-    pub async fn call<Q: Frame, A: Frame + Default>(&self, method: Unary<Q, A>, request: &Q) -> Result<A, Status> {
+    pub async fn call<Q: Frame, A: Frame + Default>(
+        &self,
+        method: Unary<Q, A>,
+        request: &Q,
+    ) -> Result<A, Status> {
         self.call_within(CALL, method, request).await
     }
 
     async fn call_within<Q: Frame, A: Frame + Default>(
-        &self, within: Duration, method: Unary<Q, A>, request: &Q,
+        &self,
+        within: Duration,
+        method: Unary<Q, A>,
+        request: &Q,
     ) -> Result<A, Status> {
-        self.network.call(&self.peer, method, request, CallOptions::until(Instant::now() + within)).await
+        let peer = if method.path().contains(".PopService/") { &self.pop_peer } else { &self.peer };
+        self.network.call(peer, method, request, CallOptions::until(Instant::now() + within)).await
     }
 
     pub async fn is_healthy(&self) -> bool {
@@ -62,9 +79,16 @@ impl Client {
 
     /// # Errors
     /// As the call, or the message's own result, says.
-    pub async fn push(&self, topic: &str, payload: &str, level: AckLevel, within: Duration) -> Result<PushResult, Status> {
+    pub async fn push(
+        &self,
+        topic: &str,
+        payload: &str,
+        level: AckLevel,
+        within: Duration,
+    ) -> Result<PushResult, Status> {
         let message = Message { payload: payload.to_owned().into(), ..Message::default() };
-        let request = PushRequest { topic: topic.to_owned(), messages: vec![message], ack_level: level.into() };
+        let request =
+            PushRequest { topic: topic.to_owned(), messages: vec![message], ack_level: level.into() };
         let mut response = self.call_within(within, push_service::PUSH, &request).await?;
         let result = response.results.pop().ok_or_else(|| Status::internal("a push without a result"))?;
         match &result.error {
@@ -75,7 +99,9 @@ impl Client {
 
     /// # Errors
     /// As the server says.
-    pub async fn push_stream(&self) -> Result<(Sender<PushStreamRequest>, Receiver<PushStreamResponse>), Status> {
+    pub async fn push_stream(
+        &self,
+    ) -> Result<(Sender<PushStreamRequest>, Receiver<PushStreamResponse>), Status> {
         self.network.open(&self.peer, push_service::PUSH_STREAM, CallOptions::default()).await
     }
 
@@ -115,7 +141,12 @@ impl Client {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn pop(&self, topic: &str, consumer: &str, previous: Vec<bytes::Bytes>) -> Result<PopResponse, Status> {
+    pub async fn pop(
+        &self,
+        topic: &str,
+        consumer: &str,
+        previous: Vec<bytes::Bytes>,
+    ) -> Result<PopResponse, Status> {
         let request = PopRequest {
             topic: topic.to_owned(),
             consumer: consumer.to_owned(),

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::DATACENTERS;
 use crate::child::{Child, assert_clean, command, tail};
 use crate::client::Client;
 use crate::ports::{self, Turn};
 use crate::wait::eventually;
-use crate::DATACENTERS;
 
 /// On a machine with two busy cores.
 const START_MAX: Duration = Duration::from_secs(90);
@@ -40,7 +40,8 @@ impl Dev {
             Client::new(name, &format!("127.0.0.1:{}", base_port + STEP * datacenter + 1))
         });
         let clients = clients.collect();
-        let mut dev = Self { _turn: turn, directory, base_port, wan, allowed: Vec::new(), child: None, clients };
+        let mut dev =
+            Self { _turn: turn, directory, base_port, wan, allowed: Vec::new(), child: None, clients };
         dev.begin().await;
         dev
     }
@@ -98,7 +99,11 @@ impl Dev {
     /// # Panics
     /// If it cannot be run.
     pub fn run(&self, args: &[&str]) -> Output {
-        command().args(args).env("TRUNKLINE_ENDPOINTS", self.endpoints()).output().expect("trunkline can be run")
+        command()
+            .args(args)
+            .env("TRUNKLINE_ENDPOINTS", self.endpoints())
+            .output()
+            .expect("trunkline can be run")
     }
 
     /// The same, for a command that succeeds; what it printed.

@@ -18,7 +18,8 @@ pub struct Line {
 
 /// The lines of /usr/share/doc/*/changelog*, file by file, as many as asked for; generated ones where there are none.
 pub fn changelogs() -> Vec<Vec<Line>> {
-    let wanted = env::var("TRUNKLINE_TEST_LINES").ok().and_then(|text| text.parse().ok()).unwrap_or(LINES_DEFAULT);
+    let wanted =
+        env::var("TRUNKLINE_TEST_LINES").ok().and_then(|text| text.parse().ok()).unwrap_or(LINES_DEFAULT);
     let mut files = Vec::new();
     let mut total = 0;
     for path in paths() {

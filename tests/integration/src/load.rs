@@ -70,7 +70,11 @@ impl Load {
     fn begin(&mut self) {
         for client in &self.clients {
             let publish = publish(
-                client.clone(), self.topic.clone(), self.told.clone(), self.pushing.clone(), self.numbers.clone(),
+                client.clone(),
+                self.topic.clone(),
+                self.told.clone(),
+                self.pushing.clone(),
+                self.numbers.clone(),
             );
             let consume = consume(client.clone(), self.topic.clone(), self.told.clone());
             let process = self.process.process();
@@ -87,7 +91,8 @@ impl Load {
     /// Waits until so many more pushes are acknowledged.
     pub async fn wait_for_acks(&self, more: usize) {
         let target = self.acked() + more;
-        eventually(SETTLE_MAX, "pushes to be acknowledged", async || (self.acked() >= target).then_some(())).await;
+        eventually(SETTLE_MAX, "pushes to be acknowledged", async || (self.acked() >= target).then_some(()))
+            .await;
     }
 
     /// Waits until consumers have got `more` further messages between them.
@@ -122,7 +127,8 @@ impl Load {
         let mut highest = 0;
         for (payload, receipt) in acked {
             let client = &self.clients[usize::from(payload.len() % 2 == 0)];
-            let id = eventually(SETTLE_MAX, &format!("an ID for {payload}"), async || {
+            let what = format!("an ID for {payload}");
+            let id = eventually(SETTLE_MAX, &what, async || {
                 let answer = client.receipt(receipt).await.ok()?;
                 assert_ne!(answer.state(), ReceiptState::NeverStored, "{payload} was acknowledged");
                 (answer.state() == ReceiptState::Ordered).then_some(answer.message_id)
@@ -156,7 +162,11 @@ fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
 }
 
 async fn publish(
-    client: Client, topic: String, told: Arc<Mutex<Told>>, pushing: Arc<AtomicBool>, numbers: Arc<AtomicU64>,
+    client: Client,
+    topic: String,
+    told: Arc<Mutex<Told>>,
+    pushing: Arc<AtomicBool>,
+    numbers: Arc<AtomicU64>,
 ) {
     while pushing.load(Ordering::Relaxed) {
         let payload = format!("{} {}", client.name(), numbers.fetch_add(1, Ordering::Relaxed));
@@ -193,7 +203,11 @@ async fn consume(client: Client, topic: String, told: Arc<Mutex<Told>>) {
             let payload = received.message.unwrap_or_default().payload;
             let payload = String::from_utf8_lossy(&payload).into_owned();
             let before = popped.insert(received.message_id, payload.clone());
-            assert!(before.is_none_or(|before| before == payload), "ID {} has two contents", received.message_id);
+            assert!(
+                before.is_none_or(|before| before == payload),
+                "ID {} has two contents",
+                received.message_id
+            );
         }
     }
 }

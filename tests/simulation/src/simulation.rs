@@ -114,7 +114,7 @@ struct PrintsReplay {
 impl Drop for PrintsReplay {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let test = std::env::args().next().unwrap_or_default();
+            let test = env::args().next().unwrap_or_default();
             eprintln!("{}", self.history.tail());
             eprintln!("replay: cd tests/simulation && TRUNKLINE_SEED={} cargo test --release   ({test})", self.seed);
         }

@@ -23,7 +23,10 @@ const FRAMES_MAX: usize = 256;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 pub(super) async fn run(
-    host: Host, peer: NodeId, mut queue: mpsc::Receiver<Request>, is_up: Arc<AtomicBool>,
+    host: Host,
+    peer: NodeId,
+    mut queue: mpsc::Receiver<Request>,
+    is_up: Arc<AtomicBool>,
 ) {
     let mut attempts = 0_u32;
     while !queue.is_closed() {
@@ -71,8 +74,11 @@ async fn refuse_until(end: Instant, queue: &mut mpsc::Receiver<Request>) {
 
 /// Runs both directions until one ends. The reading one never waits for the writing one.
 async fn exchange(
-    sender: &Sender<RaftFrames>, receiver: Receiver<RaftFrames>, queue: &mut mpsc::Receiver<Request>,
-    pending: &Pending, is_up: &AtomicBool,
+    sender: &Sender<RaftFrames>,
+    receiver: Receiver<RaftFrames>,
+    queue: &mut mpsc::Receiver<Request>,
+    pending: &Pending,
+    is_up: &AtomicBool,
 ) -> &'static str {
     tokio::select! {
         biased;
@@ -96,7 +102,9 @@ async fn read(mut receiver: Receiver<RaftFrames>, pending: &Pending, is_up: &Ato
 }
 
 async fn write(
-    sender: &Sender<RaftFrames>, queue: &mut mpsc::Receiver<Request>, pending: &Pending,
+    sender: &Sender<RaftFrames>,
+    queue: &mut mpsc::Receiver<Request>,
+    pending: &Pending,
 ) -> &'static str {
     loop {
         let message = match tokio::time::timeout(HEARTBEAT_INTERVAL, queue.recv()).await {

@@ -33,7 +33,12 @@ impl Log {
                 Source::Memory | Source::Nothing => return Ok(read.entries),
                 Source::Disk(to) => {
                     let rows = self.scan(read.at, to).await?;
-                    self.take_rows(rows, &mut read)?;
+                    if rows.is_empty() && read.entries.is_empty() {
+                        // Never there: the log begins later.
+                        read.at = to;
+                    } else {
+                        self.take_rows(rows, &mut read)?;
+                    }
                 }
             }
         }
@@ -71,10 +76,11 @@ impl Log {
             if index != read.at && !read.entries.is_empty() {
                 return Err(io::Error::other(format!("entry {} of {} is missing", read.at, self.0.group)));
             }
-            // What is missing at the beginning was purged meanwhile, or never there.
+            // What is missing at the beginning was purged meanwhile.
             read.at = index;
             let leader = self.inner().shape.leader_of(index);
-            let leader = leader.ok_or_else(|| io::Error::other(format!("nobody has appended entry {index}")))?;
+            let leader =
+                leader.ok_or_else(|| io::Error::other(format!("nobody has appended entry {index}")))?;
             read.push(leader, row).map_err(io::Error::other)?;
             if read.is_full() {
                 break;
@@ -117,7 +123,8 @@ impl Read {
 
 impl RaftLogReader<Types> for Log {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
-        &mut self, range: RB,
+        &mut self,
+        range: RB,
     ) -> io::Result<Vec<Entry>> {
         let from = match range.start_bound() {
             Bound::Included(&from) => from,

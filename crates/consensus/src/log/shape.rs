@@ -78,7 +78,9 @@ impl Shape {
     pub(crate) fn last_of_each_leader(&self, from: LogId, to: LogId) -> Vec<LogId> {
         let mut ids: Vec<LogId> = Vec::new();
         let mut leader = *from.committed_leader_id();
-        for &(first, next) in self.runs.iter().filter(|&&(first, _)| first > from.index() && first <= to.index()) {
+        for &(first, next) in
+            self.runs.iter().filter(|&&(first, _)| first > from.index() && first <= to.index())
+        {
             ids.push(LogId::new(leader, first - 1));
             leader = next;
         }
@@ -87,7 +89,8 @@ impl Shape {
     }
 
     pub(crate) fn to_message(&self) -> wire::RaftLogShape {
-        let run = |&(first, ref leader)| wire::RaftLogRun { first, leader: Some(convert::from_leader(leader)) };
+        let run =
+            |&(first, ref leader)| wire::RaftLogRun { first, leader: Some(convert::from_leader(leader)) };
         wire::RaftLogShape {
             purged: self.purged.as_ref().map(convert::from_log_id),
             runs: self.runs.iter().map(run).collect(),
@@ -132,9 +135,13 @@ mod tests {
     #[test]
     fn only_a_leaders_first_entry_changes_what_is_stored() {
         let mut shape = Shape::default();
-        let changed: Vec<bool> = [(1, 0), (1, 1), (2, 2), (2, 3)].map(|(t, i)| shape.push(&id(t, i))).to_vec();
+        let changed: Vec<bool> =
+            [(1, 0), (1, 1), (2, 2), (2, 3)].map(|(t, i)| shape.push(&id(t, i))).to_vec();
         assert_eq!(changed, [true, false, true, false]);
-        assert_eq!((shape.last(), shape.leader_of(1)), (Some(id(2, 3)), Some(*id(1, 1).committed_leader_id())));
+        assert_eq!(
+            (shape.last(), shape.leader_of(1)),
+            (Some(id(2, 3)), Some(*id(1, 1).committed_leader_id()))
+        );
     }
 
     #[test]

@@ -66,7 +66,9 @@ impl Tail {
     /// Write number `write` and all before it are on disk: what exceeds the budget may go.
     pub(crate) fn written(&mut self, write: u64) {
         self.on_disk = self.on_disk.max(write);
-        while self.bytes > self.bytes_max && self.entries.front().is_some_and(|&(_, write)| write <= self.on_disk) {
+        while self.bytes > self.bytes_max
+            && self.entries.front().is_some_and(|&(_, write)| write <= self.on_disk)
+        {
             self.drop_first();
         }
     }

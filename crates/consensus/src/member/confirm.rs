@@ -69,7 +69,9 @@ impl Member {
         let request = RaftConfirm { hops, wait_ms: wait_ms(deadline) };
         let answer = self.peers.link(peer).submit(self.id, Body::Confirm(request));
         match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(Ok(Body::Confirmed(RaftConfirmed { outcome: Some(Outcome::Index(index)) })))) => Some(index),
+            Ok(Ok(Ok(Body::Confirmed(RaftConfirmed { outcome: Some(Outcome::Index(index)) })))) => {
+                Some(index)
+            }
             _ => None,
         }
     }

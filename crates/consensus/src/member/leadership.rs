@@ -14,7 +14,11 @@ use crate::raft::{Raft, RaftInstant as _, ServerState, WatchReceiver as _};
 /// Keeps `sender` at what openraft says. Sleeps unless something changes, or this voter leads: then it looks often
 /// enough to notice within a fraction of `lease` that no quorum was heard for so long.
 pub(super) async fn follow(
-    raft: Raft<Machine>, me: NodeId, lease: Duration, sender: watch::Sender<Leadership>, stopped: CancellationToken,
+    raft: Raft<Machine>,
+    me: NodeId,
+    lease: Duration,
+    sender: watch::Sender<Leadership>,
+    stopped: CancellationToken,
 ) {
     let (mut server, mut data) = (raft.server_metrics(), raft.data_metrics());
     loop {

@@ -55,7 +55,9 @@ impl Member {
     pub(crate) async fn propose_for_peer(&self, entry: Bytes, hops: u32, deadline: Instant) -> RaftProposed {
         let hint = || RaftLeaderHint { leader: self.leader().map_or(0, |leader| leader.0) };
         let outcome = match self.attempt(&entry, hops, deadline).await {
-            Attempt::Committed(Committed { index, answer }) => Outcome::Committed(RaftCommitted { index, answer }),
+            Attempt::Committed(Committed { index, answer }) => {
+                Outcome::Committed(RaftCommitted { index, answer })
+            }
             Attempt::NotProposed => Outcome::NotLeader(hint()),
             Attempt::Overloaded => Outcome::Overloaded(true),
             Attempt::Unknown => Outcome::Unknown(true),
@@ -96,7 +98,9 @@ impl Member {
         let answer = self.peers.link(peer).submit(self.id, Body::Propose(proposal));
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(Ok(Body::Proposed(RaftProposed { outcome: Some(outcome) })))) => match outcome {
-                Outcome::Committed(RaftCommitted { index, answer }) => Attempt::Committed(Committed { index, answer }),
+                Outcome::Committed(RaftCommitted { index, answer }) => {
+                    Attempt::Committed(Committed { index, answer })
+                }
                 Outcome::NotLeader(_) => Attempt::NotProposed,
                 Outcome::Overloaded(_) => Attempt::Overloaded,
                 Outcome::Unknown(_) => Attempt::Unknown,

@@ -18,7 +18,11 @@ pub(super) enum Route {
 /// `hops`: how many more times the request may be handed on; the last goes to the leader itself. `others` are the other
 /// voters, the nearest first.
 pub(super) fn route(
-    me: NodeId, leader: Option<NodeId>, hops: u32, others: &[NodeId], is_up: impl Fn(NodeId) -> bool,
+    me: NodeId,
+    leader: Option<NodeId>,
+    hops: u32,
+    others: &[NodeId],
+    is_up: impl Fn(NodeId) -> bool,
 ) -> Route {
     match leader {
         Some(leader) if leader == me => Route::Here,

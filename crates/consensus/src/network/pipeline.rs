@@ -84,7 +84,8 @@ where
 }
 
 fn send(
-    client: &Client, request: AppendRequest,
+    client: &Client,
+    request: AppendRequest,
 ) -> (usize, impl Future<Output = (Item, usize, bool)> + Send + use<>) {
     let previous = request.prev_log_id;
     let last = request.entries.last().map(|entry| entry.log_id).or(previous);
@@ -95,10 +96,9 @@ fn send(
     let answer = client.answer(answer, RPCTypes::AppendEntries, deadline);
     let answer = async move {
         let item = match answer.await {
-            Ok(Body::Appended(response)) => {
-                convert::to_append_response(&response).and_then(|response| outcome(response, previous, last))
-                    .map_err(malformed)
-            }
+            Ok(Body::Appended(response)) => convert::to_append_response(&response)
+                .and_then(|response| outcome(response, previous, last))
+                .map_err(malformed),
             Ok(_) => Err(malformed(Malformed("answer"))),
             Err(error) => Err(error),
         };
@@ -109,7 +109,9 @@ fn send(
 }
 
 fn outcome(
-    response: AppendResponse, previous: Option<LogId>, last: Option<LogId>,
+    response: AppendResponse,
+    previous: Option<LogId>,
+    last: Option<LogId>,
 ) -> Result<StreamAppendResult, Malformed> {
     match response {
         AppendResponse::Success => Ok(Ok(last)),

@@ -15,7 +15,10 @@ type Error = StreamingError<Types>;
 
 /// Resolves when the peer has installed it, or said why not.
 pub(super) async fn send(
-    network: &Network, peer: NodeId, vote: Vote, snapshot: Snapshot<StoredSnapshot>,
+    network: &Network,
+    peer: NodeId,
+    vote: Vote,
+    snapshot: Snapshot<StoredSnapshot>,
 ) -> Result<SnapshotResponse, Error> {
     let map = network.host.map();
     let node = map.node(peer).ok_or_else(|| unreachable("the map does not know the peer"))?;
@@ -51,7 +54,11 @@ fn head(network: &Network, vote: Vote, snapshot: &Snapshot<StoredSnapshot>) -> w
         vote: Some(convert::from_vote(&vote)),
         snapshot: Some(described),
     };
-    wire::SnapshotChunk { hello: Some(network.host.envelope()), head: Some(head), ..wire::SnapshotChunk::default() }
+    wire::SnapshotChunk {
+        hello: Some(network.host.envelope()),
+        head: Some(head),
+        ..wire::SnapshotChunk::default()
+    }
 }
 
 fn failed(status: Status) -> Error {

@@ -26,7 +26,8 @@ pub(super) fn answer(members: &Members, request: RaftFrame) -> BoxFuture<'static
             _ => None,
         }
     };
-    body.map(move |body| RaftFrame { id, group, body: Some(body.unwrap_or(Body::Refused(RaftRefused {}))) }).boxed()
+    body.map(move |body| RaftFrame { id, group, body: Some(body.unwrap_or(Body::Refused(RaftRefused {}))) })
+        .boxed()
 }
 
 /// `None` where the group has stopped, or the request is none.

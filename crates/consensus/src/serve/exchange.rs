@@ -26,7 +26,10 @@ enum Event {
 }
 
 pub(super) async fn serve(
-    host: Host, members: Arc<Members>, mut requests: Receiver<RaftFrames>, responses: Responder<RaftFrames>,
+    host: Host,
+    members: Arc<Members>,
+    mut requests: Receiver<RaftFrames>,
+    responses: Responder<RaftFrames>,
 ) -> Result<(), Status> {
     let first = requests.next().await?.unwrap_or_default();
     check(&host, first.hello.as_ref())?;

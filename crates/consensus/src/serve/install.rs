@@ -16,15 +16,20 @@ use crate::raft::Snapshot;
 use crate::snapshot::{SNAPSHOT_BYTES_MAX, StoredSnapshot};
 
 pub(super) async fn serve(
-    host: Host, members: Arc<Members>, mut chunks: Receiver<SnapshotChunk>, responses: Responder<SnapshotInstalled>,
+    host: Host,
+    members: Arc<Members>,
+    mut chunks: Receiver<SnapshotChunk>,
+    responses: Responder<SnapshotInstalled>,
 ) -> Result<(), Status> {
-    let first = next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+    let first =
+        next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
     check(&host, first.hello.as_ref())?;
     let head = first.head.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
     let member = GroupId::from_u32(head.group).and_then(|group| members.get(group));
     let member = member.ok_or_else(|| Status::unavailable("the group is not there"))?;
     let stored = receive(&member, &head, &mut chunks).await?;
-    let described = head.snapshot.as_ref().ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+    let described =
+        head.snapshot.as_ref().ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
     let meta = convert::to_snapshot_meta(described)?;
     let vote = convert::to_vote(head.vote.as_ref())?;
     let installed = member.raft().install_full_snapshot(vote, Snapshot { meta, snapshot: stored }).await;
@@ -41,9 +46,12 @@ async fn next(chunks: &mut Receiver<SnapshotChunk>) -> Result<Option<SnapshotChu
 
 /// The whole on disk, and as the leader has described it.
 async fn receive(
-    member: &Member, head: &SnapshotHead, chunks: &mut Receiver<SnapshotChunk>,
+    member: &Member,
+    head: &SnapshotHead,
+    chunks: &mut Receiver<SnapshotChunk>,
 ) -> Result<StoredSnapshot, Status> {
-    let described = head.snapshot.as_ref().ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+    let described =
+        head.snapshot.as_ref().ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
     if described.size > SNAPSHOT_BYTES_MAX {
         return Err(Status::invalid_argument("a snapshot beyond the limit"));
     }

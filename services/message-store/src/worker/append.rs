@@ -84,9 +84,15 @@ impl Coordinator {
         }
     }
 
-    fn recount(&mut self) {
-        self.appends.retain(|_, appends| !appends.is_empty());
-        self.waiting = self.appends.values().map(Appends::len).sum();
+    /// Steps the pushes that wait on one log; returns their answers.
+    fn step(&mut self, log: LogNo, step: impl FnOnce(&mut Appends<Push>, &mut Vec<Answer<Push>>)) -> Vec<Answer<Push>> {
+        let mut answers = Vec::new();
+        if let Some(appends) = self.appends.get_mut(&log) {
+            let before = appends.len();
+            step(appends, &mut answers);
+            self.waiting -= before - appends.len();
+        }
+        answers
     }
 }
 
@@ -194,26 +200,23 @@ impl Worker {
 
     /// This store's disk or another's has more of a log: pushes that wait on it may have got further.
     pub(super) fn own_log_moved(&mut self, log: LogNo) {
-        let Some(appends) = self.coordinator.appends.get_mut(&log) else { return };
         let known = self.catalog.log(log);
-        let mut answers = Vec::new();
-        appends.stored(known.stored_end(self.layout.is_alone(known.name.bucket)), &mut answers);
-        appends.everywhere(known.everywhere_end(self.layout.here, self.layout.datacenters()), &mut answers);
+        let stored = known.stored_end(self.layout.is_alone(known.name.bucket));
+        let everywhere = known.everywhere_end(self.layout.here, self.layout.datacenters());
+        let answers = self.coordinator.step(log, |appends, answers| {
+            appends.stored(stored, answers);
+            appends.everywhere(everywhere, answers);
+        });
         self.answer(log, answers);
     }
 
     /// Facts that are on disk here give a log's records their IDs.
     pub(super) fn own_log_ordered(&mut self, log: LogNo, from: u64, runs: &[OrderedRun]) {
-        let Some(appends) = self.coordinator.appends.get_mut(&log) else { return };
-        let mut answers = Vec::new();
-        appends.ordered(from, runs, &mut answers);
+        let answers = self.coordinator.step(log, |appends, answers| appends.ordered(from, runs, answers));
         self.answer(log, answers);
     }
 
     fn answer(&mut self, log: LogNo, answers: Vec<Answer<Push>>) {
-        if answers.is_empty() {
-            return;
-        }
         let name = self.catalog.log(log).name;
         for answer in answers {
             match answer {
@@ -230,7 +233,6 @@ impl Worker {
                 }
             }
         }
-        self.coordinator.recount();
     }
 
     /// A log of this boot is on disk in another datacenter up to a new end.
@@ -279,6 +281,7 @@ impl Worker {
         for appends in self.coordinator.appends.values_mut() {
             appends.expire(now, |push| !streams.contains_key(&push.stream));
         }
-        self.coordinator.recount();
+        self.coordinator.appends.retain(|_, appends| !appends.is_empty());
+        self.coordinator.waiting = self.coordinator.appends.values().map(Appends::len).sum();
     }
 }

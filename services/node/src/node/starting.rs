@@ -9,16 +9,17 @@ use trunkline_ports::{Host, Identity, Network, Router};
 use trunkline_runtime::{OsProcess, Shutdown};
 use trunkline_storage::RocksStorage;
 use trunkline_transport::{Bound, Door, GrpcTransport, Listener, Routes};
-use trunkline_types::{Boot, ClusterMap, NodeId};
+use trunkline_types::{Boot, NodeId};
 use trunkline_wire::internal::GetStatusResponse;
 
-use super::services::{Started, start_service};
+use super::services::{Given, MapCommitted, Started};
 use super::{Node, Plan, Running, Say, Stage, Surroundings, open};
-use crate::follow_map::follow_map;
+use crate::follow_map::Follower;
 use crate::front::{Parts, Ready};
 use crate::known_map::KnownMap;
 use crate::node_service;
 use crate::refusal::Refusal;
+use crate::traced::traced;
 
 /// How long streams of peers may take to end once the service has stopped.
 pub(super) const STREAMS_END: Duration = Duration::from_millis(500);
@@ -47,8 +48,15 @@ pub(super) async fn start(
     };
     let listener = Listener::serve(bound, Door::Internal, routes.clone(), healthy, &process.process())
         .map_err(Refusal::new)?;
-    let following = follow_map(host.clone(), known.clone(), surroundings.seeds.clone());
-    process.process().spawn("follow map", following);
+    let follower = Follower {
+        known: known.clone(),
+        network: host.network.clone(),
+        process: process.process(),
+        datacenter: plan.datacenter.clone(),
+        own: Some(plan.advertise.clone()),
+        seeds: surroundings.seeds.clone(),
+    };
+    process.process().spawn("follow map", follower.follow());
 
     let (told, stage) = watch::channel(Stage::Starting);
     let start = Start {
@@ -132,34 +140,40 @@ impl Start {
         if let Some(storage) = &self.storage {
             storage.register(&mut registry);
         }
-        let Started { service, map_committed } =
-            start_service(&self.host, self.storage.clone(), &self.surroundings.options, &self.shutdown, &mut registry)
-                .await
-                .map_err(|why| Refusal::new(format!("{name}: {why}")))?;
+        let given = Given {
+            host: &self.host,
+            storage: self.storage.clone(),
+            options: &self.surroundings.options,
+            shutdown: &self.shutdown,
+            registry: &mut registry,
+        };
+        let started = given.start().await.map_err(|why| Refusal::new(format!("{name}: {why}")))?;
+        let Started { service, map_committed } = started;
         self.surroundings.metrics.put(name, registry);
         if let Some(map_committed) = map_committed {
             let _ = self.running.map_committed.set(map_committed.clone());
             let taking = take(self.known.clone(), map_committed);
             self.host.process.spawn("committed map", taking);
         }
-        self.routes.replace(self.own.merge(service.internal));
+        let traced = |router: Router| if self.surroundings.traced { traced(router) } else { router };
+        self.routes.replace(self.own.merge(traced(service.internal)));
         let _ = self.running.status.set(service.status);
         let _ = self.running.ready.set(service.ready.clone());
         *self.running.drained.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.drained);
         if let Some(front) = self.front {
             let (running, shutdown) = (self.running.clone(), self.shutdown.clone());
             let ready = Ready(Arc::new(move || running.is_ready(&shutdown)));
-            front.put(self.host.identity.role, service.public, ready, &self.host.process);
+            front.put(self.host.identity.role, traced(service.public), ready, &self.host.process);
         }
         Ok(())
     }
 }
 
 /// Brings what group 0 commits to this node's own map.
-async fn take(known: Arc<KnownMap>, mut committed: watch::Receiver<Arc<ClusterMap>>) {
+async fn take(known: Arc<KnownMap>, mut committed: MapCommitted) {
     loop {
         let map = committed.borrow_and_update().clone();
-        if map.version > 0
+        if let Some(map) = map
             && let Err(refusal) = known.offer((*map).clone()).await
         {
             tracing::error!(%refusal, "the committed cluster map was refused");

@@ -1,0 +1,72 @@
+use std::sync::{Arc, Mutex};
+
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as Exporter};
+
+use super::*;
+use crate::trace::{current_traceparent, span_from};
+
+#[derive(Clone, Debug, Default)]
+struct Recorded(Arc<Mutex<Vec<SpanData>>>);
+
+impl Exporter for Recorded {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+/// What is recorded while `work` runs, with logs and traces on.
+fn record(share: f64, work: impl FnOnce()) -> Vec<SpanData> {
+    let recorded = Recorded::default();
+    let provider = recorder(share, "trunkline-test").with_simple_exporter(recorded.clone()).build();
+    let subscriber = tracing_subscriber::registry()
+        .with(logs(LogFormat::Text, EnvFilter::new("off")))
+        .with(spans(&provider, "trunkline-test"));
+    tracing::subscriber::with_default(subscriber, work);
+    provider.shutdown().unwrap();
+    recorded.0.lock().unwrap().clone()
+}
+
+#[test]
+fn a_trace_goes_on_from_service_to_service() {
+    let recorded = record(1.0, || {
+        let call = span_from(None, "push").in_scope(current_traceparent);
+        let call = span_from(call.as_deref(), "append").in_scope(current_traceparent);
+        assert!(call.is_some());
+    });
+    let [push, append] = &recorded[..] else { panic!("{recorded:?}") };
+    assert_eq!((push.name.as_ref(), append.name.as_ref()), ("push", "append"));
+    assert_eq!(push.span_context.trace_id(), append.span_context.trace_id());
+    assert_eq!(append.parent_span_id, push.span_context.span_id());
+}
+
+#[test]
+fn a_trace_that_was_not_recorded_at_its_beginning_is_recorded_nowhere() {
+    let recorded = record(0.0, || {
+        let call = span_from(None, "push").in_scope(current_traceparent).unwrap();
+        assert!(call.ends_with("-00"), "{call}");
+        span_from(Some(&call), "append").in_scope(|| ());
+    });
+    assert!(recorded.is_empty(), "{recorded:?}");
+}
+
+#[test]
+fn log_lines_and_other_spans_make_no_traces() {
+    let recorded = record(1.0, || {
+        tracing::info_span!("a library's own").in_scope(|| tracing::info!("a line"));
+    });
+    assert!(recorded.is_empty(), "{recorded:?}");
+}
+
+#[test]
+fn nothing_is_traced_while_traces_are_off() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let subscriber = tracing_subscriber::registry().with(logs(LogFormat::Json, EnvFilter::new("trace")));
+    tracing::subscriber::with_default(subscriber, || {
+        let span = span_from(Some(parent), "push");
+        assert!(span.is_disabled());
+        span.in_scope(|| assert_eq!(current_traceparent(), None));
+        tracing::info_span!("of the logs").in_scope(|| assert_eq!(current_traceparent(), None));
+    });
+}

@@ -1,0 +1,207 @@
+//! Leads one group while this node is its leader: takes reports, proposes what they allow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use trunkline_ordering::group::{Leader, Proposal, ProposalId, Shape, Source, State, Verdict};
+use trunkline_ports::{Committed, Leadership, ProposeError};
+use trunkline_types::limits::{ASSIGNMENTS_IN_FLIGHT_MAX, HELD_INTERVAL};
+use trunkline_types::{Boot, ClusterMap, NodeId};
+use trunkline_wire::convert::Malformed;
+use trunkline_wire::internal::relayed_frame::What;
+
+use crate::convert;
+use crate::member::Member;
+use crate::relay::{Relayed, Restart};
+use crate::voter::{Voter, replicas};
+
+/// A proposal whose end is not known by then is proposed again; harmless if it comes after all.
+const PROPOSAL_DEADLINE: Duration = Duration::from_secs(5);
+/// Reports taken before the next look at what they allow.
+const REPORTS_AT_ONCE: usize = 256;
+
+/// A proposal's end, in which term.
+type Ended = (u64, ProposalId, Result<Committed, ProposeError>);
+
+/// Runs on every voter, and does something on the leader.
+pub(crate) async fn run(voter: Arc<Voter>, member: Arc<Member>, reports: mpsc::Receiver<Relayed>) {
+    let shape = member.read(State::shape);
+    let driver = Driver {
+        shape,
+        leadership: member.group.leadership(),
+        applied: member.view.applied.clone(),
+        map: voter.host.map.clone(),
+        voter,
+        member,
+        leading: None,
+        in_flight: FuturesUnordered::new(),
+        waiting: false,
+        next_at: Instant::now(),
+        duties_at: Instant::now(),
+    };
+    driver.run(reports).await;
+}
+
+struct Driver {
+    shape: Shape,
+    voter: Arc<Voter>,
+    member: Arc<Member>,
+    leadership: watch::Receiver<Leadership>,
+    applied: watch::Receiver<u64>,
+    map: watch::Receiver<Arc<ClusterMap>>,
+    /// The term that this node leads in, with its memory of it.
+    leading: Option<(u64, Leader)>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// There is something to propose at `next_at`.
+    waiting: bool,
+    next_at: Instant,
+    duties_at: Instant,
+}
+
+impl Driver {
+    async fn run(mut self, mut reports: mpsc::Receiver<Relayed>) {
+        let shutdown = self.voter.shutdown.clone();
+        self.leadership_changed();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.stopped() => return,
+                changed = self.leadership.changed() => {
+                    if changed.is_err() { return }
+                    self.leadership_changed();
+                }
+                Some(ended) = self.in_flight.next() => self.ended(ended),
+                relayed = reports.recv() => {
+                    let Some(relayed) = relayed else { return };
+                    self.relayed(relayed);
+                    for _ in 1..REPORTS_AT_ONCE {
+                        let Ok(relayed) = reports.try_recv() else { break };
+                        self.relayed(relayed);
+                    }
+                }
+                changed = self.applied.changed() => {
+                    if changed.is_err() { return }
+                    self.advanced();
+                }
+                Ok(()) = self.map.changed() => self.map_changed(),
+                () = sleep_until(self.next_at), if self.waiting => {}
+                () = sleep_until(self.duties_at), if self.leading.is_some() => self.duties(),
+            }
+            self.propose();
+        }
+    }
+
+    /// A new leadership begins with an empty memory, so that nothing proposed in an earlier one is taken for known.
+    fn leadership_changed(&mut self) {
+        let Leadership { term, leader, .. } = *self.leadership.borrow_and_update();
+        if leader != Some(self.voter.host.identity.node) {
+            self.leading = None;
+        } else if self.leading.as_ref().is_none_or(|(led, _)| *led != term) {
+            let replicas = replicas(&self.voter.host.map(), self.shape);
+            self.leading = Some((term, Leader::new(replicas)));
+            self.duties_at = Instant::now() + HELD_INTERVAL;
+            tracing::debug!(group = %self.member.id(), term, "leads");
+        }
+    }
+
+    fn map_changed(&mut self) {
+        let map = self.map.borrow_and_update().clone();
+        if let Some((_, leader)) = &mut self.leading {
+            leader.set_replicas(replicas(&map, self.shape));
+        }
+    }
+
+    fn advanced(&mut self) {
+        if let Some((_, leader)) = &mut self.leading {
+            leader.advanced();
+        }
+    }
+
+    fn relayed(&mut self, Relayed { path, frame }: Relayed) {
+        let Some((_, leader)) = &mut self.leading else { return };
+        let source = Source { store: NodeId(frame.store), boot: frame.boot.map(Boot::from).unwrap_or_default() };
+        let Some(what) = frame.what else { return };
+        match take(&self.member, leader, source, what) {
+            Ok(Verdict::Restart) => path.restart(Restart { group: self.shape.group, store: source.store }),
+            Ok(Verdict::Taken | Verdict::Ignored) => {}
+            Err(error) => tracing::warn!(store = %source.store, %error, "a store's report is not taken"),
+        }
+    }
+
+    fn ended(&mut self, (term, id, outcome): Ended) {
+        if let Err(error) = &outcome {
+            self.voter.figures.proposals_failed.inc();
+            tracing::debug!(group = %self.member.id(), %error, "a proposal is not known to be committed");
+        }
+        if let Some((led, leader)) = &mut self.leading
+            && *led == term
+        {
+            self.member.read(|state| leader.completed(state, id, outcome.is_ok()));
+        }
+    }
+
+    /// Whether proposals may be made now: a quorum confirms the leadership, and not too many are under way.
+    fn may_propose(&self) -> bool {
+        self.leadership.borrow().is_here && self.in_flight.len() < ASSIGNMENTS_IN_FLIGHT_MAX
+    }
+
+    fn propose(&mut self) {
+        self.waiting = false;
+        while self.may_propose() && self.leading.as_ref().is_some_and(|(_, leader)| leader.is_waiting()) {
+            if Instant::now() < self.next_at {
+                self.waiting = true;
+                return;
+            }
+            let (version, now_ms) = (self.map.borrow().version, self.voter.host.process.wall_clock_ms());
+            let Some((_, leader)) = &mut self.leading else { return };
+            let Some(proposal) = self.member.read(|state| leader.assign(state, version, now_ms)) else { return };
+            self.voter.figures.assignments.inc();
+            self.submit(proposal);
+            self.next_at = Instant::now() + self.voter.options.assignment_interval;
+        }
+    }
+
+    fn duties(&mut self) {
+        self.duties_at = Instant::now() + HELD_INTERVAL;
+        if !self.may_propose() {
+            return;
+        }
+        let (version, now_ms) = (self.map.borrow().version, self.voter.host.process.wall_clock_ms());
+        let Some((_, leader)) = &mut self.leading else { return };
+        let proposals = self.member.read(|state| leader.duties(state, version, now_ms));
+        proposals.into_iter().for_each(|proposal| self.submit(proposal));
+    }
+
+    /// Hands a proposal to consensus, at once, so that proposals are appended in the order in which they were made.
+    fn submit(&mut self, Proposal { id, entry }: Proposal) {
+        let Some((term, _)) = self.leading else { return };
+        let entry = entry.encode();
+        self.voter.figures.entry_bytes.inc_by(entry.len() as u64);
+        let proposed = self.member.group.propose(entry.into(), Instant::now() + PROPOSAL_DEADLINE);
+        let mut ended = proposed.map(move |outcome| (term, id, outcome)).boxed();
+        match (&mut ended).now_or_never() {
+            Some(ended) => self.ended(ended),
+            None => self.in_flight.push(ended),
+        }
+    }
+}
+
+fn take(member: &Member, leader: &mut Leader, source: Source, what: What) -> Result<Verdict, Malformed> {
+    Ok(match what {
+        What::Report(report) => {
+            let report = convert::report(report)?;
+            member.read(|state| leader.report(state, source, report))
+        }
+        What::Held(held) => leader.held(source, convert::held(held)?),
+        What::Digest(digest) => member.read(|state| leader.digest(state, source, digest.session, digest.digest)),
+        What::Gone(gone) => {
+            leader.gone(source, gone.session);
+            Verdict::Taken
+        }
+    })
+}

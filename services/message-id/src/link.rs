@@ -1,0 +1,181 @@
+//! The relay stream to another voter: reports go out, requests to begin anew come back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use trunkline_ports::{CallOptions, Class, Peer, Receiver, Sender};
+use trunkline_runtime::Backoff;
+use trunkline_types::limits::{HEARTBEAT_INTERVAL, REDIAL_FIRST, REDIAL_MAX, SILENCE_MAX};
+use trunkline_types::{GroupId, NodeId};
+use trunkline_wire::Message as _;
+use trunkline_wire::internal::order_service::RELAY;
+use trunkline_wire::internal::{RelayRequest, RelayResponse, RelayRestart, RelayedFrame, relayed_frame::What};
+
+use crate::relay::{Path, Relayed, Restart};
+use crate::route::Next;
+use crate::voter::Voter;
+
+/// What one message carries at most, unless a single frame is larger.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// A stream that has lived for so long begins a new series of attempts when it ends.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
+
+/// A frame for the stream, of a group by its number.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) group: u16,
+    pub(crate) relayed: Relayed,
+}
+
+/// What is known of a relay stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LinkState {
+    pub(crate) up: bool,
+    /// Counts its connections.
+    pub(crate) epoch: u64,
+    /// Groups (packed) whose leader the peer is or has next.
+    pub(crate) reaches: BTreeSet<u32>,
+    /// When it came up.
+    pub(crate) since: Option<Instant>,
+}
+
+pub(crate) type LinkStates = BTreeMap<NodeId, LinkState>;
+
+/// Keeps the stream to one peer until shutdown.
+pub(crate) async fn keep(voter: Arc<Voter>, peer: NodeId, mut outgoing: mpsc::Receiver<Outgoing>) {
+    let mut backoff = Backoff::new(REDIAL_FIRST, REDIAL_MAX);
+    loop {
+        let began = Instant::now();
+        tokio::select! {
+            biased;
+            () = voter.shutdown.stopped() => return,
+            () = connected(&voter, peer, &mut outgoing) => {}
+        }
+        voter.links.send_if_modified(|links| {
+            let link = links.entry(peer).or_default();
+            let was_up = std::mem::replace(&mut link.up, false);
+            link.reaches.clear();
+            was_up
+        });
+        while outgoing.try_recv().is_ok() {
+            voter.figures.reports_dropped.inc();
+        }
+        if began.elapsed() > STABLE_AFTER {
+            backoff.reset();
+        }
+        tokio::select! {
+            biased;
+            () = voter.shutdown.stopped() => return,
+            () = backoff.wait(&voter.host.process) => {}
+        }
+    }
+}
+
+/// One connection, until it breaks.
+async fn connected(voter: &Arc<Voter>, peer: NodeId, outgoing: &mut mpsc::Receiver<Outgoing>) {
+    let Some(address) = voter.host.map().node(peer).map(|node| node.address.clone()) else { return };
+    let deadline = Instant::now() + SILENCE_MAX;
+    let to = Peer::new(address, Class::Calls);
+    let opening = voter.host.network.open(&to, RELAY, CallOptions::default());
+    let Ok(Ok((sender, mut receiver))) = timeout_at(deadline, opening).await else { return };
+    let hello = RelayRequest { hello: Some(voter.host.envelope()), frames: Vec::new() };
+    let welcomed = async {
+        sender.send(&hello).await.ok()?;
+        receiver.next().await.ok()?
+    };
+    let Ok(Some(welcome)) = timeout_at(deadline, welcomed).await else { return };
+    voter.links.send_modify(|links| {
+        let link = links.entry(peer).or_default();
+        link.up = true;
+        link.epoch += 1;
+        link.reaches = welcome.reaches.iter().copied().collect();
+        link.since = Some(Instant::now());
+    });
+    Stream { voter, peer, sender, origins: BTreeMap::new() }.run(receiver, outgoing).await;
+}
+
+struct Stream<'a> {
+    voter: &'a Arc<Voter>,
+    peer: NodeId,
+    sender: Sender<RelayRequest>,
+    /// (group, store) → where its word comes from: the way back.
+    origins: BTreeMap<(u16, NodeId), Path>,
+}
+
+impl Stream<'_> {
+    async fn run(mut self, mut receiver: Receiver<RelayResponse>, outgoing: &mut mpsc::Receiver<Outgoing>) {
+        let mut heartbeat = interval(HEARTBEAT_INTERVAL);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent_at = Instant::now() + SILENCE_MAX;
+        loop {
+            let mut frames = Vec::new();
+            tokio::select! {
+                biased;
+                response = receiver.next() => {
+                    let Ok(Some(response)) = response else { return };
+                    silent_at = Instant::now() + SILENCE_MAX;
+                    self.answered(response);
+                    continue;
+                }
+                first = outgoing.recv() => {
+                    let Some(first) = first else { return };
+                    self.take(first, outgoing, &mut frames);
+                }
+                _ = heartbeat.tick() => {}
+                () = tokio::time::sleep_until(silent_at) => return,
+            }
+            let request = RelayRequest { hello: None, frames };
+            let sent = timeout_at(Instant::now() + SILENCE_MAX, self.sender.send(&request)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    /// As many frames as fit into one message.
+    fn take(&mut self, first: Outgoing, outgoing: &mut mpsc::Receiver<Outgoing>, frames: &mut Vec<RelayedFrame>) {
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(Outgoing { group, relayed }) = next {
+            let key = (group, NodeId(relayed.frame.store));
+            match relayed.frame.what {
+                Some(What::Gone(_)) if self.origins.get(&key) == Some(&relayed.path) => {
+                    self.origins.remove(&key);
+                }
+                Some(What::Report(_)) => drop(self.origins.insert(key, relayed.path)),
+                _ => {}
+            }
+            bytes += relayed.frame.encoded_len();
+            frames.push(relayed.frame);
+            next = if bytes < MESSAGE_BYTES_MAX { outgoing.try_recv().ok() } else { None };
+        }
+    }
+
+    fn answered(&mut self, response: RelayResponse) {
+        let reaches: BTreeSet<u32> = response.reaches.into_iter().collect();
+        self.voter.links.send_if_modified(|links| {
+            let link = links.entry(self.peer).or_default();
+            let changed = link.reaches != reaches;
+            link.reaches = reaches;
+            changed
+        });
+        response.restarts.into_iter().for_each(|restart| self.restart(&restart));
+    }
+
+    /// Passes a request to begin anew on to where the reports come from, if they still go by this stream.
+    fn restart(&self, restart: &RelayRestart) {
+        let Some(GroupId { number: group, .. }) = GroupId::from_u32(restart.group) else { return };
+        let routes = self.voter.routes.borrow();
+        if routes.get(&group).is_none_or(|route| route.next != Some(Next::Link(self.peer))) {
+            return;
+        }
+        let asked = NodeId(restart.store);
+        let behind = self.origins.range((group, NodeId(0))..=(group, NodeId(u64::MAX)));
+        for (&(_, store), path) in behind.filter(|((_, store), _)| asked.0 == 0 || *store == asked) {
+            path.restart(Restart { group, store });
+        }
+    }
+}

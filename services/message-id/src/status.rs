@@ -1,0 +1,37 @@
+//! What the node says of itself: groups, figures, readiness.
+
+use std::sync::Arc;
+
+use trunkline_ports::Group;
+use trunkline_wire::internal::{GetStatusResponse, GroupStatus};
+
+use crate::voter::Voter;
+
+/// Identity and map version are filled in by the process.
+pub(crate) fn status(voter: &Voter, map_group: Option<&Arc<dyn Group>>) -> GetStatusResponse {
+    let groups = map_group.into_iter().chain(voter.members.values().map(|member| &member.group));
+    let led = voter.members.values().filter(|member| member.leadership().is_here).count();
+    let mut figures: std::collections::BTreeMap<String, f64> = voter.figures.values().collect();
+    figures.insert("message_id_groups_led".to_owned(), f64::from(u32::try_from(led).unwrap_or(u32::MAX)));
+    GetStatusResponse {
+        groups: groups.map(|group| group_status(group.as_ref())).collect(),
+        figures,
+        ..GetStatusResponse::default()
+    }
+}
+
+fn group_status(group: &dyn Group) -> GroupStatus {
+    let leadership = *group.leadership().borrow();
+    GroupStatus {
+        group: group.id().to_u32(),
+        leader: leadership.leader.map_or(0, |leader| leader.0),
+        term: leadership.term,
+        applied: *group.applied().borrow(),
+        voters: u32::try_from(group.voters().len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// It can do its work: every group that it votes in has a leader.
+pub(crate) fn is_ready(voter: &Voter) -> bool {
+    !voter.shutdown.is_draining() && voter.members.values().all(|member| member.leadership().leader.is_some())
+}

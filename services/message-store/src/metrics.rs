@@ -1,0 +1,64 @@
+//! What a store counts.
+
+use std::collections::BTreeMap;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) appended: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) followed_in: Counter,
+    pub(crate) followed_out_bytes: Counter,
+    pub(crate) wan_bytes: Counter,
+    pub(crate) writes: Counter,
+    pub(crate) written_bytes: Counter,
+    pub(crate) reads: Counter,
+    pub(crate) cold_reads: Counter,
+    pub(crate) logs_open: Gauge,
+    pub(crate) recent_bytes: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("message_store");
+        let counters = [
+            ("records_appended", "Records taken as coordinator", &metrics.appended),
+            ("records_refused", "Records refused before anything was written", &metrics.refused),
+            ("records_followed", "Records taken as follower", &metrics.followed_in),
+            ("followed_bytes_sent", "Bytes of records sent to followers", &metrics.followed_out_bytes),
+            ("wan_bytes_sent", "Bytes of records sent to followers in other datacenters", &metrics.wan_bytes),
+            ("writes", "Batches written, each with one fsync at most", &metrics.writes),
+            ("written_bytes", "Bytes of records written", &metrics.written_bytes),
+            ("reads", "Reads answered from memory", &metrics.reads),
+            ("cold_reads", "Reads answered from disk", &metrics.cold_reads),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register("logs_open", "Origin logs that are not closed", metrics.logs_open.clone());
+        registry.register("recent_bytes", "Bytes of recent records in memory", metrics.recent_bytes.clone());
+        metrics
+    }
+
+    /// The same for `trunkline status`.
+    #[allow(clippy::cast_precision_loss, reason = "figures are for people")]
+    pub(crate) fn figures(&self) -> BTreeMap<String, f64> {
+        let counters = [
+            ("records_appended", &self.appended),
+            ("records_refused", &self.refused),
+            ("records_followed", &self.followed_in),
+            ("followed_bytes_sent", &self.followed_out_bytes),
+            ("wan_bytes_sent", &self.wan_bytes),
+            ("writes", &self.writes),
+            ("written_bytes", &self.written_bytes),
+            ("reads", &self.reads),
+            ("cold_reads", &self.cold_reads),
+        ];
+        counters.into_iter().map(|(name, counter)| (name.to_owned(), counter.get() as f64)).collect()
+    }
+}

@@ -1,0 +1,399 @@
+//! As follower: what holders send is taken where it continues a log, acknowledged when it is on disk, and asked for
+//! elsewhere when it does not come.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use trunkline_ordering::store::{Accepted, Ask, Candidate, LogNo, Pull};
+use trunkline_types::{LogName, NodeId, TopicId, checksum};
+use trunkline_wire::convert::Malformed;
+use trunkline_wire::internal::{
+    FollowRequest, FollowResponse, LogCursor, LogEnd, LogRecords, OnDisk, ReplicationStatus, Standing, Want,
+};
+
+use super::Worker;
+use crate::convert;
+use crate::outlet::Outlet;
+
+/// Cursors, acknowledgements and wants of one message.
+const ENTRIES_MAX: usize = 1_000;
+
+/// A store that this one follows.
+#[derive(Debug)]
+struct Holder {
+    stream: u64,
+    outlet: Outlet<FollowRequest>,
+    /// Logs whose cursors are still to be said; `None` once all are.
+    cursors: Option<VecDeque<LogNo>>,
+    standing_due: bool,
+    acknowledge: BTreeSet<LogNo>,
+    /// Logs that it has sent records of.
+    delivers: BTreeSet<LogNo>,
+    wants: Vec<Want>,
+    /// It has announced what it had beyond the cursors.
+    announced: bool,
+}
+
+/// This store as follower.
+#[derive(Debug, Default)]
+pub(crate) struct Following {
+    holders: BTreeMap<NodeId, Holder>,
+    /// Stores that there is no stream from; siblings until they have caught up, too.
+    down: BTreeSet<NodeId>,
+    /// Caught up with the siblings since the start.
+    relay: bool,
+    said: Option<(bool, Vec<NodeId>)>,
+    /// Who delivered a log's last records.
+    sources: BTreeMap<LogNo, NodeId>,
+    /// Logs that somebody has more of.
+    pulls: BTreeMap<LogNo, Pull>,
+    behind_since: BTreeMap<NodeId, Duration>,
+}
+
+/// Streams come and go.
+impl Worker {
+    pub(super) fn holder_up(&mut self, node: NodeId, stream: u64, outlet: Outlet<FollowRequest>) {
+        let Some(peer) = self.layout.peer(node) else { return };
+        if !peer.near {
+            self.following.down.remove(&node);
+        }
+        let shared = |&log: &LogNo| self.layout.shares(node, self.catalog.log(log).name.bucket);
+        let cursors: VecDeque<LogNo> = self.catalog.all_open_logs().filter(shared).collect();
+        let holder = Holder {
+            stream,
+            outlet,
+            cursors: Some(cursors),
+            standing_due: true,
+            acknowledge: BTreeSet::new(),
+            delivers: BTreeSet::new(),
+            wants: Vec::new(),
+            announced: false,
+        };
+        self.following.holders.insert(node, holder);
+        self.standing_changed();
+    }
+
+    pub(super) fn holder_down(&mut self, node: NodeId) {
+        self.following.holders.remove(&node);
+        self.following.down.insert(node);
+        let now = self.now();
+        for pull in self.following.pulls.values_mut() {
+            pull.lost(now, node);
+        }
+        self.standing_changed();
+    }
+
+    /// Holders hear what this follower stands ready for when that changes.
+    pub(super) fn standing_changed(&mut self) {
+        let following = &mut self.following;
+        for (node, follower) in &self.followers {
+            if following.holders.contains_key(node) && follower.is_relay() {
+                following.down.remove(node);
+            }
+        }
+        let down: Vec<NodeId> = following.down.iter().copied().collect();
+        let standing = (following.relay, down);
+        if following.said.as_ref() != Some(&standing) {
+            following.said = Some(standing);
+            following.holders.values_mut().for_each(|holder| holder.standing_due = true);
+        }
+    }
+
+    /// May be relay once no sibling that can be reached has more than is here.
+    fn check_relay(&mut self) {
+        if self.following.relay {
+            return;
+        }
+        let following = &self.following;
+        let caught_up = |node: NodeId| match following.holders.get(&node) {
+            Some(holder) => {
+                let mut logs = self.catalog.all_open_logs().map(|log| self.catalog.log(log));
+                holder.announced && logs.all(|log| log.at(node) <= log.accepted())
+            }
+            None => following.down.contains(&node),
+        };
+        if self.layout.peers.iter().filter(|peer| peer.near).all(|peer| caught_up(peer.node)) {
+            self.following.relay = true;
+            self.standing_changed();
+        }
+    }
+}
+
+/// What holders send.
+impl Worker {
+    pub(super) fn holder_frame(
+        &mut self, node: NodeId, stream: u64, frame: FollowResponse, permit: OwnedSemaphorePermit,
+    ) {
+        if self.following.holders.get(&node).is_none_or(|holder| holder.stream != stream) {
+            return;
+        }
+        if let Err(malformed) = self.take_holder_frame(node, frame) {
+            tracing::warn!(%node, %malformed, "a holder's stream is ended");
+            self.following.holders.remove(&node); // Its task ends with its outlet, and dials again.
+        }
+        self.commit.hold(permit);
+    }
+
+    fn take_holder_frame(&mut self, node: NodeId, frame: FollowResponse) -> Result<(), Malformed> {
+        for end in frame.ends {
+            self.holder_has(node, end)?;
+        }
+        if frame.announced
+            && let Some(holder) = self.following.holders.get_mut(&node)
+        {
+            holder.announced = true;
+        }
+        for records in frame.records {
+            self.take_records(node, records)?;
+        }
+        if !self.following.relay {
+            self.check_relay();
+        }
+        Ok(())
+    }
+
+    fn known_log(
+        &mut self, name: LogName, predecessor: Option<trunkline_wire::internal::Predecessor>,
+    ) -> Option<LogNo> {
+        if !self.catalog.holds(name.bucket) {
+            return None;
+        }
+        let mut rows = Vec::new();
+        let log = self.catalog.open_log(name, convert::predecessor(predecessor), &mut rows);
+        self.commit.rows(&self.catalog, rows);
+        Some(log)
+    }
+
+    fn holder_has(&mut self, node: NodeId, end: LogEnd) -> Result<(), Malformed> {
+        let name = convert::log_name(end.log)?;
+        let Some(log) = self.known_log(name, end.predecessor) else { return Ok(()) };
+        self.peer_has(node, log, end.end);
+        let now = self.now();
+        let accepted = self.catalog.log(log).accepted();
+        if end.end > accepted && self.catalog.log(log).closed.is_none_or(|closed| accepted < closed) {
+            self.following.pulls.entry(log).or_insert_with(|| Pull::new(now, accepted));
+            self.step_pull(log);
+        }
+        Ok(())
+    }
+
+    fn take_records(&mut self, node: NodeId, sent: LogRecords) -> Result<(), Malformed> {
+        let name = convert::log_name(sent.log)?;
+        if sent.records.iter().any(|record| checksum(&record.body) != record.checksum) {
+            return Err(Malformed("record.checksum"));
+        }
+        let Some(log) = self.known_log(name, sent.predecessor) else { return Ok(()) };
+        let topics: Vec<TopicId> = sent.records.iter().map(|record| TopicId(record.topic_id)).collect();
+        if topics.iter().any(|topic| topic.bucket() != name.bucket) {
+            return Err(Malformed("record.topic_id"));
+        }
+        match self.catalog.accept(log, sent.from, &topics) {
+            Accepted::Gap { next } => {
+                let want = Want { log: Some(name.into()), from: next, stop: false };
+                self.following.holders.entry(node).and_modify(|holder| holder.wants.push(want));
+            }
+            Accepted::New(new) => {
+                let skip = usize::try_from(new.start - sent.from).unwrap_or(usize::MAX);
+                let fresh = sent.records.into_iter().skip(skip);
+                for (seq, record) in new.clone().zip(fresh) {
+                    self.metrics.followed_in.inc();
+                    self.store(log, seq, record);
+                }
+                self.delivered(node, log, new.is_empty());
+            }
+        }
+        Ok(())
+    }
+
+    /// Records came from a holder; `known`: none of them was new.
+    fn delivered(&mut self, node: NodeId, log: LogNo, known: bool) {
+        if let Some(holder) = self.following.holders.get_mut(&node) {
+            holder.delivers.insert(log);
+            if known {
+                holder.acknowledge.insert(log);
+            }
+        }
+        if !known {
+            self.following.sources.insert(log, node);
+        }
+        let now = self.now();
+        let Some(candidate) = self.candidate(node, log) else { return };
+        let accepted = self.catalog.log(log).accepted();
+        let Some(pull) = self.following.pulls.get_mut(&log) else { return };
+        let stop = pull.delivered(now, accepted, &candidate);
+        self.ask(log, stop);
+    }
+
+    /// Records of this log are on disk here: whoever sends them hears of it.
+    pub(super) fn acknowledge(&mut self, log: LogNo) {
+        for holder in self.following.holders.values_mut() {
+            if holder.delivers.contains(&log) {
+                holder.acknowledge.insert(log);
+            }
+        }
+    }
+
+    /// Another datacenter has more of this log: whoever it comes from hears of it.
+    pub(super) fn tell_source(&mut self, log: LogNo) {
+        if let Some(source) = self.following.sources.get(&log)
+            && let Some(holder) = self.following.holders.get_mut(source)
+        {
+            holder.acknowledge.insert(log);
+        }
+    }
+}
+
+/// What is asked for.
+impl Worker {
+    fn candidate(&self, node: NodeId, log: LogNo) -> Option<Candidate> {
+        let peer = self.layout.peer(node)?;
+        let known = self.catalog.log(log);
+        Some(Candidate {
+            node,
+            has: known.at(node),
+            near: peer.near,
+            origin: known.name.node == node,
+            round_trip: peer.round_trip,
+        })
+    }
+
+    fn step_pull(&mut self, log: LogNo) {
+        let candidates: Vec<Candidate> =
+            self.following.holders.keys().filter_map(|&node| self.candidate(node, log)).collect();
+        let known = self.catalog.log(log);
+        let (bucket, next, closed) = (known.name.bucket, known.accepted(), known.closed);
+        let more = candidates.iter().any(|candidate| candidate.has > next);
+        let down: Vec<NodeId> = self.following.down.iter().copied().collect();
+        let relay = self.layout.relay(bucket, self.layout.here, &down) == Some(self.me());
+        let now = self.now();
+        let Some(pull) = self.following.pulls.get_mut(&log) else { return };
+        if closed.is_some_and(|end| next >= end) || (!more && pull.asked().is_none()) {
+            self.following.pulls.remove(&log);
+            return;
+        }
+        if more {
+            let asks = pull.step(now, next, relay, &candidates);
+            for ask in asks {
+                self.ask(log, Some(ask));
+            }
+        }
+    }
+
+    fn ask(&mut self, log: LogNo, ask: Option<Ask>) {
+        let known = self.catalog.log(log);
+        let (node, stop) = match ask {
+            Some(Ask::Want(node)) => (node, false),
+            Some(Ask::Stop(node)) => (node, true),
+            None => return,
+        };
+        let want = Want { log: Some(known.name.into()), from: known.accepted(), stop };
+        if let Some(holder) = self.following.holders.get_mut(&node) {
+            holder.wants.push(want);
+        }
+    }
+
+    pub(super) fn following_wants_fast(&self) -> bool {
+        !self.following.relay || self.following.pulls.keys().any(|&log| self.lacks(log))
+    }
+
+    fn lacks(&self, log: LogNo) -> bool {
+        let known = self.catalog.log(log);
+        self.following.holders.keys().any(|&node| known.at(node) > known.accepted())
+    }
+
+    pub(super) fn follow_tick(&mut self) {
+        self.check_relay();
+        let logs: Vec<LogNo> = self.following.pulls.keys().copied().collect();
+        for log in logs {
+            self.step_pull(log);
+        }
+    }
+}
+
+/// Messages to holders.
+impl Worker {
+    pub(super) fn fill_holders(&mut self) {
+        let nodes: Vec<NodeId> = self.following.holders.keys().copied().collect();
+        for node in nodes {
+            while self.fill_holder(node) {}
+        }
+    }
+
+    fn fill_holder(&mut self, node: NodeId) -> bool {
+        let Some(holder) = self.following.holders.get_mut(&node) else { return false };
+        let due = holder.standing_due
+            || holder.cursors.is_some()
+            || !holder.acknowledge.is_empty()
+            || !holder.wants.is_empty();
+        if !due || !holder.outlet.has_room() {
+            return false;
+        }
+        let mut frame = FollowRequest::default();
+        if std::mem::take(&mut holder.standing_due)
+            && let Some((relay, down)) = &self.following.said
+        {
+            let lost = down.iter().map(|node| node.0).collect();
+            frame.standing = Some(Standing { relay: *relay, lost });
+        }
+        if let Some(cursors) = &mut holder.cursors {
+            for log in cursors.drain(..cursors.len().min(ENTRIES_MAX)) {
+                let known = self.catalog.log(log);
+                let (next, on_disk) = (known.accepted(), known.durable());
+                frame.cursors.push(LogCursor { log: Some(known.name.into()), next, on_disk });
+            }
+            frame.cursors_done = cursors.is_empty();
+        }
+        if frame.cursors_done {
+            holder.cursors = None;
+        }
+        let wants = holder.wants.len().min(ENTRIES_MAX);
+        frame.wants = holder.wants.drain(..wants).collect();
+        let mut acknowledged = Vec::new();
+        while acknowledged.len() < ENTRIES_MAX
+            && let Some(log) = holder.acknowledge.pop_first()
+        {
+            acknowledged.push(log);
+        }
+        frame.on_disk = acknowledged.into_iter().map(|log| self.on_disk(log, node)).collect();
+        if let Some(holder) = self.following.holders.get(&node) {
+            holder.outlet.send(frame);
+        }
+        true
+    }
+
+    fn on_disk(&self, log: LogNo, holder: NodeId) -> OnDisk {
+        let known = self.catalog.log(log);
+        OnDisk { log: Some(known.name.into()), end: known.durable(), elsewhere: self.elsewhere(log, holder) }
+    }
+
+    /// How far this store is behind each peer's own origin logs.
+    pub(super) fn replication(&mut self) -> Vec<ReplicationStatus> {
+        let now = self.now();
+        let mut behind: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for log in self.catalog.all_open_logs() {
+            let known = self.catalog.log(log);
+            let there = known.at(known.name.node).max(known.accepted());
+            *behind.entry(known.name.node).or_default() += there.saturating_sub(known.durable());
+        }
+        let mut status = Vec::new();
+        for peer in &self.layout.peers {
+            let records_behind = behind.get(&peer.node).copied().unwrap_or(0);
+            let since = match records_behind {
+                0 => {
+                    self.following.behind_since.remove(&peer.node);
+                    now
+                }
+                _ => *self.following.behind_since.entry(peer.node).or_insert(now),
+            };
+            status.push(ReplicationStatus {
+                from: peer.node.0,
+                from_datacenter: self.layout.datacenter_name(peer.datacenter).to_owned(),
+                connected: self.following.holders.contains_key(&peer.node),
+                records_behind,
+                behind_ms: u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX),
+            });
+        }
+        status
+    }
+}

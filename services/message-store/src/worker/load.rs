@@ -1,0 +1,163 @@
+//! What is read from disk on the worker's behalf: a bounded number at a time, each with a bounded answer.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use trunkline_ordering::store::{IndexRun, LogNo};
+use trunkline_ports::{ScanLimit, Storage, StorageError};
+use trunkline_types::{NodeId, TopicId, checksum};
+use trunkline_wire::internal::Record;
+
+use super::Worker;
+use crate::keys;
+
+const LOADS_MAX: usize = 32;
+/// Rows of an index or of runs read at a time.
+const ROWS_MAX: usize = 512;
+
+/// What was read.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    Index { topic: TopicId, runs: Vec<IndexRun> },
+    Runs { log: LogNo, runs: Vec<(u64, TopicId, u64)> },
+    Records { node: NodeId, stream: u64, log: LogNo, from: u64, records: Vec<Record> },
+    Failed(StorageError),
+}
+
+/// Reads that are under way, and those that wait.
+pub(crate) struct Loads {
+    storage: Arc<dyn Storage>,
+    under_way: FuturesUnordered<BoxFuture<'static, Loaded>>,
+    waiting: VecDeque<BoxFuture<'static, Loaded>>,
+}
+
+impl fmt::Debug for Loads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loads").field("under_way", &self.under_way.len()).finish_non_exhaustive()
+    }
+}
+
+impl Loads {
+    pub(crate) fn new(storage: Arc<dyn Storage>) -> Self {
+        Self { storage, under_way: FuturesUnordered::new(), waiting: VecDeque::new() }
+    }
+
+    /// The next that has ended; `None` while there is none. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Loaded> {
+        while self.under_way.len() < LOADS_MAX
+            && let Some(load) = self.waiting.pop_front()
+        {
+            self.under_way.push(load);
+        }
+        if self.under_way.is_empty() {
+            return futures::future::pending().await;
+        }
+        self.under_way.next().await
+    }
+
+    /// Index runs of a topic, from the one that has `from` on.
+    pub(crate) fn index(&mut self, topic: TopicId, from: u64) {
+        let storage = self.storage.clone();
+        self.push(async move {
+            let runs = index_runs(&*storage, topic, from, u64::MAX, ROWS_MAX).await?;
+            Ok(Loaded::Index { topic, runs })
+        });
+    }
+
+    /// What the records of a log from `from` on are.
+    pub(crate) fn runs(&mut self, log: LogNo, from: u64) {
+        let storage = self.storage.clone();
+        self.push(async move {
+            let before = storage
+                .scan_back(keys::RUNS, keys::place(log, 0), keys::place(log, from), ScanLimit::rows(1))
+                .await?;
+            let limit = ScanLimit::rows(ROWS_MAX);
+            let after = storage.scan(keys::RUNS, keys::place(log, from), keys::place_end(log), limit).await?;
+            let mut runs = Vec::new();
+            for (key, value) in before.into_iter().chain(after) {
+                let (_, mut seq) = keys::place_of(&key).ok_or_else(|| corrupt("runs"))?;
+                for (topic, count) in keys::runs(&value).ok_or_else(|| corrupt("runs"))? {
+                    runs.push((seq, TopicId(topic), count));
+                    seq += count;
+                }
+            }
+            Ok(Loaded::Runs { log, runs })
+        });
+    }
+
+    /// Records [from, until) of a log, about `bytes` of them, for a follower.
+    pub(crate) fn records(&mut self, node: NodeId, stream: u64, log: LogNo, from: u64, until: u64, bytes: usize) {
+        let storage = self.storage.clone();
+        self.push(async move {
+            let records = records(&*storage, log, from, until, ScanLimit { rows: ROWS_MAX, bytes }).await?;
+            let sound = records.iter().take_while(|record| checksum(&record.body) == record.checksum).count();
+            let mut records = records;
+            if sound < records.len() {
+                tracing::error!(log = log.0, seq = from + sound as u64, "a record on disk does not fit its checksum");
+                records.truncate(sound);
+            }
+            Ok(Loaded::Records { node, stream, log, from, records })
+        });
+    }
+
+    fn push(&mut self, load: impl Future<Output = Result<Loaded, StorageError>> + Send + 'static) {
+        self.waiting.push_back(Box::pin(async move { load.await.unwrap_or_else(Loaded::Failed) }));
+    }
+}
+
+pub(crate) fn corrupt(space: &str) -> StorageError {
+    StorageError::Corrupt(format!("a row of {space}"))
+}
+
+/// Index runs of [from, until) of a topic, from the one that has `from` on, at most `max`.
+pub(crate) async fn index_runs(
+    storage: &dyn Storage, topic: TopicId, from: u64, until: u64, max: usize,
+) -> Result<Vec<IndexRun>, StorageError> {
+    let first = (keys::id_key(topic, 0), keys::id_key(topic, from.saturating_add(1)));
+    let mut rows = storage.scan_back(keys::INDEX, first.0, first.1.clone(), ScanLimit::rows(1)).await?;
+    if max > 1 {
+        let end = keys::id_key(topic, until);
+        rows.extend(storage.scan(keys::INDEX, first.1, end, ScanLimit::rows(max - 1)).await?);
+    }
+    let run = |(key, value): &(bytes::Bytes, bytes::Bytes)| {
+        keys::index_run(key, value).ok_or_else(|| corrupt("index"))
+    };
+    rows.iter().map(run).collect()
+}
+
+/// Consecutive records [from, until) of a log, within a limit.
+pub(crate) async fn records(
+    storage: &dyn Storage, log: LogNo, from: u64, until: u64, limit: ScanLimit,
+) -> Result<Vec<Record>, StorageError> {
+    let rows = storage.scan(keys::RECORDS, keys::place(log, from), keys::place(log, until), limit).await?;
+    let mut records = Vec::with_capacity(rows.len());
+    for (seq, (key, value)) in (from..).zip(rows) {
+        if keys::place_of(&key) != Some((log, seq)) {
+            return Err(corrupt("records"));
+        }
+        records.push(keys::record(value).ok_or_else(|| corrupt("records"))?);
+    }
+    Ok(records)
+}
+
+impl Worker {
+    pub(super) fn on_loaded(&mut self, loaded: Loaded) {
+        let mut effects = std::mem::take(&mut self.effects);
+        match loaded {
+            Loaded::Index { topic, runs } => self.catalog.index_loaded(topic, runs, &mut effects),
+            Loaded::Runs { log, runs } => self.catalog.runs_loaded(log, &runs, &mut effects),
+            Loaded::Records { node, stream, log, from, records } => {
+                self.records_loaded(node, stream, log, from, records);
+            }
+            Loaded::Failed(error) => {
+                tracing::error!(%error, "a read failed");
+                self.host.process.fail(&format!("the store cannot read: {error}"));
+            }
+        }
+        self.effects = effects;
+    }
+}

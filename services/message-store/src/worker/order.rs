@@ -1,0 +1,226 @@
+//! Sessions with voters: reports and held vectors go out, facts come in and are taken into the index.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use trunkline_ordering::store::{LogNo, Reports};
+use trunkline_wire::convert::Malformed;
+use trunkline_wire::internal::{
+    Digest, Facts, GroupCursor, SessionHello, SessionRequest, session_request, session_response,
+};
+
+use super::Worker;
+use crate::convert;
+use crate::layout::Layout;
+use crate::outlet::Outlet;
+
+/// Held vectors and digests that wait for a voter that does not read.
+const DUE_MAX: usize = 1_024;
+
+#[derive(Debug)]
+struct Session {
+    stream: u64,
+    outlet: Outlet<SessionRequest>,
+    hello_due: bool,
+    due: VecDeque<Due>,
+}
+
+/// What is said once a second.
+#[derive(Debug)]
+enum Due {
+    Held(u16),
+    Digest(u16),
+}
+
+#[derive(Debug)]
+struct GroupReports {
+    plan: usize,
+    reports: Reports,
+    /// Something is to be reported.
+    dirty: bool,
+    /// The voter has applied so much, and said all facts up to there.
+    applied: u64,
+    /// The index is being copied from another store: facts are of no use until that is done.
+    copying: bool,
+}
+
+/// This store's sessions, one per plan, and its reports, one per group.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    sessions: BTreeMap<usize, Session>,
+    groups: BTreeMap<u16, GroupReports>,
+}
+
+impl Sessions {
+    pub(crate) fn new(layout: &Layout) -> Self {
+        let mut groups = BTreeMap::new();
+        for (plan, with) in layout.plans.iter().enumerate() {
+            for &group in &with.groups {
+                let reports = GroupReports { plan, reports: Reports::new(group), dirty: false, applied: 0, copying: false };
+                groups.insert(group, reports);
+            }
+        }
+        Self { sessions: BTreeMap::new(), groups }
+    }
+
+    /// Ends a group's session; its task dials again.
+    fn end(&mut self, group: u16) {
+        if let Some(plan) = self.groups.get(&group).map(|group| group.plan) {
+            self.sessions.remove(&plan);
+        }
+    }
+
+    pub(super) fn set_copying(&mut self, group: u16, copying: bool) {
+        if let Some(known) = self.groups.get_mut(&group) {
+            known.copying = copying;
+            self.end(group);
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn session_up(&mut self, plan: usize, stream: u64, outlet: Outlet<SessionRequest>) {
+        // What an earlier voter had applied, this one may not have.
+        for group in self.sessions.groups.values_mut().filter(|group| group.plan == plan) {
+            group.applied = 0;
+        }
+        let session = Session { stream, outlet, hello_due: true, due: VecDeque::new() };
+        self.sessions.sessions.insert(plan, session);
+        for group in self.sessions.groups.values_mut().filter(|group| group.plan == plan) {
+            group.reports.restart(&self.catalog);
+            group.dirty = true;
+        }
+    }
+
+    /// Something that a session is told of this log has changed.
+    pub(super) fn reportable(&mut self, log: LogNo) {
+        let group = self.catalog.group_of(self.catalog.log(log).name.bucket);
+        if let Some(known) = self.sessions.groups.get_mut(&group) {
+            known.reports.touch(log);
+            known.dirty = true;
+        }
+    }
+
+    pub(super) fn session_frame(&mut self, plan: usize, stream: u64, what: session_response::What) {
+        if self.sessions.sessions.get(&plan).is_none_or(|session| session.stream != stream) {
+            return;
+        }
+        let taken = match what {
+            session_response::What::Welcome(_) | session_response::What::Heartbeat(_) => Ok(()),
+            session_response::What::Facts(facts) => self.take_facts(facts),
+            session_response::What::Restart(restart) => convert::ordering_group(restart.group).map(|group| {
+                if let Some(known) = self.sessions.groups.get_mut(&group) {
+                    known.reports.restart(&self.catalog);
+                    known.dirty = true;
+                }
+            }),
+            session_response::What::Behind(behind) => {
+                convert::ordering_group(behind.group).map(|group| self.begin_copy(group))
+            }
+        };
+        if let Err(malformed) = taken {
+            tracing::warn!(%malformed, "a session is ended");
+            self.sessions.sessions.remove(&plan);
+        }
+    }
+
+    fn take_facts(&mut self, facts: Facts) -> Result<(), Malformed> {
+        let group = convert::ordering_group(facts.group)?;
+        if self.sessions.groups.get(&group).is_none_or(|known| known.copying) {
+            return Ok(());
+        }
+        let (mut rows, mut settled) = (Vec::new(), Vec::new());
+        let mut inconsistent = None;
+        for at in facts.at {
+            let at = convert::facts_at(at)?;
+            if let Err(error) = self.catalog.stage(group, at, &mut rows, &mut settled) {
+                inconsistent = Some(error);
+                break;
+            }
+        }
+        if inconsistent.is_none()
+            && let Some(known) = self.sessions.groups.get_mut(&group)
+        {
+            // Alone it is worth no write: it goes with the next facts, or within the second.
+            known.applied = known.applied.max(facts.applied);
+            if !rows.is_empty() {
+                self.catalog.stage_index(group, known.applied, &mut rows, &mut settled);
+            }
+        }
+        self.commit.rows(&self.catalog, rows);
+        self.commit.settle(settled);
+        if let Some(error) = inconsistent {
+            tracing::error!(group, %error, "the facts do not continue the index: the session starts again");
+            self.sessions.end(group);
+        }
+        Ok(())
+    }
+
+    /// Held vectors and digests, once a second; and what voters have applied without anything to tell.
+    pub(super) fn session_second(&mut self) {
+        let (mut rows, mut settled) = (Vec::new(), Vec::new());
+        for (&group, known) in &mut self.sessions.groups {
+            self.catalog.stage_index(group, known.applied, &mut rows, &mut settled);
+            if let Some(session) = self.sessions.sessions.get_mut(&known.plan)
+                && session.due.len() < DUE_MAX
+            {
+                session.due.extend([Due::Held(group), Due::Digest(group)]);
+            }
+        }
+        self.commit.rows(&self.catalog, rows);
+        self.commit.settle(settled);
+    }
+
+    pub(super) fn fill_sessions(&mut self) {
+        let plans: Vec<usize> = self.sessions.sessions.keys().copied().collect();
+        for plan in plans {
+            while let Some(what) = self.next_request(plan) {
+                if let Some(session) = self.sessions.sessions.get(&plan) {
+                    session.outlet.send(SessionRequest { what: Some(what) });
+                }
+            }
+        }
+    }
+
+    /// What is to be said next, if there is room for it.
+    fn next_request(&mut self, plan: usize) -> Option<session_request::What> {
+        let hello = self.hello(plan);
+        let session = self.sessions.sessions.get_mut(&plan)?;
+        if session.outlet.is_closed() || !session.outlet.has_room() {
+            return None;
+        }
+        if std::mem::take(&mut session.hello_due) {
+            return Some(hello);
+        }
+        for (&group, known) in self.sessions.groups.iter_mut().filter(|(_, known)| known.plan == plan && known.dirty) {
+            match known.reports.next(&self.catalog) {
+                Some(report) => return Some(convert::report(group, report)),
+                None => known.dirty = false,
+            }
+        }
+        while let Some(due) = session.due.pop_front() {
+            match due {
+                Due::Held(group) => return Some(convert::held(group, self.catalog.held(group))),
+                Due::Digest(group) => {
+                    let known = self.sessions.groups.get_mut(&group)?;
+                    if known.reports.is_quiet() {
+                        return Some(digest(group, known.reports.digest(&self.catalog)));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn hello(&self, plan: usize) -> session_request::What {
+        let groups = self.layout.plans.get(plan).map_or(&[][..], |plan| &plan.groups);
+        let cursor =
+            |&group: &u16| GroupCursor { group: convert::packed(group), facts_from: self.catalog.facts_from(group) };
+        let groups = groups.iter().map(cursor).collect();
+        session_request::What::Hello(SessionHello { envelope: Some(self.host.envelope()), groups })
+    }
+}
+
+fn digest(group: u16, (session, digest, logs): (u64, u64, usize)) -> session_request::What {
+    let logs = u32::try_from(logs).unwrap_or(u32::MAX);
+    session_request::What::Digest(Digest { group: convert::packed(group), session, digest, logs })
+}

@@ -1,0 +1,27 @@
+//! Each call in a span of its own, under its caller's: a push and a pop can be followed across services.
+
+use std::sync::Arc;
+
+use trunkline_ports::{CallContext, Handler, Router};
+use trunkline_telemetry::{current_traceparent, span_from};
+use tracing::{Instrument as _, Span};
+
+/// Handlers see the span's traceparent as their caller's, and pass it on with their own calls.
+pub(crate) fn traced(router: Router) -> Router {
+    router.map(|path, handler| match handler {
+        Handler::Unary(handler) => Handler::Unary(Arc::new(move |context, request| {
+            let (span, context) = enter(path, context);
+            Box::pin(span.in_scope(|| handler(context, request)).instrument(span))
+        })),
+        Handler::Streaming(handler) => Handler::Streaming(Arc::new(move |context, requests, responder| {
+            let (span, context) = enter(path, context);
+            Box::pin(span.in_scope(|| handler(context, requests, responder)).instrument(span))
+        })),
+    })
+}
+
+fn enter(path: &'static str, context: CallContext) -> (Span, CallContext) {
+    let span = span_from(context.trace.as_deref(), path);
+    let trace = span.in_scope(current_traceparent).or(context.trace);
+    (span, CallContext { trace, ..context })
+}
