@@ -8,13 +8,14 @@ use tokio::time::{Instant, sleep_until};
 use trunkline_ports::{CallOptions, Class, Network, Peer, Process};
 use trunkline_types::limits::DEADLINE_MAX;
 use trunkline_wire::method::Unary;
-use trunkline_wire::{Message, Status};
+use trunkline_wire::status::{reason, reason_of};
+use trunkline_wire::{Code, Message, Status};
 
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::nearness::Nearness;
 use crate::options::Options;
 use crate::retry::{Budget, Kind, Verdict, verdict};
-use crate::{ping, retry};
+use crate::ping;
 
 /// Pause before a call is made again where it has been made already: grows to the second, with full jitter above half.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -136,6 +137,10 @@ impl Client {
             };
             tried[endpoint] += 1;
             let verdict = verdict(needs.kind, &error);
+            if verdict == Verdict::Final && lost(&error) {
+                // The outcome is unknown and the caller's to handle; the next call goes elsewhere.
+                self.inner.failed(endpoint);
+            }
             if !self.again(verdict, endpoint, &tried, needs.deadline).await {
                 return Err(error);
             }
@@ -218,5 +223,11 @@ impl Inner {
     }
 }
 
+/// Whether the error is of the way to the server, or of a server that goes.
+fn lost(error: &Status) -> bool {
+    error.code() == Code::Unavailable
+        && matches!(reason_of(error).as_deref(), None | Some(reason::UNREACHABLE | reason::DRAINING))
+}
+
 /// For calls that answer the same the second time.
-pub(crate) const IDEMPOTENT: Kind = retry::Kind::Idempotent;
+pub(crate) const IDEMPOTENT: Kind = Kind::Idempotent;

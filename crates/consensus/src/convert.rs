@@ -213,13 +213,12 @@ mod tests {
             vote in votes(), previous in prop::option::of(log_ids()), committed in prop::option::of(log_ids()),
             contents in prop::collection::vec((leaders(), prop::collection::vec(any::<u8>(), 0..20)), 0..20),
         ) {
-            let mut index = previous.map_or(0, |previous| previous.index() + 1);
-            let mut entries = Vec::new();
-            for (leader, content) in contents {
+            let first = previous.map_or(0, |previous| previous.index() + 1);
+            let entry = |(index, (leader, content)): (u64, (LeaderId, Vec<u8>))| {
                 let payload = crate::raft::EntryPayload::Normal(entry::command(&content));
-                entries.push(Entry { log_id: LogId::new(leader, index), payload });
-                index += 1;
-            }
+                Entry { log_id: LogId::new(leader, index), payload }
+            };
+            let entries = (first..).zip(contents).map(entry).collect();
             let request = AppendRequest { vote, prev_log_id: previous, entries, leader_commit: committed };
             let back = to_append(from_append(&request)).unwrap();
             prop_assert_eq!(back.vote, request.vote);

@@ -6,11 +6,8 @@
 mod connection;
 mod pending;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use trunkline_ports::Host;
 use trunkline_ports::process::TaskGuard;
 use trunkline_types::{GroupId, NodeId};
@@ -43,15 +40,15 @@ pub(crate) struct Request {
 pub(crate) struct Link {
     peer: NodeId,
     requests: mpsc::Sender<Request>,
-    is_up: Arc<AtomicBool>,
+    is_up: watch::Receiver<bool>,
     _task: TaskGuard,
 }
 
 impl Link {
     pub(crate) fn start(host: &Host, peer: NodeId) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
-        let is_up = Arc::new(AtomicBool::new(false));
-        let task = host.process.spawn("raft-link", connection::run(host.clone(), peer, queue, is_up.clone()));
+        let (up, is_up) = watch::channel(false);
+        let task = host.process.spawn("raft-link", connection::run(host.clone(), peer, queue, up));
         Self { peer, requests, is_up, _task: task.abort_on_drop() }
     }
 
@@ -61,7 +58,12 @@ impl Link {
 
     /// Whether the peer was heard lately.
     pub(crate) fn is_up(&self) -> bool {
-        self.is_up.load(Ordering::Relaxed)
+        *self.is_up.borrow()
+    }
+
+    /// The same, as it changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<bool> {
+        self.is_up.clone()
     }
 
     /// Sends a request behind all that were submitted before. The answer's sender is dropped only with the process.

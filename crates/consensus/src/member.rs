@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_ports::{
     Committed, ConsensusError, Group, Host, Leadership, ProposeError, StateMachine, Storage,
 };
+use trunkline_types::limits::FRAME_BYTES_MAX;
 use trunkline_types::{GroupId, NodeId};
 
 use crate::figures::{Counters, Figures};
@@ -33,11 +34,16 @@ use crate::timing::Timing;
 use crate::writer::Writer;
 
 pub(crate) use balance::Balance;
+use leadership::Follow;
 
 /// A proposal counts for at least so much: it costs more than its bytes.
 const PERMIT_BYTES: usize = 256;
+/// The largest entry: with it a message of several still fits into a frame.
+const ENTRY_BYTES_MAX: usize = 2 << 20;
 /// Pause between two attempts that both certainly proposed nothing.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+const _: () = assert!(2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
 
 /// What all members of a node share.
 #[derive(Clone)]
@@ -109,9 +115,16 @@ impl Member {
         }
         let raft = Raft::new(me, Arc::new(config), network, log.clone(), machine).await.map_err(failed)?;
         let (leadership_sender, leadership) = watch::channel(Leadership::default());
-        let follow =
-            leadership::follow(raft.clone(), me, timing.election_max, leadership_sender, stopped.clone());
-        host.process.spawn("raft-leadership", follow);
+        let follow = Follow {
+            raft: raft.clone(),
+            me,
+            process: host.process.clone(),
+            peers: peers.clone(),
+            lease: timing.election_max,
+            leadership: leadership_sender,
+            stopped: stopped.clone(),
+        };
+        host.process.spawn("raft-leadership", follow.run());
         host.process.spawn("raft-snapshots", take_snapshots(raft.clone(), snapshot_due, stopped.clone()));
         let admission = Arc::new(Semaphore::new(options.proposals_bytes_max / PERMIT_BYTES));
         Ok(Arc::new(Self {

@@ -88,23 +88,25 @@ async fn run(
 
 /// Everything that waits, up to a batch's size.
 fn gather(
-    first: Write,
-    queue: &mut mpsc::Receiver<Write>,
-    lazy: &Mutex<BTreeMap<Bytes, Bytes>>,
+    first: Write, queue: &mut mpsc::Receiver<Write>, lazy: &Mutex<BTreeMap<Bytes, Bytes>>,
 ) -> (Batch, Vec<Done>) {
+    // Taken first: what a lazy row says of earlier writes (that they are committed) must not be on disk before them, and
+    // those are in the queue by now.
+    let lazy_rows = std::mem::take(&mut *lazy.lock().unwrap_or_else(PoisonError::into_inner));
     let mut batch = Batch { changes: first.changes };
     let mut done: Vec<Done> = first.done.into_iter().collect();
     let mut bytes: usize = batch.changes.iter().map(size).sum();
     while bytes < BATCH_BYTES_MAX {
-        let Ok(next) = queue.try_recv() else { break };
+        let Ok(next) = queue.try_recv() else {
+            lazy_rows.into_iter().for_each(|(key, value)| batch.put(keys::STATE, key, value));
+            return (batch, done);
+        };
         bytes += next.changes.iter().map(size).sum::<usize>();
         batch.changes.extend(next.changes);
         done.extend(next.done);
     }
-    let lazy = std::mem::take(&mut *lazy.lock().unwrap_or_else(PoisonError::into_inner));
-    for (key, value) in lazy {
-        batch.put(keys::STATE, key, value);
-    }
+    let mut lazy = lazy.lock().unwrap_or_else(PoisonError::into_inner);
+    lazy_rows.into_iter().for_each(|(key, value)| drop(lazy.entry(key).or_insert(value)));
     (batch, done)
 }
 
@@ -119,4 +121,31 @@ fn size(change: &Change) -> usize {
 fn fail(process: &Process, error: &StorageError) {
     tracing::error!(%error, "the Raft log cannot be written; the process ends");
     process.fail(&format!("the Raft log cannot be written: {error}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(size: usize) -> Write {
+        let mut batch = Batch::new();
+        batch.put(keys::LOG, Bytes::from_static(b"key"), vec![0; size]);
+        Write { changes: batch.changes, done: None }
+    }
+
+    #[test]
+    fn a_lazy_row_goes_to_disk_with_the_last_write_that_waited_and_not_before() {
+        let (sender, mut queue) = mpsc::channel(8);
+        let lazy = Mutex::new(BTreeMap::from([(Bytes::from_static(b"committed"), Bytes::from_static(b"9"))]));
+        for size in [BATCH_BYTES_MAX, 10] {
+            assert!(sender.try_send(write(size)).is_ok());
+        }
+        let (batch, _) = gather(write(10), &mut queue, &lazy);
+        assert_eq!(batch.changes.len(), 2, "the batch is full, and one more write waits");
+        let first = queue.try_recv().unwrap_or_else(|_| write(0));
+        let (batch, _) = gather(first, &mut queue, &lazy);
+        assert_eq!(batch.changes.len(), 2);
+        assert!(matches!(&batch.changes[1], Change::Put(space, key, _) if *space == keys::STATE && key == "committed"));
+        assert!(lazy.lock().unwrap().is_empty());
+    }
 }

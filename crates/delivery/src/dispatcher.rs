@@ -175,6 +175,11 @@ impl<M: Payload> Dispatcher<M> {
         self.waiting.is_empty() && self.outstanding.is_empty() && self.ledger.is_settled()
     }
 
+    /// Bytes of messages in memory.
+    pub fn held_bytes(&self) -> u64 {
+        self.shelf.bytes()
+    }
+
     /// Forgets the messages in memory; they are read again when they are needed.
     pub fn shed(&mut self) {
         self.shelf.clear();

@@ -4,7 +4,7 @@
 //! - [`runs`]: what the records beyond the ordered ones are, for reports.
 //! - [`topic`]: which (log, sequence) each ID of a topic is, and up to which ID all is readable.
 //! - [`catalog`]: all logs, topics and groups; [`facts`] enter it in two steps: staged when they come, settled when
-//!   they are on disk. Only what is settled is told to anyone.
+//!   they are on disk. Only what is settled is told to anyone. Or all of a group at once, by [`copy`].
 //! - [`reports`]: what a session with a voter is told; [`held`]: what is said beside it each second.
 //! - [`source`]: from whom a follower takes what it lacks.
 //! - [`appends`]: which answers pushes still wait for; [`succession`]: when an origin log gets a successor.
@@ -16,6 +16,7 @@
 
 pub mod appends;
 pub mod catalog;
+pub mod copy;
 pub mod facts;
 pub mod held;
 pub mod log;
@@ -27,6 +28,7 @@ pub mod topic;
 
 pub use appends::{Answer, Appends, Level};
 pub use catalog::{Catalog, Effect};
+pub use copy::{Copied, CopiedLog, CopiedTopic};
 pub use facts::{Fact, FactsAt, Inconsistent, Row, Settled};
 pub use held::{Held, LogHeld};
 pub use log::{Accepted, Log, LogNo};

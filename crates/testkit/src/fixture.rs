@@ -139,14 +139,20 @@ pub struct SimulatedNode {
 }
 
 impl SimulatedNode {
-    /// `starts` is the boot counter: 1 at the first start, higher at each further one.
+    /// `starts` is the boot counter: 1 at the first start, higher at each further one. A push or pop server is someone
+    /// new at each start instead.
     pub fn start(network: &SimulatedNetwork, map: &ClusterMap, node: &Node, starts: u32) -> Self {
         let process = network.process(&node.name, &node.datacenter);
         let (sender, receiver) = watch::channel(Arc::new(map.clone()));
         let handle = process.process();
+        let random = handle.random();
+        let (id, boot) = match node.role.is_stateful() {
+            true => (node.id, Boot { counter: starts, random }),
+            false => (NodeId(random.max(1)), Boot::default()),
+        };
         let identity = Identity {
-            node: node.id,
-            boot: Boot { counter: starts, random: handle.random() },
+            node: id,
+            boot,
             role: node.role,
             datacenter: node.datacenter.clone(),
             address: node.address.clone(),

@@ -11,19 +11,27 @@
 //! - [`hostile`]: a storage that fails a write, is full, or answers that it is corrupt.
 //! - [`consensus`]: the consensus port without a protocol: one log per group, applied everywhere at once.
 //! - [`fixture`]: cluster maps and hosts.
+//! - [`client`]: the public API, call by call; [`load`]: publishers and consumers that remember what they were told.
+//! - [`wait`]: waiting for a value, with a deadline.
 
+pub mod client;
 pub mod consensus;
 pub mod fixture;
 pub mod hostile;
+pub mod load;
 pub mod network;
 pub mod process;
 pub mod random;
 pub mod storage;
+pub mod wait;
 
+pub use client::Client;
 pub use consensus::{MemoryCluster, MemoryConsensus};
 pub use fixture::{MapBuilder, SimulatedNode};
 pub use hostile::{Faults, HostileStorage};
+pub use load::Load;
 pub use network::SimulatedNetwork;
 pub use process::SimulatedProcess;
 pub use random::Random;
 pub use storage::{MemoryStorage, Visibility};
+pub use wait::eventually;

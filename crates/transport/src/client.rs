@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use trunkline_ports::{CallOptions, Peer, Process, RawStream, Transport};
 use trunkline_types::DatacenterName;
 use trunkline_types::limits::{DEADLINE_DEFAULT, FRAME_BYTES_MAX, STREAM_QUEUE_MAX};
+use trunkline_wire::status::not_stored;
 
 use crate::codec::RawCodec;
 use crate::connection::Connection;
@@ -63,7 +64,8 @@ impl Transport for GrpcTransport {
         let options = CallOptions { deadline: Some(deadline), ..options };
         Box::pin(async move {
             let answer = async {
-                let connection = link.connection().await?;
+                // Without a connection nothing was sent: the one failure of the way that is certain.
+                let connection = link.connection().await.map_err(|why| not_stored(&why))?;
                 let _slot = link.slot()?;
                 let request = with_options(Request::new(request), &options)?;
                 let path = PathAndQuery::from_static(path);

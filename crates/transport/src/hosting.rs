@@ -48,8 +48,16 @@ impl Routes {
 
     /// Answers these methods and no others.
     pub fn replace(&self, router: Router) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Known { router: Arc::new(router), complete: true };
+        self.set(Known { router: Arc::new(router), complete: true });
+    }
+
+    /// Answers these methods, with more to come.
+    pub fn replace_part(&self, router: Router) {
+        self.set(Known { router: Arc::new(router), complete: false });
+    }
+
+    fn set(&self, known: Known) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     fn find(&self, path: &str) -> Result<Handler, Status> {
@@ -103,7 +111,8 @@ fn too_late() -> Status {
     Status::deadline_exceeded("no answer before the deadline")
 }
 
-type UnaryHandler = Arc<dyn Fn(CallContext, Bytes) -> BoxFuture<'static, Result<Bytes, Status>> + Send + Sync>;
+type UnaryHandler =
+    Arc<dyn Fn(CallContext, Bytes) -> BoxFuture<'static, Result<Bytes, Status>> + Send + Sync>;
 
 struct UnaryCall(UnaryHandler);
 

@@ -99,7 +99,11 @@ impl Bound {
 impl Listener {
     /// Serves `routes`. `healthy` is what grpc.health.v1 says; connections and handlers are tasks of `process`.
     pub fn serve(
-        bound: Bound, door: Door, routes: Routes, healthy: Arc<dyn Fn() -> bool + Send + Sync>, process: &Process,
+        bound: Bound,
+        door: Door,
+        routes: Routes,
+        healthy: Arc<dyn Fn() -> bool + Send + Sync>,
+        process: &Process,
     ) -> std::io::Result<Self> {
         let address = bound.address()?;
         let connections = Arc::new(Semaphore::new(CONNECTIONS_PER_LISTENER_MAX as usize));
@@ -123,7 +127,10 @@ impl Listener {
 }
 
 async fn accept(
-    listener: TcpListener, entrance: Entrance, connections: Arc<Semaphore>, draining: watch::Receiver<bool>,
+    listener: TcpListener,
+    entrance: Entrance,
+    connections: Arc<Semaphore>,
+    draining: watch::Receiver<bool>,
     process: Process,
 ) {
     loop {

@@ -16,6 +16,8 @@ pub const DOMAIN: &str = "trunkline";
 pub mod reason {
     pub const NOT_SUBSCRIBED: &str = "NOT_SUBSCRIBED";
     pub const DELIVERY_EXPIRED: &str = "DELIVERY_EXPIRED";
+    /// The same client id has begun another Pop.
+    pub const REPLACED: &str = "REPLACED";
     pub const OPTIONS_DIFFER: &str = "OPTIONS_DIFFER";
     pub const OVERLOADED: &str = "OVERLOADED";
     pub const DISK_FULL: &str = "DISK_FULL";
@@ -64,6 +66,11 @@ pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(retry_after));
     details.set_error_info(reason::OVERLOADED, DOMAIN, [("stored".to_owned(), "no".to_owned())]);
     Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// `RESOURCE_EXHAUSTED`, reason `DISK_FULL`: refused before anything was written.
+pub fn disk_full(message: impl Into<String>) -> Status {
+    with_info(Code::ResourceExhausted, message, reason::DISK_FULL)
 }
 
 /// The same error with the certainty that nothing was stored.

@@ -15,7 +15,6 @@ use trunkline_types::TopicId;
 use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
 use trunkline_wire::internal::Record;
 
-use crate::copy_index::Copied;
 use crate::keys;
 
 /// Writes under way at a time; more are gathered into the next batch.
@@ -27,7 +26,6 @@ pub(crate) struct Written {
     /// Up to where records of each log are on disk by this batch.
     pub(crate) ends: BTreeMap<LogNo, u64>,
     pub(crate) settled: Vec<Settled>,
-    pub(crate) copied: Vec<Copied>,
     pub(crate) bytes: usize,
     /// Room that the records took while they waited.
     permits: Vec<OwnedSemaphorePermit>,
@@ -96,10 +94,6 @@ impl Commit {
 
     pub(crate) fn settle(&mut self, settled: Vec<Settled>) {
         self.gathering.written.settled.extend(settled);
-    }
-
-    pub(crate) fn copied(&mut self, copied: Copied) {
-        self.gathering.written.copied.push(copied);
     }
 
     /// A topic's next ID or watermark has moved: written with what else is.

@@ -18,14 +18,13 @@ pub(crate) struct Figures {
 impl Figures {
     #[allow(clippy::cast_precision_loss, reason = "figures are for people")]
     pub(crate) fn publish(
-        &self, replication: Vec<ReplicationStatus>, logs: usize, topics: usize, metrics: &Metrics, waiting: usize,
+        &self, replication: Vec<ReplicationStatus>, logs: usize, topics: usize, metrics: &Metrics,
     ) {
         let mut figures = metrics.figures();
         figures.insert("logs_open".to_owned(), logs as f64);
         figures.insert("topics".to_owned(), topics as f64);
-        figures.insert("pushes_waiting".to_owned(), waiting as f64);
+        figures.insert("pushes_waiting".to_owned(), self.waiting() as f64);
         *self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (replication, figures);
-        self.waiting.store(waiting, Ordering::Relaxed);
         self.ready.store(true, Ordering::Relaxed);
     }
 
@@ -37,6 +36,10 @@ impl Figures {
     /// The worker runs.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_waiting(&self, waiting: usize) {
+        self.waiting.store(waiting, Ordering::Relaxed);
     }
 
     /// Pushes that wait for an answer.

@@ -36,8 +36,8 @@ pub(crate) enum Input {
     SessionUp { plan: usize, stream: u64, outlet: Outlet<SessionRequest> },
     SessionFrame { plan: usize, stream: u64, what: session_response::What },
     CopySnapshot { group: u16, reply: oneshot::Sender<Snapshot> },
-    CopyFrame { group: u16, stream: u64, frame: CopyIndexResponse },
-    CopyEnded { group: u16, stream: u64 },
+    CopyFrame { group: u16, stream: u64, frame: CopyIndexResponse, permit: OwnedSemaphorePermit },
+    CopyEnded { group: u16 },
 }
 
 /// The worker's answer to a read.

@@ -20,7 +20,7 @@ impl Default for Options {
         Self {
             recent_records_bytes: RECENT_RECORDS_BYTES_DEFAULT,
             catch_up_bytes: 4 << 20,
-            cold_reads_max: 64,
+            cold_reads_max: 32,
         }
     }
 }

@@ -18,7 +18,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use trunkline_ordering::store::{Catalog, Effect, LogNo, Row, Settled};
@@ -28,6 +27,7 @@ use trunkline_types::limits::HELD_INTERVAL;
 use trunkline_types::{NodeId, TopicId};
 
 use crate::commit::{Commit, Written};
+use crate::copy_index::Copying;
 use crate::dial::Dialed;
 use crate::figures::Figures;
 use crate::handle::{Handle, Input};
@@ -67,6 +67,8 @@ pub(crate) struct Worker {
     pub(crate) loads: Loads,
     /// Tasks that dial peers and voters, ended with the worker.
     pub(crate) dialed: Dialed,
+    /// Indexes that are being copied from other stores.
+    pub(crate) copying: BTreeMap<u16, Copying>,
     /// Logs that have got records since the last flush.
     pub(crate) grown: BTreeSet<LogNo>,
     pub(crate) effects: Vec<Effect>,
@@ -106,6 +108,7 @@ impl Worker {
             readers: Readers::default(),
             loads: Loads::new(storage),
             dialed: Dialed::default(),
+            copying: BTreeMap::new(),
             grown: BTreeSet::new(),
             effects,
             inputs: with.inputs,
@@ -128,6 +131,7 @@ impl Worker {
 
     pub(crate) async fn run(mut self) {
         let mut inputs = Vec::with_capacity(INPUTS_TOGETHER);
+        self.publish();
         loop {
             self.flush();
             let timer = self.fast_at.map_or(self.seconds_at, |fast| fast.min(self.seconds_at));
@@ -184,8 +188,8 @@ impl Worker {
             Input::SessionUp { plan, stream, outlet } => self.session_up(plan, stream, outlet),
             Input::SessionFrame { plan, stream, what } => self.session_frame(plan, stream, what),
             Input::CopySnapshot { group, reply } => drop(reply.send(self.copy_snapshot(group))),
-            Input::CopyFrame { group, stream, frame } => self.copy_frame(group, stream, frame),
-            Input::CopyEnded { group, stream } => self.copy_ended(group, stream),
+            Input::CopyFrame { group, stream, frame, permit } => self.copy_frame(group, stream, frame, permit),
+            Input::CopyEnded { group } => self.copy_ended(group),
         }
     }
 
@@ -200,9 +204,6 @@ impl Worker {
             self.durable_moved(log);
         }
         self.settle(&written.settled);
-        for copied in written.copied {
-            self.install(copied);
-        }
     }
 
     /// The rows of these facts are on disk.
@@ -246,6 +247,7 @@ impl Worker {
         self.fill_sessions();
         let catalog = &self.catalog;
         self.recent.evict(|log| catalog.log(log).durable());
+        self.figures.set_waiting(self.coordinator.waiting());
         if self.fast_at.is_none() && self.wants_fast() {
             self.fast_at = Some(Instant::now() + FAST_INTERVAL);
         }
@@ -299,7 +301,7 @@ impl Worker {
         self.metrics.logs_open.set(i64::try_from(open).unwrap_or(i64::MAX));
         self.metrics.recent_bytes.set(i64::try_from(self.recent.bytes()).unwrap_or(i64::MAX));
         let replication = self.replication();
-        self.figures.publish(replication, open, topics, &self.metrics, self.coordinator.waiting());
+        self.figures.publish(replication, open, topics, &self.metrics);
     }
 
     /// A topic that lives here, with its options.

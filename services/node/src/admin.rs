@@ -103,12 +103,17 @@ fn router(subject: Subject) -> Router {
         })
 }
 
-fn link(subject: &Subject, datacenter: String, change: fn(&Wan, &DatacenterName) -> bool) -> Result<(), Status> {
+fn link(
+    subject: &Subject,
+    datacenter: String,
+    change: fn(&Wan, &DatacenterName) -> bool,
+) -> Result<(), Status> {
     let wan = subject.wan.as_ref().ok_or_else(not_dev)?;
     if change(wan, &DatacenterName(datacenter.clone())) {
         return Ok(());
     }
-    let known: Vec<String> = subject.map.borrow().datacenters.iter().map(|known| known.name.0.clone()).collect();
+    let known: Vec<String> =
+        subject.map.borrow().datacenters.iter().map(|known| known.name.0.clone()).collect();
     Err(refused(format!("{datacenter:?} is not a datacenter; there are {}", known.join(", "))))
 }
 

@@ -16,7 +16,10 @@ use crate::known_map::KnownMap;
 /// `FAILED_PRECONDITION` where the map belongs to another cluster or does not name this node; `UNAVAILABLE` while a
 /// peer does not answer, for it might know a map.
 pub(crate) async fn bootstrap(
-    host: &Host, known: &KnownMap, context: CallContext, request: BootstrapRequest,
+    host: &Host,
+    known: &KnownMap,
+    context: CallContext,
+    request: BootstrapRequest,
 ) -> Result<BootstrapResponse, Status> {
     let given = decode(&request.map)?.ok_or_else(|| status::invalid("map", "must not be empty"))?;
     if host.identity.role != Role::MessageId {
@@ -39,7 +42,11 @@ pub(crate) async fn bootstrap(
 }
 
 /// The newest map that another message-id node knows.
-async fn peers_map(host: &Host, given: &ClusterMap, context: &CallContext) -> Result<Option<ClusterMap>, Status> {
+async fn peers_map(
+    host: &Host,
+    given: &ClusterMap,
+    context: &CallContext,
+) -> Result<Option<ClusterMap>, Status> {
     let others = given.nodes_of(Role::MessageId).filter(|node| node.id != host.identity.node);
     let known = try_join_all(others.map(|node| map_of(host, node, context))).await?;
     Ok(known.into_iter().flatten().max_by_key(|map| map.version))

@@ -54,9 +54,10 @@ impl Founder {
         let known: Result<Vec<_>, _> = known.into_iter().collect();
         let newest = known?.into_iter().flatten().max_by_key(|map| map.version);
         match newest {
-            Some(map) if map.name != file.name => {
-                Err(Refusal::new(format!("these nodes belong to cluster {:?}, not to {:?}", map.name, file.name)))
-            }
+            Some(map) if map.name != file.name => Err(Refusal::new(format!(
+                "these nodes belong to cluster {:?}, not to {:?}",
+                map.name, file.name
+            ))),
             newest => Ok(newest),
         }
     }
@@ -64,7 +65,8 @@ impl Founder {
     async fn map_of(&self, node: &FirstNode) -> Result<Option<ClusterMap>, Refusal> {
         let ask = async |options| {
             let peer = Peer::new(node.address.as_str(), Class::Calls);
-            let answer = self.network.call(&peer, node_service::GET_MAP, &GetMapRequest::default(), options).await?;
+            let answer =
+                self.network.call(&peer, node_service::GET_MAP, &GetMapRequest::default(), options).await?;
             decode(&answer.map)
         };
         self.insist(&node.name, &node.address, ask).await
@@ -103,23 +105,30 @@ impl Founder {
         loop {
             let asked = founders.iter().map(|node| async {
                 let peer = Peer::new(node.address.as_str(), Class::Calls);
-                let answer =
-                    self.network.call(&peer, node_service::GET_STATUS, &GetStatusRequest {}, self.question()).await;
+                let answer = self
+                    .network
+                    .call(&peer, node_service::GET_STATUS, &GetStatusRequest {}, self.question())
+                    .await;
                 answer.is_ok_and(|status| status.map_committed > 0)
             });
             if join_all(asked).await.contains(&true) {
                 return Ok(());
             }
             self.pause(&mut backoff).await.map_err(|()| {
-                Refusal::new("the map is given to all message-id nodes, but they do not agree on it in time: \
-                              is a majority of them running? Repeat this command to go on")
+                Refusal::new(
+                    "the map is given to all message-id nodes, but they do not agree on it in time: \
+                              is a majority of them running? Repeat this command to go on",
+                )
             })?;
         }
     }
 
     /// Asks until there is an answer, an error that will not pass, or the deadline.
     async fn insist<T>(
-        &self, name: &str, address: &str, ask: impl AsyncFn(CallOptions) -> Result<T, Status>,
+        &self,
+        name: &str,
+        address: &str,
+        ask: impl AsyncFn(CallOptions) -> Result<T, Status>,
     ) -> Result<T, Refusal> {
         let mut backoff = self.backoff();
         loop {

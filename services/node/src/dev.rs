@@ -32,8 +32,8 @@ use crate::refusal::Refusal;
 use crate::signals;
 
 const BASE_PORT: u16 = 7100;
-/// The terminal is for what people ask for.
-const LOG_FILTER: &str = "warn";
+/// The terminal is for what people ask for. To openraft, each peer that does not answer is an error.
+const LOG_FILTER: &str = "warn,openraft=off";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long clients may take to go once they are told to.
@@ -66,7 +66,9 @@ impl Dev {
     pub async fn run(self) -> anyhow::Result<()> {
         let layout = Layout { base_port: self.base_port, data: self.data, distance: self.wan };
         if !layout.fits() {
-            return Err(Refusal::new(format!("--base-port {}: there is no room above it", self.base_port)).into());
+            return Err(
+                Refusal::new(format!("--base-port {}: there is no room above it", self.base_port)).into()
+            );
         }
         let telemetry = trunkline_telemetry::Options {
             log_filter: LOG_FILTER.to_owned(),
@@ -124,7 +126,8 @@ impl Cluster {
         let deadline = Instant::now() + START_TIMEOUT;
         let network = Network::new(GrpcTransport::new(process.clone(), DatacenterName::default(), None));
         let founder = Founder { network, process, deadline };
-        let founding = founder.found(&self.layout.map_file());
+        let file = self.layout.map_file();
+        let founding = founder.found(&file);
         // A service that cannot start says why; without this the founder would wait for it.
         let (founded, started) = tokio::join!(founding, self.embedded.started());
         started.and(founded.map(|_| ()))?;
@@ -156,13 +159,16 @@ impl Cluster {
 }
 
 async fn open_admin(
-    layout: &Layout, datacenter: DatacenterName, surroundings: &Surroundings, embedded: &Arc<Embedded>,
+    layout: &Layout,
+    datacenter: DatacenterName,
+    surroundings: &Surroundings,
+    embedded: &Arc<Embedded>,
 ) -> Result<Admin, Refusal> {
     let own = OsProcess::new(|_| ());
     let process = own.process();
     let wan = surroundings.wan.clone();
     let network = Network::new(GrpcTransport::new(process.clone(), datacenter.clone(), wan.clone()));
-    let known = Arc::new(KnownMap::open(None, CLUSTER.to_owned(), surroundings.round_trips.clone())?);
+    let known = Arc::new(KnownMap::open("admin", None, CLUSTER, surroundings.round_trips.clone())?);
     let map = known.watch();
     let follower = Follower {
         known,
@@ -178,6 +184,7 @@ async fn open_admin(
     let healthy = embedded.readiness();
     let controls = Some(Arc::new(Handle(embedded.clone())) as Arc<dyn Controls>);
     let metrics = surroundings.metrics.clone();
-    let subject = Subject { network, map, nodes: Arc::new(RwLock::new(nodes)), metrics, healthy, wan, controls };
+    let subject =
+        Subject { network, map, nodes: Arc::new(RwLock::new(nodes)), metrics, healthy, wan, controls };
     Ok(Admin::open(&layout.admin(&datacenter), subject, own).await?)
 }

@@ -41,7 +41,10 @@ impl std::fmt::Debug for Ready {
 impl Front {
     /// Listens at `address` for the public methods of `roles`.
     pub(crate) async fn open(
-        address: &str, roles: Vec<Role>, calls_max: usize, own: OsProcess,
+        address: &str,
+        roles: Vec<Role>,
+        calls_max: usize,
+        own: OsProcess,
     ) -> Result<Self, BindError> {
         let bound = Bound::to(address).await?;
         let routes = Routes::starting(Router::new());
@@ -103,7 +106,8 @@ fn in_process(handler: Handler, process: Process) -> Handler {
 
 /// Dropping the future that is returned drops the one that was given.
 fn elsewhere<T: Send + 'static>(
-    work: BoxFuture<'static, Result<T, Status>>, process: Process,
+    work: BoxFuture<'static, Result<T, Status>>,
+    process: Process,
 ) -> BoxFuture<'static, Result<T, Status>> {
     Box::pin(async move {
         let (done, outcome) = oneshot::channel();

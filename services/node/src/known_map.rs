@@ -18,6 +18,8 @@ pub(crate) type RoundTrips = BTreeMap<DatacenterName, BTreeMap<DatacenterName, u
 #[derive(Debug)]
 pub(crate) struct KnownMap {
     known: watch::Sender<Arc<ClusterMap>>,
+    /// For people.
+    owner: String,
     directory: Option<Directory>,
     cluster_name: String,
     round_trips: Option<RoundTrips>,
@@ -27,7 +29,10 @@ pub(crate) struct KnownMap {
 impl KnownMap {
     /// Reads what is on disk; a node without a data directory begins without a map.
     pub(crate) fn open(
-        directory: Option<Directory>, cluster_name: String, round_trips: Option<RoundTrips>,
+        owner: &str,
+        directory: Option<Directory>,
+        cluster_name: &str,
+        round_trips: Option<RoundTrips>,
     ) -> Result<Self, Refusal> {
         let map = match &directory {
             Some(directory) => load(directory)?,
@@ -35,8 +40,9 @@ impl KnownMap {
         };
         let known = Self {
             known: watch::Sender::new(Arc::default()),
+            owner: owner.to_owned(),
             directory,
-            cluster_name,
+            cluster_name: cluster_name.to_owned(),
             round_trips,
             saving: Mutex::default(),
         };
@@ -70,7 +76,7 @@ impl KnownMap {
             let bytes = serde_json::to_vec_pretty(&map).map_err(Refusal::new)?;
             directory.save_in_background(DOCUMENT, bytes).await?;
         }
-        tracing::info!(version = map.version, cluster = %map.cluster, "cluster map");
+        tracing::info!(node = self.owner, version = map.version, cluster = %map.cluster, "cluster map");
         self.known.send_replace(Arc::new(map));
         Ok(())
     }
@@ -82,7 +88,10 @@ impl KnownMap {
             return Err(Refusal::new("a cluster map without a cluster"));
         }
         if known != ClusterId(0) && known != map.cluster {
-            return Err(Refusal::new(format!("this node belongs to cluster {known}, not to {}", map.cluster)));
+            return Err(Refusal::new(format!(
+                "this node belongs to cluster {known}, not to {}",
+                map.cluster
+            )));
         }
         if map.name != self.cluster_name {
             let wanted = &self.cluster_name;
@@ -103,6 +112,7 @@ impl KnownMap {
 
 fn load(directory: &Directory) -> Result<Option<ClusterMap>, Refusal> {
     let Some(bytes) = directory.load(DOCUMENT)? else { return Ok(None) };
-    let unreadable = |error| Refusal::new(format!("the cluster map in {}: {error}", directory.path().display()));
+    let unreadable =
+        |error| Refusal::new(format!("the cluster map in {}: {error}", directory.path().display()));
     serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
 }

@@ -137,7 +137,13 @@ mod tests {
         for (change, word) in [
             (("name = \"one\"", "names = \"one\""), "unknown field `names`"),
             (("role = \"message-store\"", "role = \"push\""), "push"),
-            (("datacenter = \"nyc\", address = \"127.0.0.1:3\"", "datacenter = \"x\", address = \"127.0.0.1:3\""), "\"x\""),
+            (
+                (
+                    "datacenter = \"nyc\", address = \"127.0.0.1:3\"",
+                    "datacenter = \"x\", address = \"127.0.0.1:3\"",
+                ),
+                "\"x\"",
+            ),
             (("replicas-per-datacenter = 1", "replicas-per-datacenter = 0"), "replicas-per-datacenter"),
         ] {
             let refusal = read(&ONE.replace(change.0, change.1)).expect_err("refused").to_string();

@@ -17,7 +17,7 @@ use trunkline_types::{DatacenterName, Role};
 use trunkline_wire::internal::GetStatusResponse;
 
 use crate::front::Parts;
-use crate::known_map::{KnownMap, RoundTrips};
+use crate::known_map::RoundTrips;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::refusal::Refusal;
@@ -61,8 +61,7 @@ pub(crate) enum Stage {
 
 /// Ends with [`Node::stop`] or [`Node::kill`].
 pub(crate) struct Node {
-    pub(crate) host: Host,
-    known: Arc<KnownMap>,
+    host: Host,
     process: OsProcess,
     shutdown: Shutdown,
     listener: Listener,
@@ -122,10 +121,6 @@ impl Node {
         &self.host.identity
     }
 
-    pub(crate) fn known_map(&self) -> &Arc<KnownMap> {
-        &self.known
-    }
-
     /// Resolves once the service is started.
     ///
     /// # Errors
@@ -178,14 +173,19 @@ impl Node {
     /// # Errors
     /// A taken port, a directory in use or of another version: see [`Refusal`].
     pub(crate) async fn start(
-        plan: Plan, surroundings: &Surroundings, front: Option<Arc<Parts>>,
+        plan: Plan,
+        surroundings: &Surroundings,
+        front: Option<Arc<Parts>>,
     ) -> Result<Self, Refusal> {
         starting::start(plan, surroundings, front).await
     }
 }
 
 async fn end(
-    process: &OsProcess, storage: Option<Arc<RocksStorage>>, directory: Option<Directory>, metrics: &Metrics,
+    process: &OsProcess,
+    storage: Option<Arc<RocksStorage>>,
+    directory: Option<Directory>,
+    metrics: &Metrics,
     name: &str,
 ) {
     process.kill().await;

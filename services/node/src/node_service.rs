@@ -49,7 +49,9 @@ fn identify(host: &Host, cluster_name: &str) -> IdentifyResponse {
 }
 
 async fn get_map(
-    known: Arc<KnownMap>, context: CallContext, request: GetMapRequest,
+    known: Arc<KnownMap>,
+    context: CallContext,
+    request: GetMapRequest,
 ) -> Result<GetMapResponse, Status> {
     let mut watch = known.watch();
     let wait = Duration::from_millis(request.wait_ms.into());

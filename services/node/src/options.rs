@@ -1,10 +1,10 @@
 //! What an operator may tune, by section of the file.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use trunkline_types::limits::CLIENT_CALLS_MAX;
 
 /// Each service's own options, and those of what the process shares.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
     pub push: trunkline_push::Options,
@@ -21,7 +21,9 @@ impl Options {
     /// # Errors
     /// A sentence in the words of the file.
     pub fn validate(&self) -> Result<(), String> {
-        let in_section = |name: &'static str| move |why: String| format!("[{name}] {why}");
+        fn in_section<E: std::fmt::Display>(name: &'static str) -> impl FnOnce(E) -> String {
+            move |why| format!("[{name}] {why}")
+        }
         self.push.validate().map_err(in_section("push"))?;
         self.pop.validate().map_err(in_section("pop"))?;
         self.message_id.validate().map_err(in_section("message-id"))?;
@@ -37,7 +39,7 @@ impl Options {
 }
 
 /// The section `[clients]`: the listener for clients.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Clients {
     /// Calls under way at a time; above it calls are refused with RESOURCE_EXHAUSTED and a delay.

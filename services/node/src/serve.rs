@@ -113,7 +113,11 @@ impl Process {
     }
 }
 
-async fn open_front(config: &Config, roles: &[Role], shared: &Surroundings) -> Result<Option<Front>, Refusal> {
+async fn open_front(
+    config: &Config,
+    roles: &[Role],
+    shared: &Surroundings,
+) -> Result<Option<Front>, Refusal> {
     if !serves_clients(roles) {
         return Ok(None);
     }
@@ -127,15 +131,17 @@ async fn open_admin(config: &Config, shared: &Surroundings, nodes: &[Node]) -> R
     let process = own.process();
     let datacenter = DatacenterName(config.node.datacenter.clone());
     let network = Network::new(GrpcTransport::new(process.clone(), datacenter.clone(), None));
-    let known = Arc::new(KnownMap::open(None, shared.cluster_name.clone(), None)?);
+    let known = Arc::new(KnownMap::open("admin", None, &shared.cluster_name, None)?);
     let map = known.watch();
     // Its own nodes know the map too.
     let identities = || nodes.iter().map(Node::identity);
-    let seeds = identities().map(|identity| identity.address.clone()).chain(shared.seeds.iter().cloned()).collect();
+    let seeds =
+        identities().map(|identity| identity.address.clone()).chain(shared.seeds.iter().cloned()).collect();
     let follower =
         Follower { known, network: network.clone(), process: process.clone(), datacenter, own: None, seeds };
     process.spawn("follow map", follower.follow());
-    let here = identities().map(|identity| Known { name: identity.name.clone(), address: identity.address.clone() });
+    let here =
+        identities().map(|identity| Known { name: identity.name.clone(), address: identity.address.clone() });
     let readiness: Vec<_> = nodes.iter().map(Node::readiness).collect();
     let subject = Subject {
         network,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use tracing::{Instrument as _, Span};
 use trunkline_ports::{CallContext, Handler, Router};
 use trunkline_telemetry::{current_traceparent, span_from};
-use tracing::{Instrument as _, Span};
 
 /// Handlers see the span's traceparent as their caller's, and pass it on with their own calls.
 pub(crate) fn traced(router: Router) -> Router {

@@ -1,1 +1,6 @@
-//! The pop service: dispatches subscriptions and serves reads.
+mod error;
+mod metrics;
+mod nearest;
+mod options;
+mod positions;
+mod topics;

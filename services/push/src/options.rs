@@ -51,7 +51,7 @@ impl Options {
             ("stream-messages-max", self.stream_messages_max),
             ("topics-cached-max", self.topics_cached_max),
         ] {
-            if value < BATCH_MESSAGES_MAX || value > 1 << 24 {
+            if !(BATCH_MESSAGES_MAX..=1 << 24).contains(&value) {
                 return Err(format!("{field}: {value} is not between {BATCH_MESSAGES_MAX} and {}", 1 << 24));
             }
         }

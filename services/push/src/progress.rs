@@ -198,7 +198,7 @@ mod tests {
         let all = vec!["nyc".to_owned(), "sea".to_owned()];
         let none = done(AckLevel::None, &[Outcome::Accepted]);
         assert_eq!((none.reached(), none.receipt.as_str(), none.message_id), (AckLevel::None, "", 0));
-        let local = done(AckLevel::Local, &[stored.clone()]);
+        let local = done(AckLevel::Local, std::slice::from_ref(&stored));
         let receipt = Receipt::from_text(&local.receipt).expect("a receipt");
         assert_eq!((local.reached(), receipt.sequence, receipt.checksum), (AckLevel::Local, Sequence(3), 42));
         let third = done(AckLevel::Ordered, &[stored.clone(), ordered.clone()]);

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child as OsChild, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use trunkline_testkit::eventually;
+
 use crate::binary::trunkline;
-use crate::wait::eventually;
 
 /// How long a process may take to drain and end.
 const DRAIN_MAX: Duration = Duration::from_secs(30);

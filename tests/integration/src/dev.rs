@@ -5,12 +5,12 @@ use std::process::Output;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use trunkline_testkit::{Client, eventually};
 
 use crate::DATACENTERS;
 use crate::child::{Child, assert_clean, command, tail};
-use crate::client::Client;
+use crate::connect;
 use crate::ports::{self, Turn};
-use crate::wait::eventually;
 
 /// On a machine with two busy cores.
 const START_MAX: Duration = Duration::from_secs(90);
@@ -37,7 +37,10 @@ impl Dev {
         let base_port = ports::free(STEP * 3);
         let clients = DATACENTERS.iter().enumerate().map(|(index, name)| {
             let datacenter = u16::try_from(index).expect("three");
-            Client::new(name, &format!("127.0.0.1:{}", base_port + STEP * datacenter + 1))
+            {
+                let address = format!("127.0.0.1:{}", base_port + STEP * datacenter + 1);
+                connect::client(name, &address, &address)
+            }
         });
         let clients = clients.collect();
         let mut dev =

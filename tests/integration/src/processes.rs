@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use trunkline_testkit::{Client, eventually};
 
 use crate::DATACENTERS;
 use crate::child::{Child, assert_clean, command, tail};
-use crate::client::Client;
+use crate::connect;
 use crate::ports::{self, Turn};
-use crate::wait::eventually;
 
 /// On a machine with two busy cores.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -64,7 +64,7 @@ impl Processes {
         };
         let clients = DATACENTERS.iter().enumerate();
         let clients =
-            clients.map(|(index, name)| Client::split(name, &address(index, 1), &address(index, 11)));
+            clients.map(|(index, name)| connect::client(name, &address(index, 1), &address(index, 11)));
         let clients = clients.collect();
         let mut cluster =
             Self { _turn: turn, directory, processes: BTreeMap::new(), clients, allowed: Vec::new() };
@@ -100,7 +100,7 @@ impl Processes {
             role: config.role,
             config: file,
             log: self.directory.path().join(format!("{name}.log")),
-            health: Client::new(&name, &config.listen),
+            health: connect::client(&name, &config.listen, &config.listen),
             child: None,
         };
         self.processes.insert(name, process);

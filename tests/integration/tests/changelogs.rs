@@ -150,9 +150,8 @@ async fn push_everywhere(dev: &Dev, shares: &[Vec<Line>]) -> Vec<Pushed> {
         tokio::time::sleep_until(cut + CUT).await;
         dev.cli(&["heal", "sea"]);
         gates[2].send_replace(shares[2].len());
-        gates
     };
-    let (pushed, _gates) = tokio::join!(join_all(publishers), conduct);
+    let (pushed, ()) = tokio::join!(join_all(publishers), conduct);
     pushed
 }
 

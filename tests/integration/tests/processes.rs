@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkline_integration::load::Load;
+use trunkline_integration::connect::load;
 use trunkline_integration::{DATACENTERS, Processes, eventually};
 use trunkline_wire::Code;
 use trunkline_wire::v1::{AckLevel, ReceiptState};
@@ -24,7 +24,7 @@ const LOSSES: [&str; 0] = [];
 async fn any_process_may_be_killed_under_load_and_nothing_acknowledged_is_lost() {
     let mut cluster = Processes::start().await;
     expect_losses(&mut cluster);
-    let load = Load::start("kills", cluster.clients()).await;
+    let load = load("kills", cluster.clients()).await;
     load.wait_for_acks(100).await;
     let victims = [
         "nyc-store-1",
@@ -53,7 +53,7 @@ async fn any_process_may_be_killed_under_load_and_nothing_acknowledged_is_lost()
 async fn all_processes_killed_at_once_come_back_with_everything_that_was_acknowledged() {
     let mut cluster = Processes::start().await;
     expect_losses(&mut cluster);
-    let load = Load::start("power", cluster.clients()).await;
+    let load = load("power", cluster.clients()).await;
     for _ in 0..2 {
         load.wait_for_acks(300).await;
         cluster.kill_all();

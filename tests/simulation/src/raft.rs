@@ -152,7 +152,8 @@ impl RaftCluster {
         for running in self.running.values() {
             let mut applied = running.group.applied();
             applied.wait_for(|index| *index >= end).await.expect("the group runs");
-            let log: Vec<(u64, String)> = lock(&running.applied).iter().filter(|(i, _)| *i <= end).cloned().collect();
+            let log: Vec<(u64, String)> =
+                lock(&running.applied).iter().filter(|(i, _)| *i <= end).cloned().collect();
             logs.push(log);
         }
         assert!(logs.windows(2).all(|pair| pair[0] == pair[1]), "two nodes have applied different logs");
@@ -207,7 +208,10 @@ impl StateMachine for Remembers {
     }
 
     fn snapshot(&self) -> Bytes {
-        let lines = lock(&self.applied).iter().map(|(index, entry)| format!("{index}\t{entry}\n")).collect::<String>();
+        let lines = lock(&self.applied)
+            .iter()
+            .map(|(index, entry)| format!("{index}\t{entry}\n"))
+            .collect::<String>();
         Bytes::from(lines)
     }
 

@@ -6,6 +6,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, RngSeed, UnhandledPanic};
+use tokio::time::Instant;
+use tracing::subscriber::{DefaultGuard, set_default};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use trunkline_testkit::{Random, SimulatedNetwork};
 
 use crate::history::History;
@@ -62,7 +66,9 @@ impl Simulation {
         runtime.block_on(async {
             let random = Random::new(self.seed);
             let network = SimulatedNetwork::new(&random);
-            let world = World { seed: self.seed, random: random.fork("scenario"), network, history: history.clone() };
+            let _log = log(Instant::now());
+            let world =
+                World { seed: self.seed, random: random.fork("scenario"), network, history: history.clone() };
             let run = tokio::time::timeout(SIMULATED_MAX, scenario(world.clone())).await;
             assert!(run.is_ok(), "still running after {} s of simulated time", SIMULATED_MAX.as_secs());
             let (messages, hash) = (world.network.deliveries(), world.network.fingerprint());
@@ -97,6 +103,21 @@ fn same_twice<F: Future<Output = ()>>(seed: u64, scenario: impl Fn(World) -> F) 
     }
 }
 
+/// What services log, with simulated times, where `TRUNKLINE_LOG` asks for it: `debug`, `trunkline_pop=trace`, …
+fn log(start: Instant) -> Option<DefaultGuard> {
+    let filter = env::var("TRUNKLINE_LOG").ok()?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(Elapsed(start)).with_ansi(false);
+    Some(set_default(log.with_writer(std::io::stderr).finish()))
+}
+
+struct Elapsed(Instant);
+
+impl FormatTime for Elapsed {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{:>8} ms", self.0.elapsed().as_millis())
+    }
+}
+
 fn seeds(count: u64) -> Vec<u64> {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     match number("TRUNKLINE_SEED") {
@@ -116,7 +137,10 @@ impl Drop for PrintsReplay {
         if std::thread::panicking() {
             let test = env::args().next().unwrap_or_default();
             eprintln!("{}", self.history.tail());
-            eprintln!("replay: cd tests/simulation && TRUNKLINE_SEED={} cargo test --release   ({test})", self.seed);
+            eprintln!(
+                "replay: cd tests/simulation && TRUNKLINE_SEED={} cargo test --release   ({test})",
+                self.seed
+            );
         }
     }
 }

@@ -1,11 +1,9 @@
 //! Keeps one peer connected: dial, say hello, exchange until it breaks, wait, again.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Class, Host, Peer, Receiver, Sender};
 use trunkline_types::NodeId;
@@ -26,7 +24,7 @@ pub(super) async fn run(
     host: Host,
     peer: NodeId,
     mut queue: mpsc::Receiver<Request>,
-    is_up: Arc<AtomicBool>,
+    is_up: watch::Sender<bool>,
 ) {
     let mut attempts = 0_u32;
     while !queue.is_closed() {
@@ -34,7 +32,7 @@ pub(super) async fn run(
         match tokio::time::timeout(CONNECT_TIMEOUT, dial(&host, peer)).await {
             Ok(Ok((sender, receiver))) => {
                 let ended = exchange(&sender, receiver, &mut queue, &pending, &is_up).await;
-                if is_up.swap(false, Ordering::Relaxed) {
+                if is_up.send_replace(false) {
                     attempts = 0;
                 }
                 tracing::debug!(%peer, ended, "a Raft connection has ended");
@@ -78,7 +76,7 @@ async fn exchange(
     receiver: Receiver<RaftFrames>,
     queue: &mut mpsc::Receiver<Request>,
     pending: &Pending,
-    is_up: &AtomicBool,
+    is_up: &watch::Sender<bool>,
 ) -> &'static str {
     tokio::select! {
         biased;
@@ -87,11 +85,11 @@ async fn exchange(
     }
 }
 
-async fn read(mut receiver: Receiver<RaftFrames>, pending: &Pending, is_up: &AtomicBool) -> &'static str {
+async fn read(mut receiver: Receiver<RaftFrames>, pending: &Pending, is_up: &watch::Sender<bool>) -> &'static str {
     loop {
         match tokio::time::timeout(SILENCE_MAX, receiver.next()).await {
             Ok(Ok(Some(message))) => {
-                is_up.store(true, Ordering::Relaxed);
+                is_up.send_if_modified(|is_up| !std::mem::replace(is_up, true));
                 message.frames.into_iter().for_each(|frame| pending.answer(frame));
             }
             Ok(Ok(None)) => return "the peer has ended it",

@@ -1,47 +1,81 @@
-//! Who leads, as a watch that services act upon.
+//! Who leads, as a watch that services act upon; and an election as soon as it is allowed where the leader is lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trunkline_ports::Leadership;
+use trunkline_ports::{Leadership, Process};
 use trunkline_types::NodeId;
 
 use crate::machine::Machine;
+use crate::peers::Peers;
 use crate::raft::{Raft, RaftInstant as _, ServerState, WatchReceiver as _};
 
-/// Keeps `sender` at what openraft says. Sleeps unless something changes, or this voter leads: then it looks often
-/// enough to notice within a fraction of `lease` that no quorum was heard for so long.
-pub(super) async fn follow(
-    raft: Raft<Machine>,
-    me: NodeId,
-    lease: Duration,
-    sender: watch::Sender<Leadership>,
-    stopped: CancellationToken,
-) {
-    let (mut server, mut data) = (raft.server_metrics(), raft.data_metrics());
-    loop {
-        let (now, leads) = {
-            let server = server.borrow_and_update();
-            let leads = server.state == ServerState::Leader;
-            let alone = server.membership_config.voter_ids().all(|voter| voter == me);
-            let heard = data.borrow_and_update().last_quorum_acked.is_some_and(|at| at.elapsed() < lease);
-            let term = server.vote.leader_id.term;
-            (Leadership { term, leader: server.current_leader, is_here: leads && (alone || heard) }, leads)
+/// Two voters that lose the same leader do not stand for election in the same moment.
+const STAGGER: Duration = Duration::from_millis(30);
+
+/// Keeps the member's leadership at what openraft says.
+pub(super) struct Follow {
+    pub(super) raft: Raft<Machine>,
+    pub(super) me: NodeId,
+    pub(super) process: Process,
+    pub(super) peers: Arc<Peers>,
+    /// A leader without a quorum's word for so long is none; also, no voter elects another before.
+    pub(super) lease: Duration,
+    pub(super) leadership: watch::Sender<Leadership>,
+    pub(super) stopped: CancellationToken,
+}
+
+impl Follow {
+    /// Sleeps unless something changes, or this voter leads: then it looks often enough to notice within a fraction of
+    /// the lease that it is over.
+    pub(super) async fn run(self) {
+        let (mut server, mut data) = (self.raft.server_metrics(), self.raft.data_metrics());
+        loop {
+            let (now, leads) = {
+                let server = server.borrow_and_update();
+                let leads = server.state == ServerState::Leader;
+                let alone = server.membership_config.voter_ids().all(|voter| voter == self.me);
+                let heard = data.borrow_and_update().last_quorum_acked.is_some_and(|at| at.elapsed() < self.lease);
+                let term = server.vote.leader_id.term;
+                (Leadership { term, leader: server.current_leader, is_here: leads && (alone || heard) }, leads)
+            };
+            self.leadership.send_if_modified(|known| std::mem::replace(known, now) != now);
+            let look_again = Instant::now() + self.lease / 4;
+            let goes_on = tokio::select! {
+                biased;
+                () = self.stopped.cancelled() => false,
+                changed = server.changed() => changed.is_ok(),
+                changed = data.changed(), if leads && !now.is_here => changed.is_ok(),
+                () = tokio::time::sleep_until(look_again), if now.is_here => true,
+                () = self.lost(now.leader), if !leads => self.raft.trigger().elect(true).await.is_ok(),
+            };
+            if !goes_on {
+                self.leadership.send_replace(Leadership { is_here: false, ..now });
+                return;
+            }
+        }
+    }
+
+    /// Resolves when the connection to the leader has been lost for as long as the lease that it may have: a process
+    /// that died says so by that, and nobody need wait for a timeout beyond it.
+    async fn lost(&self, leader: Option<NodeId>) {
+        let Some(leader) = leader.filter(|leader| *leader != self.me) else {
+            return std::future::pending().await;
         };
-        sender.send_if_modified(|known| std::mem::replace(known, now) != now);
-        let look_again = Instant::now() + lease / 4;
-        let goes_on = tokio::select! {
-            biased;
-            () = stopped.cancelled() => false,
-            changed = server.changed() => changed.is_ok(),
-            changed = data.changed(), if leads && !now.is_here => changed.is_ok(),
-            () = tokio::time::sleep_until(look_again), if now.is_here => true,
-        };
-        if !goes_on {
-            sender.send_replace(Leadership { is_here: false, ..now });
-            return;
+        let mut is_up = self.peers.link(leader).watch();
+        loop {
+            let was_up = is_up.wait_for(|is_up| *is_up).await.is_ok();
+            if !was_up || is_up.wait_for(|is_up| !is_up).await.is_err() {
+                return std::future::pending().await;
+            }
+            let stagger = u64::try_from(STAGGER.as_millis()).unwrap_or(1);
+            let wait = self.lease + Duration::from_millis(self.process.random() % stagger);
+            if tokio::time::timeout(wait, is_up.wait_for(|is_up| *is_up)).await.is_err() {
+                return;
+            }
         }
     }
 }

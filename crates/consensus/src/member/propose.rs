@@ -30,6 +30,9 @@ enum Attempt {
 
 impl Member {
     pub(crate) async fn propose(&self, entry: Bytes, deadline: Instant) -> Result<Committed, ProposeError> {
+        if entry.len() > super::ENTRY_BYTES_MAX {
+            return Err(ProposeError::Overloaded(self.id));
+        }
         let permits = u32::try_from(entry.len() / super::PERMIT_BYTES + 1).unwrap_or(u32::MAX);
         let Ok(_permit) = self.admission.try_acquire_many(permits) else {
             return Err(ProposeError::Overloaded(self.id));
@@ -70,7 +73,7 @@ impl Member {
     }
 
     pub(super) fn route(&self, hops: u32) -> Route {
-        route(self.me, self.leader(), hops, &self.other_voters(), |peer| self.peers.is_up(peer))
+        route(self.me, self.leader(), hops, || self.other_voters(), |peer| self.peers.is_up(peer))
     }
 
     async fn attempt(&self, entry: &Bytes, hops: u32, deadline: Instant) -> Attempt {

@@ -29,8 +29,8 @@ pub(super) fn route(
         _ if hops == 0 => Route::Nowhere,
         Some(leader) if is_up(leader) => Route::Leader(leader),
         Some(leader) if hops > 1 => {
-            let through = others.iter().find(|&&voter| voter != leader && is_up(voter));
-            through.map_or(Route::Nowhere, |&voter| Route::Through(voter))
+            let through = others().into_iter().find(|&voter| voter != leader && is_up(voter));
+            through.map_or(Route::Nowhere, Route::Through)
         }
         Some(_) | None => Route::Nowhere,
     }
@@ -58,7 +58,7 @@ mod tests {
             (None, 2, &[2, 3], Route::Nowhere),
         ];
         for (leader, hops, up, expected) in table {
-            let found = route(ME, leader.map(node), *hops, &OTHERS, |peer| up.contains(&peer.0));
+            let found = route(ME, leader.map(node), *hops, || OTHERS.to_vec(), |peer| up.contains(&peer.0));
             assert_eq!(found, *expected, "leader {leader:?}, {hops} hops, up {up:?}");
         }
     }

@@ -53,7 +53,8 @@ impl StateMachine for Ledger {
         let mut entries = BTreeMap::new();
         while let Some((head, rest)) = snapshot.split_at_checked(16) {
             let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
-            let (entry, rest) = rest.split_at_checked(number(&head[8..]) as usize).ok_or("cut off")?;
+            let length = usize::try_from(number(&head[8..])).map_err(|error| error.to_string())?;
+            let (entry, rest) = rest.split_at_checked(length).ok_or("cut off")?;
             entries.insert(number(&head[..8]), entry.to_vec());
             snapshot = rest;
         }

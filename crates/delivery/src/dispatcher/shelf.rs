@@ -35,6 +35,10 @@ impl<M: Payload> Shelf<M> {
         self.ahead
     }
 
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(super) fn get(&self, id: u64) -> Option<&M> {
         self.held.get(&id)
     }

@@ -180,7 +180,7 @@ impl Catalog {
     }
 
     /// Facts name this log: its predecessor, where it has one, gets no more records.
-    pub(super) fn log_is_named(&mut self, _group: u16, no: LogNo) {
+    pub(super) fn log_is_named(&mut self, no: LogNo) {
         let (name, predecessor) = (self.log(no).name, self.log(no).predecessor);
         if let Some(before) = predecessor {
             let before = LogName { ordinal: Ordinal(before.ordinal), ..name };
@@ -307,7 +307,7 @@ impl Catalog {
     pub fn recover_number(&mut self, group: u16, number: u32, log: Option<LogNo>) {
         self.group_mut(group).numbers.insert(number, log);
         if let Some(log) = log {
-            self.log_is_named(group, log);
+            self.log_is_named(log);
         }
     }
 

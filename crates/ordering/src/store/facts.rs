@@ -49,6 +49,8 @@ pub enum Row {
 pub enum Settled {
     Ordered { log: LogNo, from: u64, runs: Vec<OrderedRun> },
     Facts { group: u16, index: u64 },
+    /// Copied from another store: logs are ordered, topics indexed, up to there.
+    Copied { logs: Vec<(LogNo, u64)>, topics: Vec<(TopicId, u64)> },
 }
 
 /// Facts that do not continue what is here. Nothing of the offending fact was taken; what came before it was.
@@ -152,7 +154,7 @@ impl Catalog {
         self.group_mut(group).numbers.insert(number, log);
         rows.push(Row::Number { group, number, log });
         if let Some(log) = log {
-            self.log_is_named(group, log);
+            self.log_is_named(log);
         }
     }
 
@@ -219,6 +221,7 @@ impl Catalog {
                     let known = self.group_mut(*group);
                     known.settled = known.settled.max(*index);
                 }
+                Settled::Copied { logs, topics } => self.settle_copied(logs, topics, effects),
             }
         }
     }

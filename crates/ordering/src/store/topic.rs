@@ -97,6 +97,14 @@ impl Topic {
         }
     }
 
+    /// The index on disk goes up to `next`; its runs are not in memory.
+    pub fn jump(&mut self, next: u64) {
+        if next > self.next {
+            self.next = next;
+            self.recent.clear();
+        }
+    }
+
     /// Runs from disk for a watermark that halted at [`Halt::Index`].
     pub fn loaded(&mut self, runs: impl IntoIterator<Item = IndexRun>) {
         self.ahead = runs.into_iter().collect();

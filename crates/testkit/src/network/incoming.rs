@@ -10,6 +10,7 @@ use trunkline_ports::process::TaskGuard;
 use trunkline_ports::{CallContext, Handler};
 use trunkline_types::limits::STREAM_QUEUE_MAX;
 use trunkline_wire::Status;
+use trunkline_wire::status::not_stored;
 
 use super::STREAM_FRAMES_MAX;
 use super::fabric::{Fabric, Frames, Message, State, lost};
@@ -59,7 +60,7 @@ fn begin(
     body: Option<Bytes>,
 ) {
     let Some((callee, router, process)) = state.callee_of(id) else {
-        state.send(id, false, Message::Finished(Err(lost("connection refused"))));
+        state.send(id, false, Message::Finished(Err(not_stored(&lost("connection refused")))));
         return;
     };
     let fabric = fabric.clone();

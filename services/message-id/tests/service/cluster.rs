@@ -5,7 +5,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trunkline_message_id::{Options, start};
-use trunkline_ports::{CallOptions, Class, Group as _, Peer};
+use trunkline_ports::{CallOptions, Class, Peer};
 use trunkline_runtime::{Service, Shutdown};
 use trunkline_testkit::fixture::{SimulatedNode, node};
 use trunkline_testkit::network::Side;
@@ -41,8 +41,9 @@ impl Cluster {
         for datacenter in DATACENTERS {
             cluster.start(datacenter, 1).await;
         }
-        for group in [GroupId::MAP, cluster.group()] {
-            cluster.consensus.led(group).await;
+        for voter in &cluster.voters {
+            voter.map.clone().wait_for(Option::is_some).await.unwrap();
+            until("every group has a leader", || (voter.service.ready)()).await;
         }
         cluster
     }
@@ -133,19 +134,12 @@ impl Cluster {
     }
 }
 
-/// What a test waits for.
-pub trait Led {
-    async fn led(&self, group: GroupId);
-}
-
-impl Led for MemoryCluster {
-    async fn led(&self, group: GroupId) {
-        while self.committed(GroupId::MAP) == 0 || !self.has_leader(group) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+/// Looks until it holds, in simulated time.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-}
-
-trait HasLeader {
-    fn has_leader(&self, group: GroupId) -> bool;
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }

@@ -69,11 +69,17 @@ impl Sessions {
         }
     }
 
-    pub(super) fn set_copying(&mut self, group: u16, copying: bool) {
+    /// The index is copied from here on. False if it is already.
+    pub(crate) fn begin_copying(&mut self, group: u16) -> bool {
+        self.groups.get_mut(&group).is_some_and(|known| !std::mem::replace(&mut known.copying, true))
+    }
+
+    /// The copy has ended: a new session takes the facts that follow it.
+    pub(crate) fn end_copying(&mut self, group: u16) {
         if let Some(known) = self.groups.get_mut(&group) {
-            known.copying = copying;
-            self.end(group);
+            known.copying = false;
         }
+        self.end(group);
     }
 }
 
@@ -114,7 +120,7 @@ impl Worker {
                 }
             }),
             session_response::What::Behind(behind) => {
-                convert::ordering_group(behind.group).map(|group| self.begin_copy(group))
+                convert::ordering_group(behind.group).map(|group| self.begin_copy(group, behind.facts_from))
             }
         };
         if let Err(malformed) = taken {

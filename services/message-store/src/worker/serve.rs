@@ -362,7 +362,7 @@ impl Worker {
     }
 
     fn announce_to_siblings_of(&mut self, node: NodeId, datacenter: u16, which: impl Fn(&Self, LogNo) -> bool) {
-        let siblings = self.followers.iter().filter(|(&other, f)| other != node && f.datacenter == datacenter);
+        let siblings = self.followers.iter().filter(|(other, f)| **other != node && f.datacenter == datacenter);
         let siblings: Vec<NodeId> = siblings.map(|(&other, _)| other).collect();
         for sibling in siblings {
             self.announce_where(sibling, &which);

@@ -24,7 +24,8 @@ pub(crate) struct Known {
 /// In order of name.
 pub(super) async fn status(subject: &Subject, deadline: Instant) -> StatusResponse {
     let map = subject.map.borrow().clone();
-    let of_map = map.nodes.iter().map(|node| Known { name: node.name.clone(), address: node.address.clone() });
+    let of_map =
+        map.nodes.iter().map(|node| Known { name: node.name.clone(), address: node.address.clone() });
     let mut nodes: Vec<Known> = of_map.collect();
     let own = subject.nodes.read().unwrap_or_else(PoisonError::into_inner).clone();
     for node in own {

@@ -26,12 +26,14 @@ pub(super) struct Embedded {
 impl Embedded {
     /// Opens the clients' listeners and starts all nodes at once.
     pub(super) async fn start(
-        layout: &Layout, surroundings: Surroundings,
+        layout: &Layout,
+        surroundings: Surroundings,
     ) -> Result<(Arc<Self>, Vec<Front>), Refusal> {
         let (mut fronts, mut parts) = (Vec::new(), BTreeMap::new());
         for datacenter in layout.datacenters() {
             let (roles, calls_max) = (vec![Role::Push, Role::Pop], surroundings.options.clients.calls_max);
-            let front = Front::open(&layout.clients(&datacenter), roles, calls_max, OsProcess::new(|_| ())).await?;
+            let front =
+                Front::open(&layout.clients(&datacenter), roles, calls_max, OsProcess::new(|_| ())).await?;
             parts.insert(datacenter, front.parts());
             fronts.push(front);
         }

@@ -50,7 +50,9 @@ impl FromStr for Distance {
                 .ok()
                 .filter(|round_trip| *round_trip <= Duration::from_secs(2))
                 .map(Self::Every)
-                .ok_or_else(|| format!("{other:?} is neither real, none, nor a round trip of at most 2s like 150ms")),
+                .ok_or_else(|| {
+                    format!("{other:?} is neither real, none, nor a round trip of at most 2s like 150ms")
+                }),
         }
     }
 }
@@ -128,10 +130,9 @@ impl Layout {
     /// What `cluster init` would be given.
     pub(super) fn map_file(&self) -> MapFile {
         let mut round_trips = self.round_trips();
-        let datacenters = self.datacenters().map(|name| Datacenter {
-            round_trip_ms: round_trips.remove(&name).unwrap_or_default(),
-            name,
-        });
+        let datacenters = self
+            .datacenters()
+            .map(|name| Datacenter { round_trip_ms: round_trips.remove(&name).unwrap_or_default(), name });
         let stateful = self.plans().into_iter().filter(|plan| plan.role.is_stateful());
         MapFile {
             name: CLUSTER.to_owned(),
@@ -195,7 +196,10 @@ mod tests {
         let plans = layout.plans();
         assert_eq!(plans.len(), 18);
         let store = plans.iter().find(|plan| plan.name == "sea-store-2").expect("planned");
-        assert_eq!((store.listen.as_str(), store.data.clone()), ("127.0.0.1:7307", Some("data/sea/sea-store-2".into())));
+        assert_eq!(
+            (store.listen.as_str(), store.data.clone()),
+            ("127.0.0.1:7307", Some("data/sea/sea-store-2".into()))
+        );
         assert_eq!(layout.clients(&"mci".into()), "127.0.0.1:7201");
         assert_eq!(layout.admin(&"nyc".into()), "127.0.0.1:7120");
         assert!(layout.fits() && !Layout { base_port: 65_400, ..layout }.fits());

@@ -10,12 +10,21 @@ use super::layout::Layout;
 /// A table of endpoints and what to try next.
 pub(super) fn welcome(layout: &Layout) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(["datacenter", "clients (gRPC)", "admin (HTTP, gRPC)"]);
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header([
+        "datacenter",
+        "clients (gRPC)",
+        "admin (HTTP, gRPC)",
+    ]);
     for datacenter in layout.datacenters() {
         table.add_row([datacenter.0.clone(), layout.clients(&datacenter), layout.admin(&datacenter)]);
     }
     let mut text = String::new();
-    let _ = writeln!(text, "Trunkline runs: three datacenters, wan {}, data in {}.", layout.distance, layout.data.display());
+    let _ = writeln!(
+        text,
+        "Trunkline runs: three datacenters, wan {}, data in {}.",
+        layout.distance,
+        layout.data.display()
+    );
     let _ = writeln!(text, "{table}\n");
     let endpoints = if layout.base_port == super::BASE_PORT { String::new() } else { export(layout) };
     let _ = write!(

@@ -14,13 +14,16 @@ pub(super) type Opened = (Directory, Arc<RocksStorage>);
 
 /// Opens the data directory of a stateful node: a new boot. `None` for a role without one.
 pub(super) async fn open(
-    plan: &Plan, surroundings: &Surroundings, process: Process,
+    plan: &Plan,
+    surroundings: &Surroundings,
+    process: Process,
 ) -> Result<Option<Opened>, Refusal> {
     let Some(path) = plan.data.clone() else { return Ok(None) };
     let (role, options, memory) = (plan.role, surroundings.options.clone(), surroundings.memory.clone());
     in_background(move || {
         let directory = Directory::open(path, role)?;
-        let store = RocksStorage::open(&directory.store(), &spaces(role), &options.storage, &memory, process)?;
+        let store =
+            RocksStorage::open(&directory.store(), &spaces(role), &options.storage, &memory, process)?;
         Ok(Some((directory, store)))
     })
     .await

@@ -38,7 +38,9 @@ impl Given<'_> {
             Role::Push => {
                 trunkline_push::start(host, self.options.push.clone(), shutdown, self.registry).await?
             }
-            Role::Pop => trunkline_pop::start(host, self.options.pop.clone(), shutdown, self.registry).await?,
+            Role::Pop => {
+                trunkline_pop::start(host, self.options.pop.clone(), shutdown, self.registry).await?
+            }
             Role::MessageStore => {
                 let (storage, options) = (self.storage()?, self.options.message_store.clone());
                 trunkline_message_store::start(host, storage, options, shutdown, self.registry).await?

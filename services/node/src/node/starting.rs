@@ -25,22 +25,22 @@ use crate::traced::traced;
 pub(super) const STREAMS_END: Duration = Duration::from_millis(500);
 
 pub(super) async fn start(
-    plan: Plan, surroundings: &Surroundings, front: Option<Arc<Parts>>,
+    plan: Plan,
+    surroundings: &Surroundings,
+    front: Option<Arc<Parts>>,
 ) -> Result<Node, Refusal> {
     let bound = Bound::to(&plan.listen).await?;
     let process = OsProcess::new(fail(plan.name.clone()));
     let opened = open::open(&plan, surroundings, process.process()).await?;
     let (directory, storage) = opened.unzip();
-    let known = KnownMap::open(
-        directory.clone(),
-        surroundings.cluster_name.clone(),
-        surroundings.round_trips.clone(),
-    )?;
+    let (cluster, round_trips) = (&surroundings.cluster_name, surroundings.round_trips.clone());
+    let known = KnownMap::open(&plan.name, directory.clone(), cluster, round_trips)?;
     let known = Arc::new(known);
     let host = host(&plan, surroundings, &process, directory.as_ref(), &known);
     let (shutdown, running) = (Shutdown::new(), Arc::new(Running::default()));
 
-    let own = node_service::router(&host, &known, &surroundings.cluster_name, say(&host, &running, &shutdown));
+    let own =
+        node_service::router(&host, &known, &surroundings.cluster_name, say(&host, &running, &shutdown));
     let routes = Routes::starting(own.clone());
     let healthy = {
         let (running, shutdown) = (running.clone(), shutdown.clone());
@@ -61,7 +61,7 @@ pub(super) async fn start(
     let (told, stage) = watch::channel(Stage::Starting);
     let start = Start {
         host: host.clone(),
-        known: known.clone(),
+        known,
         storage: storage.clone(),
         shutdown: shutdown.clone(),
         surroundings: surroundings.clone(),
@@ -77,7 +77,7 @@ pub(super) async fn start(
         });
     });
     let metrics = surroundings.metrics.clone();
-    Ok(Node { host, known, process, shutdown, listener, storage, directory, running, stage, metrics })
+    Ok(Node { host, process, shutdown, listener, storage, directory, running, stage, metrics })
 }
 
 /// What a node does that must not go on, for example after a failed fsync.
@@ -89,7 +89,10 @@ fn fail(name: String) -> impl Fn(&str) + Send + Sync + 'static {
 }
 
 fn host(
-    plan: &Plan, surroundings: &Surroundings, process: &OsProcess, directory: Option<&trunkline_storage::Directory>,
+    plan: &Plan,
+    surroundings: &Surroundings,
+    process: &OsProcess,
+    directory: Option<&trunkline_storage::Directory>,
     known: &KnownMap,
 ) -> Host {
     let process = process.process();
@@ -135,7 +138,8 @@ impl Start {
             return Ok(());
         }
         let name = self.host.identity.name.clone();
-        let labels = [("node".into(), name.clone().into()), ("role".into(), self.host.identity.role.as_str().into())];
+        let labels =
+            [("node".into(), name.clone().into()), ("role".into(), self.host.identity.role.as_str().into())];
         let mut registry = Registry::with_prefix_and_labels("trunkline", labels.into_iter());
         if let Some(storage) = &self.storage {
             storage.register(&mut registry);

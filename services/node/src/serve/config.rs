@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::{Env, Format as _, Toml};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use trunkline_types::{DatacenterName, Role};
 
 use crate::node::Plan;
@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 const ENVIRONMENT: &str = "TRUNKLINE_";
 
 /// The whole file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     pub cluster: Cluster,
@@ -37,7 +37,7 @@ pub struct Config {
 }
 
 /// Which cluster to join.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Cluster {
     /// A node never joins a cluster of another name.
@@ -53,7 +53,7 @@ impl Default for Cluster {
 }
 
 /// The section `[node]`: what all roles of this process share.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeSection {
     /// No default: a node must know where it stands.
@@ -81,7 +81,7 @@ impl Default for NodeSection {
 }
 
 /// The section `[listen]`: where to bind, `HOST:PORT`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Listen {
     pub clients: String,
@@ -121,7 +121,7 @@ impl Listen {
 }
 
 /// Something that may be said for each role.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PerRole<T> {
     pub push: Option<T>,
@@ -156,8 +156,8 @@ impl Config {
             .filter(|key| key.as_str().contains("__"))
             .map(|key| key.as_str().replace("__", ".").replace('_', "-").to_lowercase().into());
         let figment = Figment::new().merge(Toml::file_exact(file)).merge(environment);
-        let figment = set.iter().try_fold(figment, |figment, flag| Ok(figment.merge(flagged(flag)?)))?;
-        figment.extract().map_err(Refusal::new)
+        let flags: Result<Vec<_>, Refusal> = set.iter().map(|flag| flagged(flag)).collect();
+        flags?.into_iter().fold(figment, Figment::merge).extract().map_err(Refusal::new)
     }
 
     /// # Errors
@@ -200,7 +200,9 @@ impl Config {
         for role in roles {
             let address = self.advertised(*role);
             if address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified()) {
-                return Err(Refusal::new(format!("advertise.{role}: must be said, for nobody can reach {address}")));
+                return Err(Refusal::new(format!(
+                    "advertise.{role}: must be said, for nobody can reach {address}"
+                )));
             }
         }
         Ok(())

@@ -36,7 +36,8 @@ fn flags_win_over_the_file() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let path = folder.path().join("nyc.toml");
     std::fs::write(&path, NYC).expect("written");
-    let set = ["listen.admin=127.0.0.1:9", "node.insecure=true", "cluster.seeds=[\"a:1\"]"].map(str::to_owned);
+    let set =
+        ["listen.admin=127.0.0.1:9", "node.insecure=true", "cluster.seeds=[\"a:1\"]"].map(str::to_owned);
     let config = Config::read(&path, &set).expect("valid");
     assert_eq!((config.listen.admin.as_str(), config.node.insecure), ("127.0.0.1:9", true));
     assert_eq!(config.cluster.seeds, ["a:1"]);
@@ -64,7 +65,10 @@ fn what_cannot_work_is_refused_in_the_words_of_the_file() {
         read(text).expect("readable").validate(roles).expect_err("refused").to_string()
     };
     let elsewhere = format!("{NYC}[listen]\nmessage-id = \"0.0.0.0:7104\"");
-    assert!(refused(&elsewhere, &[Role::MessageId]).starts_with("listen.message-id: 0.0.0.0:7104 is not loopback"));
+    assert!(
+        refused(&elsewhere, &[Role::MessageId])
+            .starts_with("listen.message-id: 0.0.0.0:7104 is not loopback")
+    );
     let insecure = elsewhere.replace("[node]", "[node]\ninsecure = true");
     assert!(refused(&insecure, &[Role::MessageId]).starts_with("advertise.message-id: must be said"));
     assert_eq!(refused(&insecure, &[]), "no role is named");

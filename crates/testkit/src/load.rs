@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use trunkline_ports::Process;
 use trunkline_ports::process::TaskGuard;
-use trunkline_runtime::OsProcess;
 use trunkline_wire::status::is_not_stored;
 use trunkline_wire::v1::{AckLevel, ReceiptState};
 
@@ -15,8 +15,6 @@ use crate::wait::eventually;
 
 /// A push's own deadline.
 const PUSH: Duration = Duration::from_secs(5);
-/// Between two pushes of one publisher: enough for a load, little enough for two cores.
-const PACE: Duration = Duration::from_millis(5);
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Until everything acknowledged is ordered and popped once all is well again.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
@@ -36,51 +34,63 @@ struct Told {
 /// One publisher and one consumer per datacenter, on one topic, until it is dropped.
 #[derive(Debug)]
 pub struct Load {
-    topic: String,
     clients: Vec<Client>,
     told: Arc<Mutex<Told>>,
     pushing: Arc<AtomicBool>,
-    numbers: Arc<AtomicU64>,
-    process: OsProcess,
     tasks: Vec<TaskGuard>,
 }
 
+/// Who hears what happens, line by line.
+pub type Tell = Arc<dyn Fn(String) + Send + Sync>;
+
+/// What one publisher or consumer has.
+struct Side {
+    client: Client,
+    topic: String,
+    told: Arc<Mutex<Told>>,
+    tell: Tell,
+}
+
 impl Load {
+    /// Creates the topic and a subscription for each client, named as the client is, and begins. Each publisher pauses
+    /// for `pace` after a push.
+    ///
     /// # Panics
     /// If the topic or a subscription cannot be created.
-    pub async fn start(topic: &str, clients: &[Client]) -> Self {
-        let process = OsProcess::new(|why| panic!("the load's process ends: {why}"));
+    pub async fn start(
+        process: &Process,
+        topic: &str,
+        clients: &[Client],
+        pace: Duration,
+        tell: Tell,
+    ) -> Self {
         let mut load = Self {
-            topic: topic.to_owned(),
             clients: clients.to_vec(),
             told: Arc::default(),
             pushing: Arc::new(AtomicBool::new(true)),
-            numbers: Arc::default(),
-            process,
             tasks: Vec::new(),
         };
-        clients[0].create_topic(topic).await.expect("the topic is created");
+        let first = &clients[0];
+        eventually(SETTLE_MAX, "the topic to be created", async || first.create_topic(topic).await.ok())
+            .await;
         for client in clients {
-            client.subscribe(topic, client.name()).await.expect("the subscription is created");
+            let subscribe = async || client.subscribe(topic, client.name()).await.ok();
+            eventually(SETTLE_MAX, "the subscription to be created", subscribe).await;
         }
-        load.begin();
+        let numbers = Arc::new(AtomicU64::new(0));
+        for client in clients {
+            let side = || Side {
+                client: client.clone(),
+                topic: topic.to_owned(),
+                told: load.told.clone(),
+                tell: tell.clone(),
+            };
+            let publish = publish(side(), load.pushing.clone(), numbers.clone(), pace);
+            let consume = consume(side());
+            load.tasks.push(process.spawn("publish", publish).abort_on_drop());
+            load.tasks.push(process.spawn("consume", consume).abort_on_drop());
+        }
         load
-    }
-
-    fn begin(&mut self) {
-        for client in &self.clients {
-            let publish = publish(
-                client.clone(),
-                self.topic.clone(),
-                self.told.clone(),
-                self.pushing.clone(),
-                self.numbers.clone(),
-            );
-            let consume = consume(client.clone(), self.topic.clone(), self.told.clone());
-            let process = self.process.process();
-            self.tasks.push(process.spawn("publish", publish).abort_on_drop());
-            self.tasks.push(process.spawn("consume", consume).abort_on_drop());
-        }
     }
 
     /// How many pushes were acknowledged so far.
@@ -161,26 +171,24 @@ fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
     told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn publish(
-    client: Client,
-    topic: String,
-    told: Arc<Mutex<Told>>,
-    pushing: Arc<AtomicBool>,
-    numbers: Arc<AtomicU64>,
-) {
+async fn publish(side: Side, pushing: Arc<AtomicBool>, numbers: Arc<AtomicU64>, pace: Duration) {
+    let Side { client, topic, told, tell } = side;
     while pushing.load(Ordering::Relaxed) {
         let payload = format!("{} {}", client.name(), numbers.fetch_add(1, Ordering::Relaxed));
         let pushed = client.push(&topic, &payload, AckLevel::Local, PUSH).await;
         let pause = match pushed {
             Ok(result) => {
+                tell(format!("{payload} is stored"));
                 lock(&told).acked.insert(payload, result.receipt);
-                PACE
+                pace
             }
             Err(status) if is_not_stored(&status) => {
+                tell(format!("{payload} is not stored: {}", status.message()));
                 lock(&told).refused.insert(payload);
                 AFTER_ERROR
             }
-            Err(_) => {
+            Err(status) => {
+                tell(format!("{payload} may be stored: {}", status.message()));
                 lock(&told).unknown.insert(payload);
                 AFTER_ERROR
             }
@@ -189,12 +197,17 @@ async fn publish(
     }
 }
 
-async fn consume(client: Client, topic: String, told: Arc<Mutex<Told>>) {
+async fn consume(side: Side) {
+    let Side { client, topic, told, tell } = side;
     let mut previous = Vec::new();
     loop {
-        let Ok(response) = client.pop(&topic, client.name(), previous.clone()).await else {
-            tokio::time::sleep(AFTER_ERROR).await;
-            continue;
+        let response = match client.pop(&topic, client.name(), previous.clone()).await {
+            Ok(response) => response,
+            Err(status) => {
+                tell(format!("{} cannot pop: {}", client.name(), status.message()));
+                tokio::time::sleep(AFTER_ERROR).await;
+                continue;
+            }
         };
         previous = response.deliveries.iter().map(|delivery| delivery.token.clone()).collect();
         let mut told = lock(&told);
@@ -202,6 +215,7 @@ async fn consume(client: Client, topic: String, told: Arc<Mutex<Told>>) {
         for received in response.deliveries.into_iter().filter_map(|delivery| delivery.message) {
             let payload = received.message.unwrap_or_default().payload;
             let payload = String::from_utf8_lossy(&payload).into_owned();
+            tell(format!("{} pops {}: {payload}", client.name(), received.message_id));
             let before = popped.insert(received.message_id, payload.clone());
             assert!(
                 before.is_none_or(|before| before == payload),

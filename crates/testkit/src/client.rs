@@ -5,8 +5,6 @@ use std::time::Duration;
 use prost_types::Duration as WireDuration;
 use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Class, Network, Peer, Receiver, Sender};
-use trunkline_runtime::OsProcess;
-use trunkline_transport::GrpcTransport;
 use trunkline_wire::method::Unary;
 use trunkline_wire::v1::{
     AckLevel, CreateTopicRequest, GetReceiptRequest, GetReceiptResponse, ListTopicsRequest, Message,
@@ -26,20 +24,13 @@ const CALL: Duration = Duration::from_secs(20);
 pub struct Client {
     name: String,
     peer: Peer,
-    /// Where PopService is: elsewhere, where push and pop are processes of their own and no proxy stands before them.
     pop_peer: Peer,
     network: Network,
 }
 
 impl Client {
-    pub fn new(name: &str, address: &str) -> Self {
-        Self::split(name, address, address)
-    }
-
-    /// Push and topics at one address, pop at another.
-    pub fn split(name: &str, push: &str, pop: &str) -> Self {
-        let process = OsProcess::new(|why| panic!("the client's process ends: {why}")).process();
-        let network = Network::new(GrpcTransport::new(process, name.into(), None));
+    /// `push` answers PushService and TopicService, `pop` PopService: the same, or not where nothing stands before them.
+    pub fn new(name: &str, network: Network, push: &str, pop: &str) -> Self {
         let (peer, pop_peer) = (Peer::new(push, Class::Calls), Peer::new(pop, Class::Calls));
         Self { name: name.to_owned(), peer, pop_peer, network }
     }

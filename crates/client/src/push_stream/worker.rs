@@ -1,0 +1,300 @@
+//! The task behind a stream of pushes: batches, sends, tells results, and goes on elsewhere where it may.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use trunkline_ports::{CallOptions, Class, Receiver, Sender, StreamClosed};
+use trunkline_types::limits::{BATCH_MESSAGES_MAX, DEADLINE_DEFAULT};
+use trunkline_wire::Status;
+use trunkline_wire::status::{is_not_stored, metadata_of, not_stored, reason_of};
+use trunkline_wire::v1::{AckLevel, Message, PushStreamRequest, PushStreamResponse, push_service};
+
+use super::Queued;
+use crate::client::Client;
+use crate::options::StreamOptions;
+use crate::push::{self, Failure, Outcome};
+use crate::retry::{Kind, Verdict, verdict};
+
+/// Beyond the deadline that the server gives each message: then the stream itself is dead.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A message whose result has not come.
+#[derive(Debug)]
+struct Waiter {
+    message: Message,
+    told: oneshot::Sender<Outcome>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Waiter {
+    fn tell(self, outcome: Outcome) {
+        // Nobody may be listening: then the result is of no interest.
+        let _ = self.told.send(outcome);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    client: Client,
+    topic: String,
+    options: StreamOptions,
+    queue: mpsc::Receiver<Queued>,
+    /// Not sent yet, the oldest first.
+    batch: VecDeque<Waiter>,
+    batch_bytes: usize,
+    batch_since: Instant,
+    /// The handle is gone: nothing more comes.
+    finished: bool,
+    /// Something was sent that was not certainly refused: what follows elsewhere may overtake it.
+    carried: bool,
+}
+
+/// One stream, and what was sent over it.
+struct Stream {
+    sender: Option<Sender<PushStreamRequest>>,
+    receiver: Receiver<PushStreamResponse>,
+    sending: Option<BoxFuture<'static, Result<(), StreamClosed>>>,
+    sent: BTreeMap<u64, (Waiter, Instant)>,
+    next: u64,
+}
+
+/// How a stream ended.
+struct End {
+    status: Status,
+    sent: BTreeMap<u64, (Waiter, Instant)>,
+    /// How many were sent in all.
+    next: u64,
+}
+
+impl Worker {
+    pub(super) fn new(client: Client, topic: String, options: StreamOptions, queue: mpsc::Receiver<Queued>) -> Self {
+        let (batch, now) = (VecDeque::new(), Instant::now());
+        Self { client, topic, options, queue, batch, batch_bytes: 0, batch_since: now, finished: false, carried: false }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut tried = self.client.tried();
+        let mut patience = self.client.deadline(Duration::ZERO);
+        loop {
+            if self.batch.is_empty() {
+                if !self.wait_for_first().await {
+                    return;
+                }
+                (tried, patience) = (self.client.tried(), self.client.deadline(Duration::ZERO));
+            }
+            let endpoint = self.client.endpoint(&tried, patience).await;
+            let end = match self.open(endpoint, patience).await {
+                Ok(mut stream) => {
+                    let Some(status) = self.serve(&mut stream).await else { return };
+                    End { status, sent: stream.sent, next: stream.next }
+                }
+                Err(status) => End { status: not_stored(&status), sent: BTreeMap::new(), next: 0 },
+            };
+            if (end.sent.len() as u64) < end.next {
+                // What had its answer shows that this endpoint works: this trouble is a new one.
+                (tried, patience) = (self.client.tried(), self.client.deadline(Duration::ZERO));
+            }
+            tried[endpoint] += 1;
+            let status = end.status.clone();
+            self.settle(end);
+            let may_go_on = self.options.reopen || !self.carried;
+            let verdict = if may_go_on { reopening(&status) } else { Verdict::Final };
+            if !self.client.again(verdict, endpoint, &tried, patience).await {
+                return self.give_up(&status);
+            }
+        }
+    }
+
+    /// Tells those of unknown outcome; takes the others back into the batch, or tells them as well.
+    fn settle(&mut self, end: End) {
+        let taken = metadata_of(&end.status, "taken").and_then(|taken| taken.parse::<u64>().ok());
+        let refused = is_not_stored(&end.status);
+        let mut certainly_not = 0;
+        for (index, (waiter, _)) in end.sent.into_iter().rev() {
+            let certain = refused || taken.is_some_and(|taken| index >= taken);
+            if certain {
+                certainly_not += 1;
+                self.batch_bytes += size(&waiter.message);
+                self.batch.push_front(waiter);
+            } else {
+                waiter.tell(Err(unknown(&end.status)));
+            }
+        }
+        self.carried |= end.next > certainly_not;
+    }
+
+    fn give_up(mut self, status: &Status) {
+        self.queue.close();
+        while let Ok(queued) = self.queue.try_recv() {
+            self.keep(queued);
+        }
+        let certain = not_stored(status);
+        self.batch.into_iter().for_each(|waiter| waiter.tell(Err(certain.clone().into())));
+    }
+
+    /// Until there is something to send; false when nothing will come any more.
+    async fn wait_for_first(&mut self) -> bool {
+        match self.queue.recv().await {
+            Some(queued) => self.keep(queued),
+            None => self.finished = true,
+        }
+        !self.batch.is_empty()
+    }
+
+    fn keep(&mut self, queued: Queued) {
+        if self.batch.is_empty() {
+            self.batch_since = Instant::now();
+        }
+        self.batch_bytes += size(&queued.message);
+        self.batch.push_back(Waiter { message: queued.message, told: queued.told, _place: queued.place });
+    }
+
+    async fn open(&self, endpoint: usize, deadline: Instant) -> Result<Stream, Status> {
+        let peer = self.client.inner.peer(endpoint, Class::Records);
+        let opening = self.client.inner.network.open(&peer, push_service::PUSH_STREAM, CallOptions::default());
+        let opened = tokio::time::timeout_at(deadline, opening).await;
+        let (sender, receiver) = opened.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")))?;
+        Ok(Stream { sender: Some(sender), receiver, sending: None, sent: BTreeMap::new(), next: 0 })
+    }
+
+    /// Until the stream ends; `None` when all is sent and answered and nothing more comes.
+    async fn serve(&mut self, stream: &mut Stream) -> Option<Status> {
+        loop {
+            let full = self.batch.len() >= BATCH_MESSAGES_MAX || self.batch_bytes >= self.options.batch_bytes;
+            let due = full || self.finished || self.options.linger.is_zero();
+            if stream.sending.is_none() && !self.batch.is_empty() && (due || self.lingered()) {
+                self.take_ready();
+                self.send(stream);
+            }
+            if self.finished && self.batch.is_empty() && stream.sending.is_none() {
+                stream.sender = None;
+                if stream.sent.is_empty() {
+                    return None;
+                }
+            }
+            let linger = (!self.batch.is_empty() && stream.sending.is_none())
+                .then(|| self.batch_since + self.options.linger);
+            let dead = stream.sent.values().next().map(|&(_, since)| since + self.answer_max());
+            tokio::select! {
+                biased;
+                answer = stream.receiver.next() => match answer {
+                    Ok(Some(answer)) => tell(stream, answer),
+                    Ok(None) => return Some(Status::unavailable("the server has ended the stream")),
+                    Err(status) => return Some(status),
+                },
+                sent = maybe(&mut stream.sending) => {
+                    stream.sending = None;
+                    if sent.is_err() {
+                        // Why is in the answers; without them it is not known.
+                        return Some(last_word(stream).await);
+                    }
+                }
+                queued = self.queue.recv(), if !full && !self.finished => match queued {
+                    Some(queued) => self.keep(queued),
+                    None => self.finished = true,
+                },
+                () = at(linger) => {}
+                () = at(dead) => return Some(Status::unavailable("the server does not answer")),
+            }
+        }
+    }
+
+    /// The server gives each message its deadline; what takes longer will not be answered.
+    fn answer_max(&self) -> Duration {
+        self.client.inner.options.deadline.max(DEADLINE_DEFAULT) + GRACE
+    }
+
+    fn lingered(&self) -> bool {
+        Instant::now() >= self.batch_since + self.options.linger
+    }
+
+    /// Takes what is readily waiting into the batch, as far as it has room.
+    fn take_ready(&mut self) {
+        while self.batch.len() < BATCH_MESSAGES_MAX && self.batch_bytes < self.options.batch_bytes {
+            match self.queue.try_recv() {
+                Ok(queued) => self.keep(queued),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn send(&mut self, stream: &mut Stream) {
+        let Some(sender) = stream.sender.clone() else { return };
+        let first = stream.next == 0;
+        let now = Instant::now();
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        while let Some(waiter) = self.batch.front() {
+            if messages.len() >= BATCH_MESSAGES_MAX || bytes >= self.options.batch_bytes {
+                break;
+            }
+            bytes += size(&waiter.message);
+            messages.push(waiter.message.clone());
+            let waiter = self.batch.pop_front().expect("there is a front");
+            stream.sent.insert(stream.next, (waiter, now));
+            stream.next += 1;
+        }
+        self.batch_bytes = self.batch_bytes.saturating_sub(bytes);
+        self.batch_since = now;
+        let request = PushStreamRequest {
+            topic: if first { self.topic.clone() } else { String::new() },
+            messages,
+            ack_level: if first { self.options.level } else { AckLevel::Unspecified }.into(),
+        };
+        stream.sending = Some(Box::pin(async move { sender.send(&request).await }));
+    }
+}
+
+fn tell(stream: &mut Stream, answer: PushStreamResponse) {
+    for result in answer.results {
+        if let Some((waiter, _)) = stream.sent.remove(&result.index) {
+            waiter.tell(push::outcome(result.result.unwrap_or_default()));
+        }
+    }
+}
+
+/// What the server said before it closed its side.
+async fn last_word(stream: &mut Stream) -> Status {
+    loop {
+        let answer = tokio::time::timeout(GRACE, stream.receiver.next()).await;
+        match answer {
+            Ok(Ok(Some(answer))) => tell(stream, answer),
+            Ok(Err(status)) => return status,
+            Ok(Ok(None)) | Err(_) => return Status::unavailable("the server has ended the stream"),
+        }
+    }
+}
+
+/// Whether what was not stored is sent over another stream.
+fn reopening(status: &Status) -> Verdict {
+    // Only what is certain is sent again, so the certainty of the end itself does not matter here.
+    verdict(Kind::Push, &not_stored(status))
+}
+
+/// The end of a stream, for a message that may have been stored.
+fn unknown(status: &Status) -> Failure {
+    let status = if is_not_stored(status) { Status::new(status.code(), status.message()) } else { status.clone() };
+    tracing::debug!(reason = reason_of(&status), "a push's outcome is unknown");
+    status.into()
+}
+
+fn size(message: &Message) -> usize {
+    let pairs: usize = message.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+    message.payload.len() + message.key.len() + pairs
+}
+
+async fn maybe<T>(work: &mut Option<BoxFuture<'static, T>>) -> T {
+    match work {
+        Some(work) => work.await,
+        None => futures::future::pending().await,
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => futures::future::pending().await,
+    }
+}

@@ -1,0 +1,110 @@
+//! Reads from disk, beside the worker: older messages, and what became of a record.
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use trunkline_ordering::store::{IndexRun, LogNo};
+use trunkline_ports::{ScanLimit, Storage, StorageError};
+use trunkline_types::{TopicId, checksum};
+use trunkline_wire::Status;
+use trunkline_wire::internal::{ReadRequest, ReadResponse, Record, ResolveRequest, ResolveResponse};
+
+use crate::handle::Location;
+use crate::keys;
+use crate::worker::load;
+use crate::worker::read::bounds;
+
+/// Runs fetched at the same time by one read.
+const FETCHES: usize = 8;
+/// Bytes of one fetch; a single larger record comes alone.
+const FETCH_BYTES: usize = 1 << 20;
+
+fn failed(error: &StorageError) -> Status {
+    match error {
+        StorageError::Corrupt(what) => Status::data_loss(format!("corrupt: {what}")),
+        StorageError::Full(_) | StorageError::Failed(_) => Status::unavailable(error.to_string()),
+    }
+}
+
+/// Messages from disk: IDs from the request's first up to `watermark`.
+pub(crate) async fn read(
+    storage: &dyn Storage, request: &ReadRequest, watermark: u64, indexed: u64,
+) -> Result<ReadResponse, Status> {
+    let topic = TopicId(request.topic_id);
+    let (messages, bytes_max) = bounds(request);
+    let until = (watermark + 1).min(request.from.saturating_add(messages as u64));
+    let runs = load::index_runs(storage, topic, request.from, until, messages).await.map_err(|e| failed(&e))?;
+    let mut response =
+        ReadResponse { first_id: request.from, watermark, indexed, earliest: 1, ..ReadResponse::default() };
+    let mut next = request.from;
+    let wanted: Vec<(u64, IndexRun)> = runs
+        .into_iter()
+        .filter(|run| run.end() > request.from && run.first < until)
+        .map(|run| (run.first.max(request.from), run))
+        .collect();
+    let fetch = |(first, run): (u64, IndexRun)| async move {
+        let count = run.end().min(until) - first;
+        let seq = run.seq_of(first);
+        let limit = ScanLimit { rows: messages, bytes: FETCH_BYTES };
+        let records = load::records(storage, run.log, seq, seq + count, limit).await;
+        (first, records)
+    };
+    let mut fetched = futures::stream::iter(wanted).map(fetch).buffered(FETCHES);
+    let mut bytes = 0;
+    while let Some((first, records)) = fetched.next().await {
+        // A gap in the index, or a run that was cut short by the limit: the rest is for the next read.
+        if first != next {
+            break;
+        }
+        for record in records.map_err(|e| failed(&e))? {
+            bytes += record.body.len();
+            if bytes > bytes_max && !response.records.is_empty() {
+                return Ok(response);
+            }
+            verify(&record, next)?;
+            response.records.push(record);
+            next += 1;
+        }
+    }
+    Ok(response)
+}
+
+fn verify(record: &Record, id: u64) -> Result<(), Status> {
+    if checksum(&record.body) == record.checksum {
+        return Ok(());
+    }
+    tracing::error!(topic = record.topic_id, id, "a record on disk does not fit its checksum");
+    Err(Status::data_loss(format!("message {id} of topic {} is corrupt here", record.topic_id)))
+}
+
+/// What became of a record, as far as this store's disk knows.
+pub(crate) async fn resolve(
+    storage: &dyn Storage, request: &ResolveRequest, at: Location,
+) -> Result<ResolveResponse, Status> {
+    let seq = request.sequence;
+    let mut response =
+        ResolveResponse { beyond_end: at.closed.is_some_and(|end| seq >= end), ..ResolveResponse::default() };
+    if seq < at.durable {
+        let value = storage.get(keys::RECORDS, keys::place(at.log, seq)).await.map_err(|e| failed(&e))?;
+        let record = value.and_then(keys::record);
+        response.on_disk = record
+            .is_some_and(|record| record.checksum == request.checksum && record.topic_id == request.topic_id);
+    }
+    if seq < at.ordered
+        && let Some(id) = ordered_as(storage, at.log, seq).await.map_err(|e| failed(&e))?
+    {
+        (response.decided, response.message_id) = (true, id);
+    }
+    Ok(response)
+}
+
+async fn ordered_as(storage: &dyn Storage, log: LogNo, seq: u64) -> Result<Option<u64>, StorageError> {
+    let (from, to): (Bytes, Bytes) = (keys::place(log, 0), keys::place(log, seq + 1));
+    let rows = storage.scan_back(keys::ORDERS, from, to, ScanLimit::rows(1)).await?;
+    let Some((key, value)) = rows.first() else { return Ok(None) };
+    let (_, first) = keys::place_of(key).ok_or_else(|| load::corrupt("orders"))?;
+    let run = keys::order_run(value).ok_or_else(|| load::corrupt("orders"))?;
+    if seq >= first + run.count {
+        return Ok(None);
+    }
+    Ok(Some(if run.first_id == 0 { 0 } else { run.first_id + (seq - first) }))
+}

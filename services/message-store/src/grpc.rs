@@ -1,0 +1,196 @@
+//! What a store answers. Decodes, checks, asks the worker or the disk, encodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use trunkline_ports::{CallContext, Host, Receiver, Responder, Router, Storage};
+use trunkline_types::checksum;
+use trunkline_types::limits::{CONNECT_TIMEOUT, DEADLINE_MARGIN, HEARTBEAT_INTERVAL, SILENCE_MAX};
+use trunkline_wire::Status;
+use trunkline_wire::internal::{
+    AppendRecord, AppendRequest, AppendResponse, Appended, ReadRequest, ReadResponse, ResolveRequest,
+    ResolveResponse, StoreFindTopicRequest, StoreFindTopicResponse, appended, follow_service, store_service,
+};
+use trunkline_wire::status;
+
+use crate::follow_stream::silent;
+use crate::handle::{Handle, Input, ReadAnswer};
+use crate::outlet::Inlet;
+use crate::{cold, convert, copy_index, follow_stream};
+
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// What every handler needs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    pub(crate) host: Host,
+    pub(crate) handle: Handle,
+    pub(crate) storage: Arc<dyn Storage>,
+    /// Reads that may go to disk at the same time.
+    pub(crate) cold_reads: Arc<Semaphore>,
+}
+
+pub(crate) fn router(doors: &Doors) -> Router {
+    let (append, read, resolve, find) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
+    let (follow, copy) = (doors.clone(), doors.clone());
+    Router::new()
+        .streaming(store_service::APPEND, move |_, requests, responses| append.clone().append(requests, responses))
+        .unary(store_service::READ, move |context, request| read.clone().read(context, request))
+        .unary(store_service::RESOLVE, move |_, request| resolve.clone().resolve(request))
+        .unary(store_service::FIND_TOPIC, move |_, request| find.clone().find_topic(request))
+        .streaming(follow_service::FOLLOW, move |_, requests, responses| {
+            follow_stream::serve(follow.host.clone(), follow.handle.clone(), requests, responses)
+        })
+        .streaming(follow_service::COPY_INDEX, move |_, mut requests: Receiver<_>, responses| {
+            let doors = copy.clone();
+            async move {
+                let request = timeout(CONNECT_TIMEOUT, requests.next()).await.map_err(|_| silent())??;
+                let request = request.ok_or_else(silent)?;
+                copy_index::serve(doors.host, doors.handle, doors.storage, request, responses).await
+            }
+        })
+}
+
+impl Doors {
+    async fn append(
+        self, mut requests: Receiver<AppendRequest>, responses: Responder<AppendResponse>,
+    ) -> Result<(), Status> {
+        let first = timeout(CONNECT_TIMEOUT, requests.next()).await.map_err(|_| silent())??.ok_or_else(silent)?;
+        self.host.check(first.hello.as_ref())?;
+        let welcome = AppendResponse { hello: Some(self.host.envelope()), results: Vec::new() };
+        answer(&responses, &welcome).await?;
+        let (outlet, mut inlet) = self.handle.outlet();
+        let stream = self.handle.stream();
+        self.handle.tell(Input::AppendUp { stream, outlet }).await?;
+        tokio::select! {
+            biased;
+            ended = self.take_appends(stream, first.records, &mut requests, &responses) => ended,
+            ended = answers(&mut inlet, &responses) => ended,
+        }
+    }
+
+    async fn take_appends(
+        &self, stream: u64, first: Vec<AppendRecord>, requests: &mut Receiver<AppendRequest>,
+        responses: &Responder<AppendResponse>,
+    ) -> Result<(), Status> {
+        let mut records = first;
+        loop {
+            if !records.is_empty() {
+                self.take_records(stream, records, responses).await?;
+            }
+            match requests.next().await? {
+                Some(request) => records = request.records,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Admission, before the queue: what is refused here was neither written nor sent.
+    async fn take_records(
+        &self, stream: u64, mut records: Vec<AppendRecord>, responses: &Responder<AppendResponse>,
+    ) -> Result<(), Status> {
+        let mut refused = Vec::new();
+        records.retain(|append| {
+            let sound = append.record.as_ref().is_some_and(|record| checksum(&record.body) == record.checksum);
+            if !sound {
+                refused.push(refusal(append.tag, &status::invalid("record.checksum", "does not fit the body")));
+            }
+            sound
+        });
+        let bytes = records.iter().filter_map(|append| append.record.as_ref()).map(|r| r.body.len() + 64).sum();
+        let permit = if self.storage.has_room() {
+            self.handle.append_room(bytes).ok_or_else(|| status::overloaded("the store is behind", RETRY_AFTER))
+        } else {
+            Err(disk_full())
+        };
+        match permit {
+            Ok(permit) if !records.is_empty() => {
+                self.handle.tell(Input::Append { stream, records, permit }).await?;
+            }
+            Ok(_) => {}
+            Err(status) => refused.extend(records.iter().map(|append| refusal(append.tag, &status))),
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        answer(responses, &AppendResponse { hello: None, results: refused }).await
+    }
+
+    async fn read(self, context: CallContext, request: ReadRequest) -> Result<ReadResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        if request.from == 0 {
+            return Err(status::invalid("from", "must be at least 1"));
+        }
+        let left = context.deadline.saturating_duration_since(Instant::now()).saturating_sub(DEADLINE_MARGIN);
+        let wait = Duration::from_millis(request.wait_ms.into()).min(left);
+        let mut answer = None;
+        if !wait.is_zero() {
+            let ask = |reply| Input::Read { request: request.clone(), wait: true, reply };
+            answer = match timeout(wait, self.handle.ask(ask)).await {
+                Ok(Ok(answer)) => Some(answer),
+                Ok(Err(_)) => return Err(status::overloaded("too many reads wait", RETRY_AFTER)),
+                Err(_) => None,
+            };
+        }
+        let answer = match answer {
+            Some(answer) => answer,
+            None => {
+                let ask = |reply| Input::Read { request: request.clone(), wait: false, reply };
+                self.handle.ask(ask).await?
+            }
+        };
+        match answer {
+            ReadAnswer::Ready(response) => Ok(response),
+            ReadAnswer::Cold { watermark, indexed } => {
+                let _turn = self.cold_reads.acquire().await.map_err(|_| Status::unavailable("the store is ending"))?;
+                cold::read(&*self.storage, &request, watermark, indexed).await
+            }
+        }
+    }
+
+    async fn resolve(self, request: ResolveRequest) -> Result<ResolveResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        let log = convert::log_name(request.log)?;
+        match self.handle.ask(|reply| Input::Locate { log, reply }).await? {
+            Some(location) => cold::resolve(&*self.storage, &request, location).await,
+            None => Ok(ResolveResponse::default()),
+        }
+    }
+
+    async fn find_topic(self, request: StoreFindTopicRequest) -> Result<StoreFindTopicResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        let found = self.handle.ask(|reply| Input::FindTopic { name: request.name, reply }).await?;
+        Ok(found.map_or_else(StoreFindTopicResponse::default, |(id, options)| StoreFindTopicResponse {
+            found: true,
+            topic_id: id.0,
+            options: options.into(),
+        }))
+    }
+}
+
+fn refusal(tag: u64, refused: &Status) -> Appended {
+    let refused = status::to_message(&status::not_stored(refused));
+    Appended { tag, what: Some(appended::What::Refused(refused)) }
+}
+
+fn disk_full() -> Status {
+    status::disk_full("the disk is below its reserve")
+}
+
+/// Answers as the worker has them; silence is filled.
+async fn answers(inlet: &mut Inlet<AppendResponse>, responses: &Responder<AppendResponse>) -> Result<(), Status> {
+    loop {
+        match timeout(HEARTBEAT_INTERVAL, inlet.next()).await {
+            Ok(Some(response)) => answer(responses, &response).await?,
+            Ok(None) => return Err(Status::unavailable("the answers were not read")),
+            Err(_) => answer(responses, &AppendResponse::default()).await?,
+        }
+    }
+}
+
+async fn answer(responses: &Responder<AppendResponse>, response: &AppendResponse) -> Result<(), Status> {
+    let sent = timeout(SILENCE_MAX, responses.send(response)).await.map_err(|_| silent())?;
+    sent.map_err(|_| Status::unavailable("the stream is closed"))
+}

@@ -1,0 +1,126 @@
+//! What a restart finds on disk. Records are not read: of each open log only its last key.
+
+use bytes::Bytes;
+use trunkline_ordering::store::{Catalog, Effect, LogNo};
+use trunkline_ports::{Batch, ScanLimit, Space, Storage};
+use trunkline_types::{Boot, NodeId};
+
+use crate::error::StartError;
+use crate::keys::{self, LogRow, Meta, TopicRow};
+use crate::layout::Layout;
+
+const ROWS: ScanLimit = ScanLimit::rows(4_096);
+
+/// The catalog as of the last write, and what is to be read further.
+pub(crate) async fn recover(
+    storage: &dyn Storage, layout: &Layout, me: NodeId, boot: Boot,
+) -> Result<(Catalog, Vec<Effect>), StartError> {
+    check_format(storage).await?;
+    let mut catalog = Catalog::new(layout.held.clone(), layout.map.ordering_groups);
+    recover_logs(storage, &mut catalog, me, boot).await?;
+    let mut rows = Rows::new(keys::META);
+    while let Some((key, value)) = rows.next(storage).await? {
+        match keys::meta(&key, &value) {
+            Some(Meta::Facts { group, index }) => catalog.recover_group(group, index),
+            Some(Meta::Number { group, number, log }) => catalog.recover_number(group, number, log),
+            Some(Meta::Boot { group, node, counter }) => catalog.recover_boot(group, node, counter),
+            None if &key[..] == keys::FORMAT_KEY => {}
+            None => return Err(StartError::Corrupt("meta")),
+        }
+    }
+    let mut rows = Rows::new(keys::TOPICS);
+    while let Some((key, value)) = rows.next(storage).await? {
+        let id = keys::topic_of(&key).ok_or(StartError::Corrupt("topics"))?;
+        let row: TopicRow = keys::decode(&value).ok_or(StartError::Corrupt("topics"))?;
+        catalog.recover_topic(id, row.name, row.options, row.deleted);
+    }
+    let mut rows = Rows::new(keys::MARKS);
+    while let Some((key, value)) = rows.next(storage).await? {
+        let id = keys::topic_of(&key).ok_or(StartError::Corrupt("marks"))?;
+        let (next, readable) = keys::pair(&value).ok_or(StartError::Corrupt("marks"))?;
+        catalog.recover_mark(id, next, readable);
+    }
+    let mut effects = Vec::new();
+    catalog.recovered(&mut effects);
+    Ok((catalog, effects))
+}
+
+async fn check_format(storage: &dyn Storage) -> Result<(), StartError> {
+    let key = Bytes::from_static(keys::FORMAT_KEY);
+    match storage.get(keys::META, key.clone()).await? {
+        Some(value) => {
+            let format = value[..].try_into().map(u32::from_be_bytes).map_err(|_| StartError::Corrupt("meta"))?;
+            if format == keys::FORMAT { Ok(()) } else { Err(StartError::Format(format, keys::FORMAT)) }
+        }
+        None => {
+            let mut batch = Batch::new();
+            batch.put(keys::META, key, keys::FORMAT.to_be_bytes().to_vec());
+            Ok(storage.write(batch).await?)
+        }
+    }
+}
+
+async fn recover_logs(
+    storage: &dyn Storage, catalog: &mut Catalog, me: NodeId, boot: Boot,
+) -> Result<(), StartError> {
+    let mut rows = Rows::new(keys::LOGS);
+    let mut expected = 0;
+    while let Some((key, value)) = rows.next(storage).await? {
+        let row: LogRow = keys::decode(&value).ok_or(StartError::Corrupt("logs"))?;
+        let (name, no) = (row.name(), LogNo(expected));
+        if key != keys::log_key(no) {
+            return Err(StartError::Corrupt("logs"));
+        }
+        if name.node == me && name.boot.counter >= boot.counter {
+            return Err(StartError::BootBehind { found: name.boot, own: boot });
+        }
+        expected += 1;
+        let (durable, ordered) = match row.closed {
+            Some(end) if row.complete => (end, end),
+            _ => (durable_end(storage, no).await?, ordered_end(storage, no).await?),
+        };
+        catalog.recover_log(name, row.predecessor, row.closed, durable, ordered);
+    }
+    Ok(())
+}
+
+async fn durable_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartError> {
+    let last = storage.scan_back(keys::RECORDS, keys::place(log, 0), keys::place_end(log), ScanLimit::rows(1)).await?;
+    let Some((key, _)) = last.first() else { return Ok(1) };
+    keys::place_of(key).map(|(_, seq)| seq + 1).ok_or(StartError::Corrupt("records"))
+}
+
+async fn ordered_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartError> {
+    let last = storage.scan_back(keys::ORDERS, keys::place(log, 0), keys::place_end(log), ScanLimit::rows(1)).await?;
+    let Some((key, value)) = last.first() else { return Ok(1) };
+    let (_, seq) = keys::place_of(key).ok_or(StartError::Corrupt("orders"))?;
+    let run = keys::order_run(value).ok_or(StartError::Corrupt("orders"))?;
+    Ok(seq + run.count)
+}
+
+/// All rows of a space, page by page.
+struct Rows {
+    space: Space,
+    from: Bytes,
+    page: std::vec::IntoIter<(Bytes, Bytes)>,
+    more: bool,
+}
+
+impl Rows {
+    fn new(space: Space) -> Self {
+        Self { space, from: Bytes::new(), page: Vec::new().into_iter(), more: true }
+    }
+
+    async fn next(&mut self, storage: &dyn Storage) -> Result<Option<(Bytes, Bytes)>, StartError> {
+        if self.page.len() == 0 && self.more {
+            let end = Bytes::from_static(&[0xff; 32]);
+            let rows = storage.scan(self.space, self.from.clone(), end, ROWS).await?;
+            self.more = rows.len() == ROWS.rows;
+            if let Some((last, _)) = rows.last() {
+                self.from = [&last[..], &[0]].concat().into();
+            }
+            self.page = rows.into_iter();
+        }
+        Ok(self.page.next())
+    }
+}

@@ -1,0 +1,99 @@
+//! Asks the nearest node that answers.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+use trunkline_ports::{CallOptions, Class, Host, Peer};
+use trunkline_types::NodeId;
+use trunkline_types::limits::SILENCE_MAX;
+use trunkline_wire::method::Unary;
+use trunkline_wire::{Message, Status};
+
+use crate::error;
+
+/// A node that did not answer is asked last for so long.
+const AVOIDED_FOR: Duration = Duration::from_secs(2);
+/// Nodes remembered; far above what a cluster has.
+const AVOIDED_MAX: usize = 4_096;
+
+/// Remembers which nodes do not answer.
+#[derive(Clone)]
+pub(crate) struct Nearest {
+    host: Host,
+    avoided: Arc<Mutex<FxHashMap<NodeId, Instant>>>,
+}
+
+/// A node that may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) node: NodeId,
+    pub(crate) peer: Peer,
+    pub(crate) is_local: bool,
+}
+
+impl Nearest {
+    pub(crate) fn new(host: Host) -> Self {
+        Self { host, avoided: Arc::default() }
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Nodes as candidates in the order given, those last that did not answer a moment ago.
+    pub(crate) fn candidates<'a>(
+        &self, nodes: impl IntoIterator<Item = &'a trunkline_types::Node>, class: Class,
+    ) -> Vec<Candidate> {
+        let mut candidates: Vec<Candidate> = nodes
+            .into_iter()
+            .map(|node| Candidate {
+                node: node.id,
+                peer: Peer::new(node.address.as_str(), class),
+                is_local: node.datacenter == self.host.identity.datacenter,
+            })
+            .collect();
+        let mut avoided = self.avoided.lock().expect("nobody panics while holding it");
+        if !avoided.is_empty() {
+            avoided.retain(|_, since| since.elapsed() < AVOIDED_FOR);
+            candidates.sort_by_key(|candidate| avoided.contains_key(&candidate.node));
+        }
+        candidates
+    }
+
+    pub(crate) fn avoid(&self, node: NodeId) {
+        let mut avoided = self.avoided.lock().expect("nobody panics while holding it");
+        if avoided.len() < AVOIDED_MAX {
+            avoided.insert(node, Instant::now());
+        }
+    }
+
+    /// The first answer; an error that is of the question and not of the way is an answer too. A candidate that is
+    /// silent does not use up the time of the next.
+    pub(crate) async fn ask<Q: Message, A: Message + Default>(
+        &self, candidates: &[Candidate], method: Unary<Q, A>, request: &Q, deadline: Instant,
+    ) -> Result<A, Status> {
+        let mut failed = None;
+        for (index, candidate) in candidates.iter().enumerate() {
+            let is_last = index + 1 == candidates.len();
+            let until = if is_last { deadline } else { deadline.min(Instant::now() + SILENCE_MAX) };
+            match self.host.network.call(&candidate.peer, method, request, CallOptions::until(until)).await {
+                Err(error) if error::is_of_the_way(&error) => {
+                    if error::is_silence(&error) {
+                        self.avoid(candidate.node);
+                        failed.get_or_insert(error);
+                    } else {
+                        // It says more than silence does.
+                        failed = Some(error);
+                    }
+                }
+                answer => return answer,
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        Err(failed.unwrap_or_else(|| error::out_of_time("no node that knows could be asked")))
+    }
+}

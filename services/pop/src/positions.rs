@@ -1,0 +1,175 @@
+//! What the Subscription Position service is asked.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use trunkline_placement::voters_by_nearness;
+use trunkline_ports::Class;
+use trunkline_types::{ConsumerName, GroupId, IntervalSet, TopicId, TopicName};
+use trunkline_wire::internal::position_service::{
+    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
+};
+use trunkline_wire::internal::{
+    self, AcquireRequest, CommitRequest, CreateSubscriptionRequest, Dispatcher, FindSubscriptionRequest,
+    PositionListRequest, StoredSubscription,
+};
+use trunkline_wire::{Code, Status, v1};
+
+use crate::nearest::{Candidate, Nearest};
+
+/// Names one subscription: a topic that was deleted and created again is another topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) topic: TopicId,
+    pub(crate) consumer: ConsumerName,
+}
+
+/// Under what a dispatcher commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tenure {
+    pub(crate) instance: u64,
+    pub(crate) generation: u64,
+    pub(crate) token: u64,
+}
+
+/// What came of a commit.
+#[derive(Debug)]
+pub(crate) enum Commit {
+    Committed,
+    /// Somebody else dispatches the subscription, or there is none any more.
+    Refused(Option<Box<StoredSubscription>>),
+    Failed(Status),
+}
+
+/// What came of an acquisition.
+#[derive(Debug)]
+pub(crate) enum Acquire {
+    Acquired(StoredSubscription),
+    Overtaken(StoredSubscription),
+}
+
+#[derive(Clone)]
+pub(crate) struct Positions {
+    nearest: Nearest,
+}
+
+impl Positions {
+    pub(crate) fn new(nearest: Nearest) -> Arc<Self> {
+        Arc::new(Self { nearest })
+    }
+
+    /// A subscription, or that there certainly is none.
+    pub(crate) async fn find(&self, key: &Key, deadline: Instant) -> Result<Option<StoredSubscription>, Status> {
+        for confirmed in [false, true] {
+            let request = FindSubscriptionRequest {
+                envelope: Some(self.nearest.host().envelope()),
+                topic_id: key.topic.0,
+                consumer: key.consumer.as_str().to_owned(),
+                confirmed,
+            };
+            let answer = self.nearest.ask(&self.voters(key), FIND_SUBSCRIPTION, &request, deadline).await;
+            match answer {
+                Ok(answer) if answer.found => return Ok(answer.subscription),
+                Err(error) if confirmed => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) async fn create(
+        &self, key: &Key, topic: &TopicName, options: v1::SubscriptionOptions, start_id: u64, deadline: Instant,
+    ) -> Result<StoredSubscription, Status> {
+        let request = CreateSubscriptionRequest {
+            envelope: Some(self.nearest.host().envelope()),
+            topic_id: key.topic.0,
+            topic: topic.as_str().to_owned(),
+            consumer: key.consumer.as_str().to_owned(),
+            options: Some(options),
+            start_id,
+        };
+        let answer = self.nearest.ask(&self.voters(key), CREATE_SUBSCRIPTION, &request, deadline).await?;
+        answer.subscription.ok_or_else(malformed)
+    }
+
+    /// Makes this server the dispatcher, if the token is still `token_seen`.
+    pub(crate) async fn acquire(&self, key: &Key, token_seen: u64, deadline: Instant) -> Result<Acquire, Status> {
+        let identity = &self.nearest.host().identity;
+        let request = AcquireRequest {
+            envelope: Some(self.nearest.host().envelope()),
+            topic_id: key.topic.0,
+            consumer: key.consumer.as_str().to_owned(),
+            fencing_token_seen: token_seen,
+            dispatcher: Some(Dispatcher {
+                node: identity.node.0,
+                datacenter: identity.datacenter.0.clone(),
+                address: identity.address.clone(),
+            }),
+        };
+        let answer = self.nearest.ask(&self.voters(key), ACQUIRE, &request, deadline).await?;
+        let subscription = answer.subscription.ok_or_else(malformed)?;
+        Ok(if answer.acquired { Acquire::Acquired(subscription) } else { Acquire::Overtaken(subscription) })
+    }
+
+    pub(crate) async fn commit(
+        &self, key: &Key, tenure: Tenure, acknowledged: &IntervalSet, deadline: Instant,
+    ) -> Commit {
+        let range = |range: Range<u64>| internal::Range { from: range.start, to: range.end };
+        let request = CommitRequest {
+            envelope: Some(self.nearest.host().envelope()),
+            topic_id: key.topic.0,
+            consumer: key.consumer.as_str().to_owned(),
+            instance: tenure.instance,
+            generation: tenure.generation,
+            fencing_token: tenure.token,
+            acknowledged: acknowledged.iter().map(range).collect(),
+        };
+        match self.nearest.ask(&self.voters(key), COMMIT, &request, deadline).await {
+            Ok(answer) if answer.committed => Commit::Committed,
+            Ok(answer) => Commit::Refused(answer.subscription.map(Box::new)),
+            Err(error) if error.code() == Code::NotFound => Commit::Refused(None),
+            Err(error) => Commit::Failed(error),
+        }
+    }
+
+    /// Subscriptions of one group above `after`, `limit` of them or all.
+    pub(crate) async fn list(
+        &self, group: GroupId, topic: &str, consumer: &str, after: (String, String), limit: usize, deadline: Instant,
+    ) -> Result<Vec<StoredSubscription>, Status> {
+        let host = self.nearest.host();
+        let voters = self.voters_of(group);
+        let (mut after_topic, mut after_consumer) = after;
+        let mut found = Vec::new();
+        loop {
+            let request = PositionListRequest {
+                envelope: Some(host.envelope()),
+                group: group.to_u32(),
+                topic: topic.to_owned(),
+                consumer: consumer.to_owned(),
+                after_topic,
+                after_consumer,
+                limit: u32::try_from(limit - found.len()).unwrap_or(u32::MAX),
+            };
+            let page = self.nearest.ask(&voters, LIST_SUBSCRIPTIONS, &request, deadline).await?;
+            found.extend(page.subscriptions);
+            if !page.more || found.len() >= limit {
+                return Ok(found);
+            }
+            (after_topic, after_consumer) = (page.scanned_topic, page.scanned_consumer);
+        }
+    }
+
+    fn voters(&self, key: &Key) -> Vec<Candidate> {
+        self.voters_of(self.nearest.host().map().position_group(key.topic, key.consumer.as_str()))
+    }
+
+    fn voters_of(&self, group: GroupId) -> Vec<Candidate> {
+        let (host, map) = (self.nearest.host(), self.nearest.host().map());
+        self.nearest.candidates(voters_by_nearness(&map, group, &host.identity.datacenter), Class::Calls)
+    }
+}
+
+fn malformed() -> Status {
+    Status::internal("malformed message: subscription")
+}

@@ -1,0 +1,268 @@
+//! What the message stores are asked: local replicas first, their siblings on failure, other datacenters when no
+//! local one can serve or what is committed stays unreadable here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::Instant;
+use tracing::warn;
+use trunkline_placement::{replicas, replicas_in};
+use trunkline_ports::{CallOptions, Class};
+use trunkline_types::limits::{READ_THROUGH_AFTER, SILENCE_MAX};
+use trunkline_types::{TopicId, checksum};
+use trunkline_wire::internal::store_service::READ;
+use trunkline_wire::internal::{ReadRequest, ReadResponse, Record, RecordBody};
+use trunkline_wire::{Code, Message, Status, v1};
+
+use crate::error;
+use crate::metrics::Metrics;
+use crate::nearest::{Candidate, Nearest};
+
+/// An ID above every other, and far from overflowing.
+const BEYOND: u64 = 1 << 62;
+/// A store that should have waited and did not is not asked again at once.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) topic: TopicId,
+    pub(crate) from: u64,
+    pub(crate) messages_max: u64,
+    pub(crate) bytes_max: u64,
+    /// How long to wait for a first message.
+    pub(crate) wait: Duration,
+}
+
+/// What was read: consecutive messages, or none.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) first_id: u64,
+    pub(crate) messages: Vec<v1::ReceivedMessage>,
+    pub(crate) watermark: u64,
+    pub(crate) earliest: u64,
+}
+
+#[derive(Debug, Error)]
+pub(crate) enum ReadError {
+    #[error("the topic is deleted")]
+    Deleted,
+    #[error("message {0} is corrupt on every replica")]
+    Damaged(u64),
+    #[error("no store could be read")]
+    Unreachable(#[source] Option<Status>),
+}
+
+/// What one store made of a read.
+enum Said {
+    Batch(Batch),
+    /// Nothing yet, as far as it knows; `indexed` says that there is something that it cannot give.
+    Nothing { batch: Batch, indexed: u64 },
+    UnknownTopic,
+    Deleted,
+    /// The first record's checksum is wrong.
+    Damaged,
+}
+
+pub(crate) struct Stores {
+    nearest: Nearest,
+    metrics: Metrics,
+}
+
+impl Stores {
+    pub(crate) fn new(nearest: Nearest, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { nearest, metrics })
+    }
+
+    /// Messages from an ID on, waiting for a first one. An empty batch after the wait; errors when no store answers.
+    pub(crate) async fn read(&self, span: Span) -> Result<Batch, ReadError> {
+        let until = Instant::now() + span.wait;
+        let (mut damaged, mut failed, mut nothing) = (0, None, None);
+        let candidates = self.candidates(span.topic);
+        for (index, candidate) in candidates.iter().enumerate() {
+            // Only the nearest that answers is asked to wait; the others may have what it lacks.
+            let waits = nothing.is_none() && damaged == 0;
+            let said = self.read_at(candidate, span, if waits { until } else { Instant::now() }).await;
+            match said {
+                Ok(Said::Batch(batch)) => {
+                    self.count_elsewhere(candidate);
+                    return Ok(batch);
+                }
+                Ok(Said::Nothing { batch, indexed }) => {
+                    let is_behind = indexed >= span.from;
+                    let is_first = nothing.is_none();
+                    nothing.get_or_insert(batch);
+                    if !is_behind && is_first && damaged == 0 {
+                        break;
+                    }
+                }
+                Ok(Said::UnknownTopic) => {
+                    // Where no store here knows the topic yet, it is that young.
+                    if !candidates[index + 1..].iter().any(|other| other.is_local) {
+                        nothing.get_or_insert(Batch { first_id: span.from, ..Batch::default() });
+                    }
+                }
+                Ok(Said::Deleted) => return Err(ReadError::Deleted),
+                Ok(Said::Damaged) => damaged += 1,
+                Err(error) => failed = Some(error),
+            }
+        }
+        match nothing {
+            Some(batch) if damaged == 0 => {
+                self.pace(until).await;
+                Ok(batch)
+            }
+            _ if damaged == candidates.len() && damaged > 0 => Err(ReadError::Damaged(span.from)),
+            _ => Err(ReadError::Unreachable(failed)),
+        }
+    }
+
+    /// The watermark and the earliest ID, by the nearest store that knows the topic; zeros where none does.
+    pub(crate) async fn ends(&self, topic: TopicId, deadline: Instant) -> Result<Batch, Status> {
+        let (mut failed, mut answered) = (None, false);
+        for candidate in self.candidates(topic) {
+            let span = Span { topic, from: BEYOND, messages_max: 1, bytes_max: 1, wait: Duration::ZERO };
+            let until = deadline.min(Instant::now() + SILENCE_MAX);
+            match self.call(&candidate, span, Duration::ZERO, until).await {
+                Ok(response) if response.unknown_topic => answered = true,
+                Ok(response) => {
+                    let (watermark, earliest) = (response.watermark, response.earliest);
+                    return Ok(Batch { watermark, earliest, ..Batch::default() });
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) if !answered => Err(error),
+            _ => Ok(Batch::default()),
+        }
+    }
+
+    /// The highest watermark that any store knows that answers.
+    pub(crate) async fn watermark_highest(&self, topic: TopicId, deadline: Instant) -> u64 {
+        let span = Span { topic, from: BEYOND, messages_max: 1, bytes_max: 1, wait: Duration::ZERO };
+        let until = deadline.min(Instant::now() + SILENCE_MAX);
+        let candidates = self.candidates(topic);
+        let asked = candidates.iter().map(|candidate| self.call(candidate, span, Duration::ZERO, until));
+        let answers = futures::future::join_all(asked).await;
+        answers.into_iter().flatten().map(|response| response.watermark).max().unwrap_or(0)
+    }
+
+    /// One store: waits until `until`, and not longer than [`READ_THROUGH_AFTER`] for what it says is on its way.
+    async fn read_at(&self, candidate: &Candidate, span: Span, until: Instant) -> Result<Said, Status> {
+        let mut behind_since: Option<Instant> = None;
+        loop {
+            let patience = match behind_since {
+                Some(since) => (since + READ_THROUGH_AFTER).min(until),
+                None => until,
+            };
+            let wait = patience.saturating_duration_since(Instant::now());
+            let response = self.call(candidate, span, wait, Instant::now() + wait + SILENCE_MAX).await?;
+            let indexed = response.indexed;
+            match self.decode(span, response, candidate) {
+                Said::Nothing { batch, .. } => {
+                    let is_behind = indexed >= span.from;
+                    let waited = behind_since.is_some_and(|since| since.elapsed() >= READ_THROUGH_AFTER);
+                    if !is_behind || waited || Instant::now() >= until {
+                        return Ok(Said::Nothing { batch, indexed });
+                    }
+                    behind_since.get_or_insert(Instant::now());
+                }
+                said => return Ok(said),
+            }
+        }
+    }
+
+    async fn call(&self, to: &Candidate, span: Span, wait: Duration, until: Instant) -> Result<ReadResponse, Status> {
+        let host = self.nearest.host();
+        let request = ReadRequest {
+            envelope: Some(host.envelope()),
+            topic_id: span.topic.0,
+            from: span.from,
+            max_messages: u32::try_from(span.messages_max).unwrap_or(u32::MAX),
+            max_bytes: span.bytes_max,
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        };
+        let answer = host.network.call(&to.peer, READ, &request, CallOptions::until(until)).await;
+        if let Err(error) = &answer
+            && error::is_silence(error)
+        {
+            self.nearest.avoid(to.node);
+        }
+        answer
+    }
+
+    fn decode(&self, span: Span, response: ReadResponse, from: &Candidate) -> Said {
+        if response.topic_deleted {
+            return Said::Deleted;
+        }
+        if response.unknown_topic {
+            return Said::UnknownTopic;
+        }
+        let (watermark, indexed, earliest) = (response.watermark, response.indexed, response.earliest);
+        let first_id = response.first_id;
+        let mut messages = Vec::with_capacity(response.records.len());
+        for (id, record) in (first_id..).zip(response.records) {
+            let Some(message) = message(id, &record) else {
+                self.metrics.damaged.inc();
+                warn!(topic = %span.topic, id, store = %from.node, "a record is corrupt, another replica is asked");
+                if messages.is_empty() {
+                    return Said::Damaged;
+                }
+                break;
+            };
+            messages.push(message);
+        }
+        let batch = Batch { first_id, messages, watermark, earliest };
+        if batch.messages.is_empty() && earliest <= span.from { Said::Nothing { batch, indexed } } else { Said::Batch(batch) }
+    }
+
+    /// Local replicas by rank, then the others by round trip.
+    fn candidates(&self, topic: TopicId) -> Vec<Candidate> {
+        let (map, here) = (self.nearest.host().map(), &self.nearest.host().identity.datacenter);
+        let bucket = topic.bucket();
+        let mut nodes = replicas_in(&map, bucket, here);
+        let mut others = replicas(&map, bucket);
+        others.retain(|node| node.datacenter != *here);
+        others.sort_by_key(|node| map.round_trip(here, &node.datacenter));
+        nodes.extend(others);
+        self.nearest.candidates(nodes, Class::Records)
+    }
+
+    fn count_elsewhere(&self, candidate: &Candidate) {
+        if !candidate.is_local {
+            self.metrics.reads_elsewhere.inc();
+        }
+    }
+
+    /// An empty answer before its time does not make a busy loop.
+    async fn pace(&self, until: Instant) {
+        tokio::time::sleep_until(until.min(Instant::now() + PAUSE)).await;
+    }
+}
+
+/// `None` where the checksum is wrong.
+fn message(id: u64, record: &Record) -> Option<v1::ReceivedMessage> {
+    if checksum(&record.body) != record.checksum {
+        return None;
+    }
+    let body = RecordBody::decode(record.body.clone()).ok()?;
+    let message = v1::Message { payload: body.payload, key: body.key, attributes: body.attributes };
+    let push_time = prost_types::Timestamp {
+        seconds: i64::try_from(body.push_time_ms / 1_000).unwrap_or(i64::MAX),
+        nanos: i32::try_from(body.push_time_ms % 1_000).unwrap_or(0) * 1_000_000,
+    };
+    Some(v1::ReceivedMessage { message_id: id, message: Some(message), push_time: Some(push_time) })
+}
+
+impl From<ReadError> for Status {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Deleted => trunkline_wire::status::not_found("the topic is deleted"),
+            ReadError::Damaged(id) => error::damaged(id),
+            ReadError::Unreachable(Some(status)) if status.code() == Code::ResourceExhausted => status,
+            ReadError::Unreachable(_) => error::out_of_time("no store could be read"),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Topics by name.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+use trunkline_placement::{replicas_in, voters_by_nearness};
+use trunkline_ports::Class;
+use trunkline_types::{ClusterMap, TopicId, TopicName};
+use trunkline_wire::Status;
+use trunkline_wire::internal::order_service::{CREATE_TOPIC, FIND_TOPIC};
+use trunkline_wire::internal::{OrderCreateTopicRequest, OrderFindTopicRequest, StoreFindTopicRequest, store_service};
+
+use crate::nearest::{Candidate, Nearest};
+
+const CACHED_MAX: usize = 65_536;
+/// An answer from this datacenter comes within this, or not.
+const LOCAL_PATIENCE: Duration = Duration::from_millis(500);
+
+pub(crate) struct Topics {
+    nearest: Nearest,
+    known: Mutex<FxHashMap<TopicName, (TopicId, Instant)>>,
+    known_for: Duration,
+}
+
+impl Topics {
+    pub(crate) fn new(nearest: Nearest, known_for: Duration) -> Arc<Self> {
+        Arc::new(Self { nearest, known: Mutex::default(), known_for })
+    }
+
+    /// From memory, for a short while.
+    pub(crate) fn known(&self, name: &TopicName) -> Option<TopicId> {
+        let known = self.known.lock().expect("nobody panics while holding it");
+        known.get(name).filter(|(_, since)| since.elapsed() < self.known_for).map(|(id, _)| *id)
+    }
+
+    pub(crate) fn forget(&self, name: &TopicName) {
+        self.known.lock().expect("nobody panics while holding it").remove(name);
+    }
+
+    /// A topic's id, or that it certainly does not exist.
+    pub(crate) async fn find(&self, name: &TopicName, deadline: Instant) -> Result<Option<TopicId>, Status> {
+        let found = match self.find_here(name, deadline).await {
+            Some(id) => Some(id),
+            None => self.confirm(name, deadline).await?,
+        };
+        match found {
+            Some(id) => self.remember(name, id),
+            None => self.forget(name),
+        }
+        Ok(found)
+    }
+
+    /// [`Topics::known`], else [`Topics::find`].
+    pub(crate) async fn resolve(&self, name: &TopicName, deadline: Instant) -> Result<Option<TopicId>, Status> {
+        match self.known(name) {
+            Some(id) => Ok(Some(id)),
+            None => self.find(name, deadline).await,
+        }
+    }
+
+    /// Creates it with the defaults, or finds it. True if it is new.
+    pub(crate) async fn create(&self, name: &TopicName, deadline: Instant) -> Result<(TopicId, bool), Status> {
+        let request = OrderCreateTopicRequest {
+            envelope: Some(self.nearest.host().envelope()),
+            name: name.as_str().to_owned(),
+            options: None,
+            automatic: true,
+        };
+        let voters = self.voters(&self.nearest.host().map(), name);
+        let created = self.nearest.ask(&voters, CREATE_TOPIC, &request, deadline).await?;
+        let topic = created.topic.ok_or_else(|| Status::internal("malformed message: topic"))?;
+        self.remember(name, TopicId(topic.topic_id));
+        Ok((TopicId(topic.topic_id), created.created))
+    }
+
+    /// By a voter or a replica of this datacenter: what they do not know may still exist.
+    async fn find_here(&self, name: &TopicName, deadline: Instant) -> Option<TopicId> {
+        let deadline = deadline.min(Instant::now() + LOCAL_PATIENCE);
+        let map = self.nearest.host().map();
+        let voters: Vec<_> = self.voters(&map, name).into_iter().filter(|voter| voter.is_local).collect();
+        let request = self.question(name, false);
+        if let Ok(answer) = self.nearest.ask(&voters, FIND_TOPIC, &request, deadline).await
+            && let Some(topic) = answer.topic.filter(|_| answer.found)
+        {
+            return Some(TopicId(topic.topic_id));
+        }
+        let here = &self.nearest.host().identity.datacenter;
+        let replicas = self.nearest.candidates(replicas_in(&map, name.bucket(map.buckets), here), Class::Records);
+        let envelope = Some(self.nearest.host().envelope());
+        let request = StoreFindTopicRequest { envelope, name: name.as_str().to_owned() };
+        let answer = self.nearest.ask(&replicas, store_service::FIND_TOPIC, &request, deadline).await.ok()?;
+        answer.found.then_some(TopicId(answer.topic_id))
+    }
+
+    /// By the group's leader, through the nearest voter that can ask it.
+    async fn confirm(&self, name: &TopicName, deadline: Instant) -> Result<Option<TopicId>, Status> {
+        let voters = self.voters(&self.nearest.host().map(), name);
+        let answer = self.nearest.ask(&voters, FIND_TOPIC, &self.question(name, true), deadline).await?;
+        Ok(answer.topic.filter(|_| answer.found).map(|topic| TopicId(topic.topic_id)))
+    }
+
+    fn question(&self, name: &TopicName, confirmed: bool) -> OrderFindTopicRequest {
+        let envelope = Some(self.nearest.host().envelope());
+        OrderFindTopicRequest { envelope, name: name.as_str().to_owned(), topic_id: 0, confirmed }
+    }
+
+    fn voters(&self, map: &ClusterMap, name: &TopicName) -> Vec<Candidate> {
+        let group = map.ordering_group(name.bucket(map.buckets));
+        let here = &self.nearest.host().identity.datacenter;
+        self.nearest.candidates(voters_by_nearness(map, group, here), Class::Calls)
+    }
+
+    fn remember(&self, name: &TopicName, id: TopicId) {
+        let mut known = self.known.lock().expect("nobody panics while holding it");
+        if known.len() >= CACHED_MAX {
+            known.clear();
+        }
+        known.insert(name.clone(), (id, Instant::now()));
+    }
+}
