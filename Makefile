@@ -1,18 +1,23 @@
 # One profile for everything that links RocksDB, and one target directory outside the checkout: a fresh clone does not
 # compile RocksDB again. See docs/adr/0002-one-build-profile.md.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/trunkline/target
+# The simulator has flags of its own (tests/simulation/.cargo), so it has a directory of its own.
 SIMULATION_TARGET_DIR ?= $(HOME)/.cache/trunkline/simulation
+SIMULATION := cd tests/simulation && CARGO_TARGET_DIR=$(SIMULATION_TARGET_DIR)
 BINARY := $(CARGO_TARGET_DIR)/release/trunkline
+# Integration tests start the binary that was built here.
+export TRUNKLINE_BIN := $(BINARY)
 PREFIX ?= $(HOME)/.local
 
 DATA ?= ./data
 WAN ?= real
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run install test verify clean
+.PHONY: help setup build run install test verify clean \
+	test-workspace test-simulation format lint lint-simulation tidy deny
 
 help: ## Show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: ## Install what the build needs (clang for RocksDB's bindings)
 	@deploy/setup
@@ -26,15 +31,36 @@ run: build ## Start three datacenters on this machine (DATA=./data WAN=real|150m
 install: build ## Put the binary into $(PREFIX)/bin
 	install -D -m 755 $(BINARY) $(PREFIX)/bin/trunkline
 
-test: build ## Run everything that must hold
-	cargo test --release --locked --workspace
-	cd tests/simulation && CARGO_TARGET_DIR=$(SIMULATION_TARGET_DIR) cargo test --release --locked
+test: test-workspace test-simulation ## Run everything that must hold
 
-verify: setup ## Formatting and lints, warnings refused
+test-workspace: build
+	cargo test --release --locked --workspace
+
+test-simulation: ## Run the simulator's tests only
+	$(SIMULATION) cargo test --release --locked
+
+verify: format lint lint-simulation tidy deny ## Check format, lints (warnings refused) and the rules of the house
+
+format:
 	cargo fmt --all --check
 	cd tests/simulation && cargo fmt --check
+
+lint: setup
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	cd tests/simulation && CARGO_TARGET_DIR=$(SIMULATION_TARGET_DIR) cargo clippy --release --locked --all-targets -- -D warnings
+
+lint-simulation:
+	$(SIMULATION) cargo clippy --release --locked --all-targets -- -D warnings
+
+tidy: ## Check the rules of the house only (tests/tidy)
+	cargo test --release --locked -p trunkline-tidy
+
+deny: ## Check licenses and sources of dependencies, where cargo-deny is installed
+	@if cargo deny --version >/dev/null 2>&1; then \
+		cargo deny --offline check bans licenses sources; \
+	else \
+		echo "cargo-deny is not installed: the licenses of dependencies were not checked"; \
+	fi
 
 clean: ## Remove what was built (RocksDB takes ten minutes to come back)
-	rm -rf $(CARGO_TARGET_DIR) $(SIMULATION_TARGET_DIR)
+	cargo clean
+	$(SIMULATION) cargo clean

@@ -1,4 +1,4 @@
-//! Raft's times from the map's worst round trip (`docs/adr` has the measurements).
+//! Raft's times from the map's worst round trip.
 //!
 //! openraft gives a heartbeat its interval as deadline, so that must exceed the round trip; and a leader's lease is the
 //! longest election timeout, so that must exceed a heartbeat and its answer, or it lapses between two of them.

@@ -106,7 +106,9 @@ fn gather(
         done.extend(next.done);
     }
     let mut lazy = lazy.lock().unwrap_or_else(PoisonError::into_inner);
-    lazy_rows.into_iter().for_each(|(key, value)| drop(lazy.entry(key).or_insert(value)));
+    for (key, value) in lazy_rows {
+        lazy.entry(key).or_insert(value);
+    }
     (batch, done)
 }
 

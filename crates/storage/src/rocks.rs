@@ -12,7 +12,7 @@ mod writer;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -90,7 +90,8 @@ impl RocksStorage {
     pub fn close(&self) {
         self.shared.intake.shut();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
+        // A process that is told of a failed write may close the store at once, on the writer's own thread.
+        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id()) {
             // A panic of the writer has failed the process already.
             let _ = writer.join();
         }

@@ -130,7 +130,7 @@ const _: () = assert!(BATCH_BYTES_MAX > PAYLOAD_INLINE_BYTES_MAX + KEY_BYTES_MAX
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + BATCH_MESSAGES_MAX * KIB);
 const _: () = assert!(POP_BYTES_MAX + PAYLOAD_INLINE_BYTES_MAX < FRAME_BYTES_MAX);
 // One in two of a window and of what an earlier dispatcher handed out beyond it may be acknowledged.
-const _: () = assert!(ACKNOWLEDGED_RANGES_MAX as u64 >= (DELIVERY_WINDOW_MAX + 2 * HANDED_OUT_MAX) / 2 + 1);
+const _: () = assert!(ACKNOWLEDGED_RANGES_MAX as u64 > (DELIVERY_WINDOW_MAX + 2 * HANDED_OUT_MAX) / 2);
 const _: () = assert!(READ_AHEAD_BYTES_MAX < HELD_BYTES_MAX);
 const _: () = assert!(HANDED_OUT_COMMIT_AT < HANDED_OUT_MAX && HANDED_OUT_MAX < DELIVERY_WINDOW_MAX);
 const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() * 3 < SILENCE_MAX.as_millis());

@@ -1,1 +1,92 @@
-//! The client commands of the trunkline binary.
+//! The client commands of the trunkline binary: everything but `dev`, `serve` and `cluster`.
+//!
+//! - [`Command`]: what can be asked, for clap.
+//! - [`run`]: does it over a [`Context`] and says how the process should exit.
+//!
+//! One file per command. People get tables and sentences; with `--json` programs get one object per line.
+
+mod admin;
+mod args;
+mod bench;
+mod context;
+mod failure;
+mod input;
+mod lag;
+mod messages;
+mod output;
+mod pop;
+mod push;
+mod status;
+mod subscribe;
+mod subscriptions;
+mod tail;
+mod topics;
+
+use clap::Subcommand;
+
+pub use args::{Acks, Connection, Level};
+pub use context::{Context, Exit};
+
+use failure::Failure;
+
+/// A client command.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Push messages to a topic, which is created if need be
+    #[command(after_help = push::EXAMPLES)]
+    Push(push::Args),
+    /// Pop messages of a subscription and acknowledge them
+    #[command(after_help = pop::EXAMPLES)]
+    Pop(pop::Args),
+    /// Print a topic's messages as they become readable, without a subscription
+    #[command(after_help = tail::EXAMPLES)]
+    Tail(tail::Args),
+    /// Create a subscription: from then on its messages wait for the consumer
+    #[command(after_help = subscribe::EXAMPLES)]
+    Subscribe(subscribe::Args),
+    /// List, create, describe and delete topics
+    #[command(subcommand)]
+    Topics(topics::Command),
+    /// List and describe subscriptions
+    #[command(subcommand)]
+    Subscriptions(subscriptions::Command),
+    /// Show how far consumers are behind
+    #[command(after_help = lag::EXAMPLES)]
+    Lag(lag::Args),
+    /// Show nodes, Raft leaders and replication between datacenters
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::Args),
+    /// dev only: cut a datacenter's links to the others
+    #[command(after_help = admin::CUT_EXAMPLES)]
+    Cut(admin::DatacenterArgs),
+    /// dev only: make a datacenter's links whole again
+    Heal(admin::DatacenterArgs),
+    /// dev only: stop a node as kill -9 would
+    #[command(after_help = admin::STOP_EXAMPLES)]
+    Stop(admin::NodeArgs),
+    /// dev only: start a node again on what is on its disk
+    Start(admin::NodeArgs),
+    /// Measure push, pop and visible latency under load
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Args),
+}
+
+/// Does what was asked. Errors are told on standard error.
+pub async fn run(command: Command, mut context: Context) -> Exit {
+    let done = match command {
+        Command::Push(args) => push::run(args, &mut context).await,
+        Command::Pop(args) => pop::run(args, &mut context).await,
+        Command::Tail(args) => tail::run(args, &mut context).await,
+        Command::Subscribe(args) => subscribe::run(args, &mut context).await,
+        Command::Topics(command) => topics::run(command, &mut context).await,
+        Command::Subscriptions(command) => subscriptions::run(command, &mut context).await,
+        Command::Lag(args) => lag::run(args, &mut context).await,
+        Command::Status(args) => status::run(args, &mut context).await,
+        Command::Cut(args) => admin::cut(args, &mut context).await,
+        Command::Heal(args) => admin::heal(args, &mut context).await,
+        Command::Stop(args) => admin::stop(args, &mut context).await,
+        Command::Start(args) => admin::start(args, &mut context).await,
+        Command::Bench(args) => bench::run(args, &mut context).await,
+    };
+    context.finish(done)
+}

@@ -53,7 +53,9 @@ pub(crate) async fn hand_over(voter: Arc<Voter>) {
     let _ = timeout(HANDOVER_MAX, async {
         for member in voter.members.values() {
             let reachable = |peer: &NodeId| voter.links.borrow().get(peer).is_some_and(|link| link.up);
-            let Some(to) = peers(&voter.host, member.group.as_ref()).into_iter().find(reachable) else { continue };
+            let Some(to) = peers(&voter.host, member.group.as_ref()).into_iter().find(reachable) else {
+                continue;
+            };
             let mut leadership = member.group.leadership();
             if leadership.borrow().is_here {
                 member.group.transfer(to);

@@ -1,7 +1,9 @@
 //! Between the wire and the decisions.
 
 use prost::Message as _;
-use trunkline_ordering::group::{Fact, FactsAt, HeldVector, LogReport, OrderedRun, Predecessor, Report, Run, Topic};
+use trunkline_ordering::group::{
+    Fact, FactsAt, HeldVector, LogReport, OrderedRun, Predecessor, Report, Run, Topic,
+};
 use trunkline_types::{Bucket, LogName, TopicId};
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::{self, fact};
@@ -45,32 +47,33 @@ pub(crate) fn facts_at(at: &FactsAt, concerns: impl Fn(Bucket) -> bool) -> Optio
 }
 
 pub(crate) fn told(told: &Fact) -> internal::Fact {
-    let what = match told {
-        Fact::TopicCreated { topic, name, options } => {
-            fact::What::TopicCreated(internal::TopicCreated { topic: Some(topic_message(*topic, name, options)) })
-        }
-        Fact::TopicDeleted { topic } => fact::What::TopicDeleted(internal::TopicDeleted { topic_id: topic.0 }),
-        Fact::LogOpened { number, log, predecessor } => fact::What::LogOpened(internal::LogOpened {
-            number: *number,
-            log: Some((*log).into()),
-            predecessor: predecessor.map(|Predecessor { ordinal, end, overtaking }| internal::Predecessor {
-                ordinal,
-                end,
-                overtaking,
+    let what =
+        match told {
+            Fact::TopicCreated { topic, name, options } => fact::What::TopicCreated(internal::TopicCreated {
+                topic: Some(topic_message(*topic, name, options)),
             }),
-        }),
-        Fact::Ordered { number, from, runs, .. } => fact::What::Ordered(internal::RecordsOrdered {
-            number: *number,
-            from: *from,
-            runs: runs.iter().map(ordered_run).collect(),
-        }),
-        Fact::BootsEnded { node, counter } => {
-            fact::What::BootEnded(internal::BootEnded { node: node.0, counter: *counter })
-        }
-        Fact::LogClosed { number, end, .. } => {
-            fact::What::LogClosed(internal::LogClosed { number: *number, end: *end })
-        }
-    };
+            Fact::TopicDeleted { topic } => {
+                fact::What::TopicDeleted(internal::TopicDeleted { topic_id: topic.0 })
+            }
+            Fact::LogOpened { number, log, predecessor } => fact::What::LogOpened(internal::LogOpened {
+                number: *number,
+                log: Some((*log).into()),
+                predecessor: predecessor.map(|Predecessor { ordinal, end, overtaking }| {
+                    internal::Predecessor { ordinal, end, overtaking }
+                }),
+            }),
+            Fact::Ordered { number, from, runs, .. } => fact::What::Ordered(internal::RecordsOrdered {
+                number: *number,
+                from: *from,
+                runs: runs.iter().map(ordered_run).collect(),
+            }),
+            Fact::BootsEnded { node, counter } => {
+                fact::What::BootEnded(internal::BootEnded { node: node.0, counter: *counter })
+            }
+            Fact::LogClosed { number, end, .. } => {
+                fact::What::LogClosed(internal::LogClosed { number: *number, end: *end })
+            }
+        };
     internal::Fact { what: Some(what) }
 }
 

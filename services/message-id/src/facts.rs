@@ -16,11 +16,18 @@ use crate::session::tell;
 
 /// Runs for as long as the session; ends only with an error.
 pub(crate) async fn pump(
-    member: Arc<Member>, map: Arc<ClusterMap>, store: NodeId, from: u64, responses: Responder<SessionResponse>,
+    member: Arc<Member>,
+    map: Arc<ClusterMap>,
+    store: NodeId,
+    from: u64,
+    responses: Responder<SessionResponse>,
 ) -> Result<(), Status> {
     let shape = member.read(State::shape);
-    let held = shape.own_buckets().filter(|bucket| trunkline_placement::holds(&map, store, *bucket)).collect();
-    Pump { group: member.id().to_u32(), member, held, next: from, responses, told_at: Instant::now() }.run().await
+    let held =
+        shape.own_buckets().filter(|bucket| trunkline_placement::holds(&map, store, *bucket)).collect();
+    Pump { group: member.id().to_u32(), member, held, next: from, responses, told_at: Instant::now() }
+        .run()
+        .await
 }
 
 struct Pump {
@@ -47,7 +54,8 @@ impl Pump {
                 Since::Gone { from } => return self.behind(from).await,
             };
             self.next = upto + 1;
-            let at: Vec<internal::FactsAt> = at.iter().filter_map(|at| facts_at(at, |bucket| self.holds(bucket))).collect();
+            let at: Vec<internal::FactsAt> =
+                at.iter().filter_map(|at| facts_at(at, |bucket| self.holds(bucket))).collect();
             let due = self.told_at + HEARTBEAT_INTERVAL;
             if !at.is_empty() || (upto > told && Instant::now() >= due) {
                 self.tell(at, upto).await?;
@@ -67,8 +75,10 @@ impl Pump {
     /// What short numbers stand for, before the facts that use them.
     async fn tell_numbers(&mut self) -> Result<(), Status> {
         let numbers = self.member.read(|state| state.log_numbers(self.next));
-        let concerned: Vec<Fact> =
-            numbers.into_iter().filter(|fact| fact.bucket().is_none_or(|bucket| self.holds(bucket))).collect();
+        let concerned: Vec<Fact> = numbers
+            .into_iter()
+            .filter(|fact| fact.bucket().is_none_or(|bucket| self.holds(bucket)))
+            .collect();
         for part in concerned.chunks(FACTS_MESSAGE_RUNS_MAX) {
             let facts = part.iter().map(told).collect();
             let at = vec![internal::FactsAt { index: 0, facts }];

@@ -37,7 +37,9 @@ macro_rules! checked {
 pub(crate) fn router(voter: &Arc<Voter>, map_group: Option<Arc<dyn Group>>) -> Router {
     let (sessions, relays, groups) = (voter.clone(), voter.clone(), voter.clone());
     Router::new()
-        .streaming(SESSION, move |_, requests, responses| session::serve(sessions.clone(), requests, responses))
+        .streaming(SESSION, move |_, requests, responses| {
+            session::serve(sessions.clone(), requests, responses)
+        })
         .streaming(RELAY, move |_, requests, responses| relay::serve(relays.clone(), requests, responses))
         .unary(CREATE_TOPIC, checked!(voter, OrderCreateTopicRequest, topics::create))
         .unary(DELETE_TOPIC, checked!(voter, OrderDeleteTopicRequest, topics::delete))
@@ -50,10 +52,13 @@ pub(crate) fn router(voter: &Arc<Voter>, map_group: Option<Arc<dyn Group>>) -> R
 }
 
 fn knows_group(
-    voter: &Voter, map_group: Option<Arc<dyn Group>>, request: &OrderKnowsGroupRequest,
+    voter: &Voter,
+    map_group: Option<Arc<dyn Group>>,
+    request: &OrderKnowsGroupRequest,
 ) -> Result<OrderKnowsGroupResponse, Status> {
     voter.host.check(request.envelope.as_ref())?;
-    let group = GroupId::from_u32(request.group).ok_or_else(|| status::invalid("group", "is of an unknown kind"))?;
+    let group =
+        GroupId::from_u32(request.group).ok_or_else(|| status::invalid("group", "is of an unknown kind"))?;
     let group = match map_group {
         Some(map_group) if group == GroupId::MAP => map_group,
         _ => voter.member(group)?.group.clone(),

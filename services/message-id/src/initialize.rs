@@ -38,7 +38,9 @@ pub(crate) async fn initialize(host: Host, group: Arc<dyn Group>, shutdown: Shut
                 let ids: Vec<NodeId> = voters.iter().map(|node| node.id).collect();
                 match group.initialize(ids).await {
                     Ok(()) | Err(ConsensusError::Initialized) => return,
-                    Err(error) => tracing::warn!(group = %group.id(), %error, "the group is not initialized yet"),
+                    Err(error) => {
+                        tracing::warn!(group = %group.id(), %error, "the group is not initialized yet")
+                    }
                 }
             }
             Known::TooFewAnswer => {}

@@ -124,7 +124,8 @@ impl Driver {
 
     fn relayed(&mut self, Relayed { path, frame }: Relayed) {
         let Some((_, leader)) = &mut self.leading else { return };
-        let source = Source { store: NodeId(frame.store), boot: frame.boot.map(Boot::from).unwrap_or_default() };
+        let source =
+            Source { store: NodeId(frame.store), boot: frame.boot.map(Boot::from).unwrap_or_default() };
         let Some(what) = frame.what else { return };
         match take(&self.member, leader, source, what) {
             Ok(Verdict::Restart) => path.restart(Restart { group: self.shape.group, store: source.store }),
@@ -159,7 +160,9 @@ impl Driver {
             }
             let (version, now_ms) = (self.map.borrow().version, self.voter.host.process.wall_clock_ms());
             let Some((_, leader)) = &mut self.leading else { return };
-            let Some(proposal) = self.member.read(|state| leader.assign(state, version, now_ms)) else { return };
+            let Some(proposal) = self.member.read(|state| leader.assign(state, version, now_ms)) else {
+                return;
+            };
             self.voter.figures.assignments.inc();
             self.submit(proposal);
             self.next_at = Instant::now() + self.voter.options.assignment_interval;
@@ -198,7 +201,9 @@ fn take(member: &Member, leader: &mut Leader, source: Source, what: What) -> Res
             member.read(|state| leader.report(state, source, report))
         }
         What::Held(held) => leader.held(source, convert::held(held)?),
-        What::Digest(digest) => member.read(|state| leader.digest(state, source, digest.session, digest.digest)),
+        What::Digest(digest) => {
+            member.read(|state| leader.digest(state, source, digest.session, digest.digest))
+        }
         What::Gone(gone) => {
             leader.gone(source, gone.session);
             Verdict::Taken

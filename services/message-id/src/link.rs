@@ -12,7 +12,9 @@ use trunkline_types::limits::{HEARTBEAT_INTERVAL, REDIAL_FIRST, REDIAL_MAX, SILE
 use trunkline_types::{GroupId, NodeId};
 use trunkline_wire::Message as _;
 use trunkline_wire::internal::order_service::RELAY;
-use trunkline_wire::internal::{RelayRequest, RelayResponse, RelayRestart, RelayedFrame, relayed_frame::What};
+use trunkline_wire::internal::{
+    RelayRequest, RelayResponse, RelayRestart, RelayedFrame, relayed_frame::What,
+};
 
 use crate::relay::{Path, Relayed, Restart};
 use crate::route::Next;
@@ -136,7 +138,12 @@ impl Stream<'_> {
     }
 
     /// As many frames as fit into one message.
-    fn take(&mut self, first: Outgoing, outgoing: &mut mpsc::Receiver<Outgoing>, frames: &mut Vec<RelayedFrame>) {
+    fn take(
+        &mut self,
+        first: Outgoing,
+        outgoing: &mut mpsc::Receiver<Outgoing>,
+        frames: &mut Vec<RelayedFrame>,
+    ) {
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(Outgoing { group, relayed }) = next {

@@ -51,7 +51,10 @@ impl StateMachine for Machine {
             Ok(entry) => entry,
             Err(error) => {
                 // Going on without it would make this voter's state another one's.
-                self.process.fail(&format!("entry {index} of ordering-{} cannot be applied: {error}", self.shape.group));
+                self.process.fail(&format!(
+                    "entry {index} of ordering-{} cannot be applied: {error}",
+                    self.shape.group
+                ));
                 return Bytes::new();
             }
         };

@@ -27,9 +27,11 @@ impl MapMachine {
     }
 
     fn take(&mut self, newer: ClusterMap) -> bool {
-        let taken = self.map.borrow().as_ref().is_none_or(|known| {
-            known.version < newer.version && known.cluster == newer.cluster
-        });
+        let taken = self
+            .map
+            .borrow()
+            .as_ref()
+            .is_none_or(|known| known.version < newer.version && known.cluster == newer.cluster);
         if taken {
             self.map.send_replace(Some(Arc::new(newer)));
         }
@@ -62,7 +64,12 @@ impl StateMachine for MapMachine {
 }
 
 /// Proposes the map that this node was started with, until group 0 has one. Only its leader does.
-pub(crate) async fn seed(host: Host, group: Arc<dyn Group>, mut known: watch::Receiver<Known>, shutdown: Shutdown) {
+pub(crate) async fn seed(
+    host: Host,
+    group: Arc<dyn Group>,
+    mut known: watch::Receiver<Known>,
+    shutdown: Shutdown,
+) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     let mut leadership = group.leadership();
     let seeding = async {

@@ -51,9 +51,10 @@ impl Member {
         let reached = applied.wait_for(|applied| *applied >= index);
         match tokio::time::timeout_at(deadline, reached).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                Err(status::unavailable(reason::NO_QUORUM, format!("{} has not reached index {index}", self.id())))
-            }
+            Ok(Err(_)) | Err(_) => Err(status::unavailable(
+                reason::NO_QUORUM,
+                format!("{} has not reached index {index}", self.id()),
+            )),
         }
     }
 
@@ -62,8 +63,10 @@ impl Member {
     /// # Errors
     /// What the caller is told: [`refused`].
     pub(crate) async fn commit(&self, entry: &Entry, deadline: Instant) -> Result<(u64, Answer), Status> {
-        let committed = self.group.propose(entry.encode().into(), deadline).await.map_err(|error| refused(&error))?;
-        let answer = Answer::decode(&committed.answer).map_err(|error| Status::internal(error.to_string()))?;
+        let committed =
+            self.group.propose(entry.encode().into(), deadline).await.map_err(|error| refused(&error))?;
+        let answer =
+            Answer::decode(&committed.answer).map_err(|error| Status::internal(error.to_string()))?;
         Ok((committed.index, answer))
     }
 
@@ -79,7 +82,9 @@ impl Member {
 /// A failed proposal as callers are told of it.
 pub(crate) fn refused(error: &ProposeError) -> Status {
     match error {
-        ProposeError::NoQuorum(_) => status::not_stored(&status::unavailable(reason::NO_QUORUM, error.to_string())),
+        ProposeError::NoQuorum(_) => {
+            status::not_stored(&status::unavailable(reason::NO_QUORUM, error.to_string()))
+        }
         ProposeError::Unknown(_) => status::unavailable(reason::NO_QUORUM, error.to_string()),
         ProposeError::Overloaded(_) => {
             status::overloaded(error.to_string(), trunkline_types::limits::OVERLOAD_RETRY)

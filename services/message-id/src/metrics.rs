@@ -38,8 +38,16 @@ impl Figures {
             ("message_id_assignments", "Assignments proposed as leader", self.assignments.clone()),
             ("message_id_entry_bytes", "Bytes of entries proposed as leader", self.entry_bytes.clone()),
             ("message_id_records_ordered", "Records decided, as applied here", self.records_ordered.clone()),
-            ("message_id_proposals_failed", "Proposals not known to be committed", self.proposals_failed.clone()),
-            ("message_id_reports_dropped", "Reports that could not be passed on", self.reports_dropped.clone()),
+            (
+                "message_id_proposals_failed",
+                "Proposals not known to be committed",
+                self.proposals_failed.clone(),
+            ),
+            (
+                "message_id_reports_dropped",
+                "Reports that could not be passed on",
+                self.reports_dropped.clone(),
+            ),
         ]
     }
 }

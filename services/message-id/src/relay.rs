@@ -68,11 +68,14 @@ pub(crate) fn group_of(frame: &RelayedFrame) -> Option<u32> {
 
 /// Serves one voter's relay stream.
 pub(crate) async fn serve(
-    voter: Arc<Voter>, mut requests: Receiver<RelayRequest>, responses: Responder<RelayResponse>,
+    voter: Arc<Voter>,
+    mut requests: Receiver<RelayRequest>,
+    responses: Responder<RelayResponse>,
 ) -> Result<(), Status> {
     let hello = timeout_at(Instant::now() + SILENCE_MAX, requests.next()).await.map_err(|_| silent())??;
     voter.host.check(hello.and_then(|request| request.hello).as_ref())?;
-    let hello = RelayResponse { hello: Some(voter.host.envelope()), restarts: Vec::new(), reaches: reached(&voter) };
+    let hello =
+        RelayResponse { hello: Some(voter.host.envelope()), restarts: Vec::new(), reaches: reached(&voter) };
     responses.send(&hello).await.map_err(|_| silent())?;
     let (path, restarts) = voter.new_path();
     let behind = Behind { voter: voter.clone(), path, stores: BTreeMap::new() };
@@ -158,7 +161,8 @@ impl Behind {
     }
 
     fn forward(&mut self, frame: RelayedFrame) {
-        let Some(member) = group_of(&frame).and_then(|group| self.voter.member_packed(group).ok()).cloned() else {
+        let Some(member) = group_of(&frame).and_then(|group| self.voter.member_packed(group).ok()).cloned()
+        else {
             return;
         };
         let key = (member.number, NodeId(frame.store));

@@ -47,7 +47,8 @@ impl Route {
 /// The packed numbers of all groups that other voters may reach through this one.
 pub(crate) fn reached(voter: &Voter) -> Vec<u32> {
     let routes = voter.routes.borrow();
-    let reached = voter.members.values().filter(|member| routes.get(&member.number).is_some_and(Route::reaches));
+    let reached =
+        voter.members.values().filter(|member| routes.get(&member.number).is_some_and(Route::reaches));
     reached.map(|member| member.id().to_u32()).collect()
 }
 
@@ -70,7 +71,11 @@ pub(crate) async fn keep(voter: Arc<Voter>, member: Arc<Member>) {
 }
 
 fn choose(
-    member: &Member, here: NodeId, Leadership { term, leader, .. }: Leadership, links: &LinkStates, nearest: &[NodeId],
+    member: &Member,
+    here: NodeId,
+    Leadership { term, leader, .. }: Leadership,
+    links: &LinkStates,
+    nearest: &[NodeId],
 ) -> Route {
     let none = Route { term, leader, next: None, epoch: 0 };
     let Some(leader) = leader else { return none };

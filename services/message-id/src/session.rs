@@ -12,8 +12,8 @@ use trunkline_types::limits::{HEARTBEAT_INTERVAL, SILENCE_MAX};
 use trunkline_types::{Boot, GroupId, NodeId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
-    Digest, Heartbeat, Held, RelayedFrame, Report, RestartReports, SessionHello, SessionRequest, SessionResponse,
-    SessionWelcome, relayed_frame, session_request, session_response,
+    Digest, Heartbeat, Held, RelayedFrame, Report, RestartReports, SessionHello, SessionRequest,
+    SessionResponse, SessionWelcome, relayed_frame, session_request, session_response,
 };
 use trunkline_wire::status::{self, reason};
 
@@ -28,7 +28,9 @@ use crate::voter::Voter;
 /// # Errors
 /// What the store is told at its end; it opens another session then.
 pub(crate) async fn serve(
-    voter: Arc<Voter>, mut requests: Receiver<SessionRequest>, responses: Responder<SessionResponse>,
+    voter: Arc<Voter>,
+    mut requests: Receiver<SessionRequest>,
+    responses: Responder<SessionResponse>,
 ) -> Result<(), Status> {
     let hello = timeout_at(Instant::now() + SILENCE_MAX, requests.next()).await.map_err(|_| silent())??;
     let Some(session_request::What::Hello(hello)) = hello.and_then(|request| request.what) else {
@@ -43,8 +45,14 @@ pub(crate) async fn serve(
     tell(&responses, session_response::What::Welcome(welcome)).await?;
     let (path, restarts) = voter.new_path();
     let groups = wanted.iter().map(|(member, _)| (member.number, Reporting::default())).collect();
-    let reports =
-        Reports { voter: voter.clone(), store, boot: envelope.boot(), path, groups, responses: responses.clone() };
+    let reports = Reports {
+        voter: voter.clone(),
+        store,
+        boot: envelope.boot(),
+        path,
+        groups,
+        responses: responses.clone(),
+    };
     let pumps: FuturesUnordered<_> = wanted
         .into_iter()
         .map(|(member, from)| facts::pump(member, map.clone(), store, from, responses.clone()))
@@ -73,7 +81,9 @@ fn wanted(voter: &Voter, hello: &SessionHello) -> Result<Vec<(Arc<Member>, u64)>
     Ok(wanted)
 }
 
-async fn pumped<F: Future<Output = Result<(), Status>>>(mut pumps: FuturesUnordered<F>) -> Result<(), Status> {
+async fn pumped<F: Future<Output = Result<(), Status>>>(
+    mut pumps: FuturesUnordered<F>,
+) -> Result<(), Status> {
     match pumps.next().await {
         Some(ended) => ended,
         None => std::future::pending().await,
@@ -82,7 +92,8 @@ async fn pumped<F: Future<Output = Result<(), Status>>>(mut pumps: FuturesUnorde
 
 /// Sends one message; a store that does not read for too long is gone.
 pub(crate) async fn tell(
-    responses: &Responder<SessionResponse>, what: session_response::What,
+    responses: &Responder<SessionResponse>,
+    what: session_response::What,
 ) -> Result<(), Status> {
     let response = SessionResponse { what: Some(what) };
     let sent = timeout_at(Instant::now() + SILENCE_MAX, responses.send(&response)).await;
@@ -115,7 +126,9 @@ struct Reporting {
 
 impl Reports {
     async fn run(
-        mut self, mut requests: Receiver<SessionRequest>, mut restarts: mpsc::Receiver<Restart>,
+        mut self,
+        mut requests: Receiver<SessionRequest>,
+        mut restarts: mpsc::Receiver<Restart>,
     ) -> Result<(), Status> {
         let mut routes = self.voter.routes.subscribe();
         self.follow_routes(&routes.borrow_and_update().clone());
@@ -160,7 +173,8 @@ impl Reports {
 
     /// Asks the store to begin a group's reports anew, unless it has not begun or is asked already.
     async fn ask(&mut self, number: u16) -> Result<(), Status> {
-        let Some(group) = self.groups.get_mut(&number).filter(|group| group.session > 0 && !group.asked) else {
+        let Some(group) = self.groups.get_mut(&number).filter(|group| group.session > 0 && !group.asked)
+        else {
             return Ok(());
         };
         group.asked = true;
@@ -174,9 +188,9 @@ impl Reports {
             Some(session_request::What::Held(held)) => self.held(held),
             Some(session_request::What::Digest(digest)) => self.digest(digest),
             Some(session_request::What::Heartbeat(Heartbeat {})) => Ok(()),
-            Some(session_request::What::Hello(_)) | None => {
-                Err(Status::invalid_argument("malformed message: a session says hello once, and then something"))
-            }
+            Some(session_request::What::Hello(_)) | None => Err(Status::invalid_argument(
+                "malformed message: a session says hello once, and then something",
+            )),
         }
     }
 
@@ -214,7 +228,8 @@ impl Reports {
 
     fn forward(&self, packed: u32, what: relayed_frame::What) {
         let Ok(member) = self.voter.member_packed(packed) else { return };
-        let frame = RelayedFrame { store: self.store.0, boot: Some(self.boot.into()), what: Some(what), hops: 0 };
+        let frame =
+            RelayedFrame { store: self.store.0, boot: Some(self.boot.into()), what: Some(what), hops: 0 };
         self.voter.forward(member, Relayed { path: self.path.clone(), frame });
     }
 }

@@ -37,7 +37,11 @@ pub struct Started {
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub async fn start(
-    host: Host, consensus: Arc<dyn Consensus>, options: Options, shutdown: Shutdown, metrics: &mut Registry,
+    host: Host,
+    consensus: Arc<dyn Consensus>,
+    options: Options,
+    shutdown: Shutdown,
+    metrics: &mut Registry,
 ) -> Result<Started, StartError> {
     options.validate().map_err(StartError::Options)?;
     let figures = Figures::register(metrics);
@@ -49,7 +53,9 @@ pub async fn start(
     }
     let mut members = BTreeMap::new();
     let mut reports = Vec::new();
-    for number in (0..map.ordering_groups).filter(|n| is_voter(&map, GroupId::ordering(*n), host.identity.node)) {
+    for number in
+        (0..map.ordering_groups).filter(|n| is_voter(&map, GroupId::ordering(*n), host.identity.node))
+    {
         let (member, queue) = start_member(&host, consensus.as_ref(), &map, number, &figures).await?;
         members.insert(number, member.clone());
         reports.push((member, queue));
@@ -78,13 +84,19 @@ fn is_voter(map: &ClusterMap, group: GroupId, node: NodeId) -> bool {
 }
 
 async fn start_group(
-    consensus: &dyn Consensus, group: GroupId, machine: Box<dyn trunkline_ports::StateMachine>,
+    consensus: &dyn Consensus,
+    group: GroupId,
+    machine: Box<dyn trunkline_ports::StateMachine>,
 ) -> Result<Arc<dyn Group>, StartError> {
     consensus.start(group, machine).await.map_err(|error| StartError::Group(group, error))
 }
 
 async fn start_member(
-    host: &Host, consensus: &dyn Consensus, map: &ClusterMap, number: u16, figures: &Figures,
+    host: &Host,
+    consensus: &dyn Consensus,
+    map: &ClusterMap,
+    number: u16,
+    figures: &Figures,
 ) -> Result<(Arc<Member>, mpsc::Receiver<Relayed>), StartError> {
     let (machine, view) = Machine::new(shape(map, number), host.process.clone(), figures.clone());
     let group = start_group(consensus, GroupId::ordering(number), Box::new(machine)).await?;
@@ -96,7 +108,9 @@ type Queues = Vec<(NodeId, mpsc::Receiver<Outgoing>)>;
 
 /// A relay stream to every voter that shares a group with this node.
 fn links(
-    map: &ClusterMap, members: &BTreeMap<u16, Arc<Member>>, node: NodeId,
+    map: &ClusterMap,
+    members: &BTreeMap<u16, Arc<Member>>,
+    node: NodeId,
 ) -> (BTreeMap<NodeId, mpsc::Sender<Outgoing>>, Queues) {
     let voters = members.values().flat_map(|member| trunkline_placement::voters(map, member.id()));
     let peers: BTreeSet<NodeId> = voters.map(|voter| voter.id).filter(|id| *id != node).collect();
@@ -112,7 +126,8 @@ fn run(voter: &Arc<Voter>, reports: Vec<(Arc<Member>, mpsc::Receiver<Relayed>)>,
     }
     for (member, queue) in reports {
         let group = member.group.clone();
-        process.spawn("initialize", initialize::initialize(voter.host.clone(), group, voter.shutdown.clone()));
+        process
+            .spawn("initialize", initialize::initialize(voter.host.clone(), group, voter.shutdown.clone()));
         process.spawn("route", route::keep(voter.clone(), member.clone()));
         process.spawn("balance", balance::keep(voter.clone(), member.clone()));
         process.spawn("leader", leader::run(voter.clone(), member, queue));

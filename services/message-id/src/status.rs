@@ -1,5 +1,6 @@
 //! What the node says of itself: groups, figures, readiness.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trunkline_ports::Group;
@@ -11,8 +12,11 @@ use crate::voter::Voter;
 pub(crate) fn status(voter: &Voter, map_group: Option<&Arc<dyn Group>>) -> GetStatusResponse {
     let groups = map_group.into_iter().chain(voter.members.values().map(|member| &member.group));
     let led = voter.members.values().filter(|member| member.leadership().is_here).count();
-    let mut figures: std::collections::BTreeMap<String, f64> = voter.figures.values().collect();
-    figures.insert("message_id_groups_led".to_owned(), f64::from(u32::try_from(led).unwrap_or(u32::MAX)));
+    let up = voter.links.borrow().values().filter(|link| link.up).count();
+    let mut figures: BTreeMap<String, f64> = voter.figures.values().collect();
+    for (name, count) in [("message_id_groups_led", led), ("message_id_relay_streams_up", up)] {
+        figures.insert(name.to_owned(), f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
     GetStatusResponse {
         groups: groups.map(|group| group_status(group.as_ref())).collect(),
         figures,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_ordering::group::{Answer, Entry, Topic};
-use trunkline_types::limits::{LABELS_BYTES_MAX, LABELS_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX, SILENCE_MAX};
+use trunkline_types::limits::{
+    LABELS_BYTES_MAX, LABELS_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX, SILENCE_MAX,
+};
 use trunkline_types::{TopicId, TopicName};
 use trunkline_wire::internal::{
     OrderCreateTopicRequest, OrderCreateTopicResponse, OrderDeleteTopicRequest, OrderDeleteTopicResponse,
@@ -26,7 +28,9 @@ const DELETE_ATTEMPTS: usize = 3;
 /// `ALREADY_EXISTS` where it has other options and was not asked for automatically; `RESOURCE_EXHAUSTED` at the
 /// maximum number of topics; `UNAVAILABLE` without a quorum, then nothing was created or it may have been.
 pub(crate) async fn create(
-    voter: Arc<Voter>, deadline: Instant, request: OrderCreateTopicRequest,
+    voter: Arc<Voter>,
+    deadline: Instant,
+    request: OrderCreateTopicRequest,
 ) -> Result<OrderCreateTopicResponse, Status> {
     let member = by_name(&voter, &request.name)?;
     let options = request.options.unwrap_or_default();
@@ -65,7 +69,9 @@ pub(crate) async fn create(
 /// # Errors
 /// `UNAVAILABLE` without a quorum; the topic may be deleted yet.
 pub(crate) async fn delete(
-    voter: Arc<Voter>, deadline: Instant, request: OrderDeleteTopicRequest,
+    voter: Arc<Voter>,
+    deadline: Instant,
+    request: OrderDeleteTopicRequest,
 ) -> Result<OrderDeleteTopicResponse, Status> {
     let member = by_name(&voter, &request.name)?;
     let group = member.id().to_u32();
@@ -94,7 +100,9 @@ pub(crate) async fn delete(
 /// # Errors
 /// `UNAVAILABLE` where a confirmed answer is wanted and the leader cannot be reached.
 pub(crate) async fn find(
-    voter: Arc<Voter>, deadline: Instant, request: OrderFindTopicRequest,
+    voter: Arc<Voter>,
+    deadline: Instant,
+    request: OrderFindTopicRequest,
 ) -> Result<OrderFindTopicResponse, Status> {
     let id = TopicId(request.topic_id);
     let member = if request.name.is_empty() {
@@ -119,7 +127,9 @@ pub(crate) async fn find(
 /// # Errors
 /// `UNAVAILABLE` where this voter has not reached `at_least` within the deadline.
 pub(crate) async fn list(
-    voter: Arc<Voter>, deadline: Instant, request: OrderListTopicsRequest,
+    voter: Arc<Voter>,
+    deadline: Instant,
+    request: OrderListTopicsRequest,
 ) -> Result<OrderListTopicsResponse, Status> {
     let member = voter.member_packed(request.group)?.clone();
     member.wait_applied(request.at_least, deadline).await?;

@@ -52,7 +52,8 @@ impl Voter {
     /// # Errors
     /// As for [`Voter::member`].
     pub(crate) fn member_packed(&self, group: u32) -> Result<&Arc<Member>, Status> {
-        let group = GroupId::from_u32(group).ok_or_else(|| status::invalid("group", "is of an unknown kind"))?;
+        let group =
+            GroupId::from_u32(group).ok_or_else(|| status::invalid("group", "is of an unknown kind"))?;
         self.member(group)
     }
 
@@ -87,7 +88,9 @@ pub(crate) fn shape(map: &ClusterMap, group: u16) -> Shape {
 
 /// Where the buckets of a group live.
 pub(crate) fn replicas(map: &ClusterMap, shape: Shape) -> Replicas {
-    let datacenter = |name: &DatacenterName| map.datacenters.iter().position(|datacenter| datacenter.name == *name).unwrap_or(0);
+    let datacenter = |name: &DatacenterName| {
+        map.datacenters.iter().position(|datacenter| datacenter.name == *name).unwrap_or(0)
+    };
     let of = |bucket: Bucket| -> Vec<Replica> {
         let nodes = trunkline_placement::replicas(map, bucket).into_iter();
         nodes.map(|node| Replica { store: node.id, datacenter: datacenter(&node.datacenter) }).collect()

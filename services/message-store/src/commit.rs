@@ -66,11 +66,6 @@ impl Commit {
         }
     }
 
-    /// Nothing waits and nothing is under way.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.writes.is_empty() && self.sealed.is_empty() && self.gathering.batch.is_empty()
-    }
-
     /// A record that was accepted.
     pub(crate) fn record(&mut self, log: LogNo, seq: u64, record: &Record) {
         let value = keys::record_value(record);

@@ -1,6 +1,6 @@
 //! Between what a voter says and what the catalog takes.
 
-use prost::Message as _;
+use trunkline_wire::Message as _;
 use trunkline_ordering::group::{OrderedRun, Predecessor};
 use trunkline_ordering::store::{Fact, FactsAt, Held, LogHeld, Report};
 use trunkline_types::{GroupId, LogName, NodeId, TopicId};

@@ -190,7 +190,7 @@ impl Worker {
         } else if done {
             let (mut rows, mut settled) = (Vec::new(), Vec::new());
             self.catalog.stage_copy(group, copying.copied, &mut rows, &mut settled);
-            self.commit.rows(&self.catalog, rows);
+            self.write_rows(rows);
             self.commit.settle(settled);
         } else {
             self.copying.insert(group, copying);
@@ -235,7 +235,7 @@ impl Worker {
                 seq += run.count;
             }
         }
-        self.commit.rows(&self.catalog, rows);
+        self.write_rows(rows);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! they sort; everything here is covered by golden bytes, and `meta/format` names the version.
 
 use bytes::Bytes;
-use prost::Message as _;
+use trunkline_wire::Message as _;
 use serde::{Deserialize, Serialize};
 use trunkline_ordering::group::{OrderedRun, Predecessor};
 use trunkline_ordering::store::{IndexRun, LogNo};

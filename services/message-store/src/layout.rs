@@ -83,10 +83,6 @@ impl Layout {
         u16::try_from(at).ok()
     }
 
-    pub(crate) fn groups(&self) -> impl Iterator<Item = u16> + '_ {
-        self.plans.iter().flat_map(|plan| plan.groups.iter().copied())
-    }
-
     pub(crate) fn shares(&self, node: NodeId, bucket: Bucket) -> bool {
         self.of(bucket).iter().any(|store| store.1 == node)
     }

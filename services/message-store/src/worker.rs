@@ -218,6 +218,16 @@ impl Worker {
         }
     }
 
+    /// Rows of the index go with the next write; what they drop leaves memory at once.
+    pub(crate) fn write_rows(&mut self, rows: Vec<Row>) {
+        for row in &rows {
+            if let Row::DropBeyond { log, end } = row {
+                self.recent.drop_from(*log, *end);
+            }
+        }
+        self.commit.rows(&self.catalog, rows);
+    }
+
     /// What the machines want done. Effects may bring further ones.
     fn apply_effects(&mut self) {
         while !self.effects.is_empty() {

@@ -177,3 +177,6 @@ fn fits(node: &FirstNode, cluster: &str, said: &IdentifyResponse) -> Result<(), 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

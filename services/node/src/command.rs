@@ -1,11 +1,13 @@
 //! The command line.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tokio::time::Instant;
+use trunkline_cli::Context;
 use trunkline_ports::{Network, Process};
 use trunkline_runtime::OsProcess;
 use trunkline_transport::GrpcTransport;
@@ -35,6 +37,8 @@ enum Command {
     Serve(Serve),
     Cluster(Cluster),
     Health(Health),
+    #[command(flatten)]
+    Client(trunkline_cli::Command),
 }
 
 /// Makes processes a cluster.
@@ -68,6 +72,7 @@ impl Trunkline {
             Command::Serve(serve) => serve.run().await,
             Command::Cluster(Cluster { command: ClusterCommand::Init(init) }) => init.run().await,
             Command::Health(health) => health.check(&network().0).await,
+            Command::Client(command) => return trunkline_cli::run(command, context()).await.into(),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -89,6 +94,19 @@ impl Init {
         let map = founder.found(&file).await?;
         eprintln!("cluster {} ({}) runs with map version {}", map.name, map.cluster, map.version);
         Ok(())
+    }
+}
+
+/// What client commands work with.
+fn context() -> Context {
+    let (network, process) = network();
+    Context {
+        network,
+        process,
+        stdout: Box::new(std::io::BufWriter::new(std::io::stdout())),
+        stderr: Box::new(std::io::stderr()),
+        stdin: Some(Box::new(std::io::BufReader::new(std::io::stdin()))),
+        interactive: std::io::stderr().is_terminal(),
     }
 }
 

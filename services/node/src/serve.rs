@@ -83,7 +83,7 @@ impl Process {
         let front = open_front(config, roles, &surroundings).await?;
         let starts = roles.iter().map(|role| {
             let parts = front.as_ref().filter(|_| !role.is_stateful()).map(Front::parts);
-            Node::start(config.plan(*role), &surroundings, parts)
+            Node::start(config.plan(*role, roles.len() == 1), &surroundings, parts)
         });
         let nodes: Result<Vec<Node>, Refusal> = join_all(starts).await.into_iter().collect();
         let nodes = nodes?;

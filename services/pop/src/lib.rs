@@ -1,6 +1,120 @@
+//! The pop service: hands messages out of subscriptions, and serves reads.
+//!
+//! A subscription is dispatched by one pop server at a time, which keeps its deliveries in memory and commits
+//! acknowledgements behind the pops. It stores nothing: whoever takes over starts from what was committed.
+//!
+//! The path of a Pop: `grpc` decodes it, `validate` checks it, `topics` finds the topic's id, `dispatch` finds the
+//! dispatcher: the `worker` here, or by `peers` another server's, or here after acquiring the subscription from
+//! `positions`. The worker asks [`trunkline_delivery::dispatcher`], which decides who gets what; `stores` reads ahead
+//! of it. In the dispatching server a Pop calls nobody.
+//!
+//! - `table`: the subscriptions dispatched here; `handle`: one of them; `routes`: where others are.
+//! - `errand`: a call that may be done here or forwarded.
+//! - `nearest`: asks the nearest node that answers.
+//! - `subscriptions`: Subscribe, GetSubscription, ListSubscriptions; `reading`: Read.
+
+mod dispatch;
+mod errand;
 mod error;
+mod grpc;
+mod handle;
 mod metrics;
 mod nearest;
 mod options;
+mod peers;
 mod positions;
+mod reading;
+mod routes;
+mod stores;
+mod subscriptions;
+mod table;
 mod topics;
+mod validate;
+mod worker;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use trunkline_ports::Host;
+use trunkline_runtime::{Service, Shutdown};
+use trunkline_wire::internal::GetStatusResponse;
+
+pub use error::StartError;
+pub use options::Options;
+
+use dispatch::Dispatch;
+use grpc::Calls;
+use metrics::Metrics;
+use nearest::Nearest;
+use positions::Positions;
+use reading::Reading;
+use stores::Stores;
+use subscriptions::Subscriptions;
+use table::Table;
+use topics::Topics;
+use worker::Tools;
+
+/// Starts a pop server. It has no state to read.
+///
+/// # Errors
+/// [`StartError`] when the options are invalid.
+#[allow(clippy::unused_async, reason = "every service starts the same way")]
+pub async fn start(
+    host: Host, options: Options, shutdown: Shutdown, metrics: &mut Registry,
+) -> Result<Service, StartError> {
+    options.validate()?;
+    let metrics = Metrics::new(metrics);
+    let nearest = Nearest::new(host.clone());
+    let topics = Topics::new(nearest.clone(), options.topic_known_for);
+    let positions = Positions::new(nearest.clone());
+    let stores = Stores::new(nearest, metrics.clone());
+    let table = Table::new(options.dispatched_max);
+    let dispatch = Dispatch::new(Tools {
+        host: host.clone(),
+        positions: positions.clone(),
+        stores: stores.clone(),
+        topics: topics.clone(),
+        table: table.clone(),
+        metrics: metrics.clone(),
+        shutdown: shutdown.clone(),
+        held_bytes: Arc::default(),
+        held_bytes_max: options.held_bytes_max.bytes(),
+        idle_after: options.idle_after,
+    });
+    let subscriptions = Subscriptions {
+        topics: topics.clone(),
+        positions,
+        stores: stores.clone(),
+        dispatch: dispatch.clone(),
+        auto_create_topics: options.auto_create_topics,
+    };
+    let calls = Arc::new(Calls {
+        host,
+        shutdown: shutdown.clone(),
+        topics: topics.clone(),
+        dispatch: dispatch.clone(),
+        subscriptions,
+        reading: Reading { topics, stores },
+        metrics,
+    });
+    let ready = shutdown.clone();
+    Ok(Service {
+        internal: grpc::internal(&calls),
+        public: grpc::public(&calls),
+        status: Arc::new(move || status(&table)),
+        ready: Arc::new(move || !ready.is_draining()),
+        drained: Box::pin(async move {
+            shutdown.draining().await;
+            dispatch.release_all().await;
+        }),
+    })
+}
+
+fn status(table: &Table) -> GetStatusResponse {
+    #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+    let dispatched = *table.count().borrow() as f64;
+    let figures = [("trunkline_pop_dispatched".to_owned(), dispatched)].into();
+    GetStatusResponse { figures, ..GetStatusResponse::default() }
+}

@@ -1,7 +1,6 @@
 //! The task that owns one dispatched subscription: carries calls to the [`Dispatcher`], and what it wants to stores
 //! and position group. Decides nothing but when to give the subscription up.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,8 +15,8 @@ use trunkline_delivery::dispatcher::{
 };
 use trunkline_ports::Host;
 use trunkline_runtime::{Backoff, Shutdown};
-use trunkline_types::IntervalSet;
-use trunkline_wire::{Message as _, v1};
+use trunkline_types::{IntervalSet, TopicName};
+use trunkline_wire::v1;
 
 use crate::error;
 use crate::handle::{AckCall, Command, PopCall, Reply, Situation};
@@ -26,6 +25,7 @@ use crate::positions::{Commit, Key, Positions, Tenure};
 use crate::routes::Route;
 use crate::stores::{Batch, ReadError, Span, Stores};
 use crate::table::Table;
+use crate::topics::Topics;
 
 /// How long one read waits at a store.
 const POLL: Duration = Duration::from_secs(5);
@@ -35,6 +35,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Without a Pop for so long, nothing is kept in memory.
 const SHED_AFTER: Duration = Duration::from_secs(15);
+/// What cannot be tidied away yet is looked at again after so long.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A message in memory; a clone is a reference.
 #[derive(Clone, Debug)]
@@ -55,6 +57,7 @@ pub(crate) struct Tools {
     pub(crate) host: Host,
     pub(crate) positions: Arc<Positions>,
     pub(crate) stores: Arc<Stores>,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) table: Arc<Table>,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
@@ -74,6 +77,7 @@ struct UnderWay<T> {
 pub(crate) struct Worker {
     tools: Tools,
     key: Key,
+    topic: TopicName,
     tenure: Tenure,
     commands: mpsc::Receiver<Command>,
     dispatcher: Dispatcher<Held>,
@@ -91,16 +95,21 @@ pub(crate) struct Worker {
     /// What it has told `held_bytes`.
     held_bytes: u64,
     newer: Option<Route>,
+    /// The topic is: nobody else will dispatch the subscription.
+    deleted: bool,
     ended: bool,
 }
 
 impl Worker {
-    pub(crate) fn new(tools: Tools, key: Key, lease: Lease, commands: mpsc::Receiver<Command>) -> Self {
+    pub(crate) fn new(
+        tools: Tools, key: Key, topic: TopicName, lease: Lease, commands: mpsc::Receiver<Command>,
+    ) -> Self {
         let tenure = Tenure { instance: lease.instance, generation: lease.generation.0, token: lease.token.0 };
         let now = Instant::now();
         Self {
             tools,
             key,
+            topic,
             tenure,
             commands,
             dispatcher: Dispatcher::new(lease),
@@ -117,6 +126,7 @@ impl Worker {
             last_call: now,
             held_bytes: 0,
             newer: None,
+            deleted: false,
             ended: false,
         }
     }
@@ -186,6 +196,8 @@ impl Worker {
                 Event::Read { number, first_id: batch.first_id, messages, earliest: batch.earliest }
             }
             Err(ReadError::Deleted) => {
+                self.tools.topics.forget(&self.topic);
+                self.deleted = true;
                 self.ended = true;
                 return;
             }
@@ -304,8 +316,8 @@ impl Worker {
     }
 
     fn wake_at(&self) -> Instant {
-        let rest = (self.last_call + SHED_AFTER).max(Instant::now() + Duration::from_secs(1));
-        let idle_at = (self.last_call + self.tools.idle_after).max(Instant::now() + Duration::from_secs(1)).min(rest);
+        let patience = if self.held_bytes > 0 { SHED_AFTER } else { self.tools.idle_after };
+        let idle_at = (self.last_call + patience).max(Instant::now() + TIDY_INTERVAL);
         match self.dispatcher.wake_at() {
             Some(at_ms) => idle_at.min(self.epoch + Duration::from_millis(at_ms)),
             None => idle_at,
@@ -339,19 +351,29 @@ impl Worker {
         self.tools.table.remove(&self.key, self.tenure.token);
         self.tell_held(0);
         self.tools.metrics.dispatched.dec();
-        for (_, reply) in self.pops.drain() {
-            answer(Some(reply), Reply::Elsewhere(self.newer.clone()));
-        }
-        for (_, reply) in self.acks.drain() {
-            answer(Some(reply), Reply::Elsewhere(self.newer.clone()));
-        }
         self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
+        let queued = std::iter::from_fn(|| self.commands.try_recv().ok());
+        for command in queued {
+            self.calls += 1;
             match command {
-                Command::Pop { reply, .. } => answer(Some(reply), Reply::Elsewhere(self.newer.clone())),
-                Command::Ack { reply, .. } => answer(Some(reply), Reply::Elsewhere(self.newer.clone())),
+                Command::Pop { reply, .. } => drop(self.pops.insert(self.calls, reply)),
+                Command::Ack { reply, .. } => drop(self.acks.insert(self.calls, reply)),
                 Command::Describe { .. } | Command::Release => {}
             }
+        }
+        for (_, reply) in std::mem::take(&mut self.pops) {
+            answer(Some(reply), self.farewell());
+        }
+        for (_, reply) in std::mem::take(&mut self.acks) {
+            answer(Some(reply), self.farewell());
+        }
+    }
+
+    fn farewell<A>(&self) -> Reply<A> {
+        if self.deleted {
+            Reply::Refused(error::not_subscribed(&self.topic, &self.key.consumer))
+        } else {
+            Reply::Elsewhere(self.newer.clone())
         }
     }
 
@@ -380,7 +402,11 @@ fn delay_ms(backoff: &mut Backoff, host: &Host) -> u64 {
 }
 
 fn held(message: v1::ReceivedMessage) -> Held {
-    let bytes = message.encoded_len() as u64;
+    let size = |content: &v1::Message| {
+        let attributes: usize = content.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (content.payload.len() + content.key.len() + attributes) as u64
+    };
+    let bytes = message.message.as_ref().map_or(0, size);
     Held { message: Arc::new(message), bytes }
 }
 

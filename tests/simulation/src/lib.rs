@@ -12,7 +12,7 @@ compile_error!(
     "run from tests/simulation without RUSTFLAGS, so that its .cargo/config.toml is read: see `make test`"
 );
 
-// pub mod cluster;
+pub mod cluster;
 pub mod history;
 pub mod raft;
 pub mod simulation;

@@ -21,7 +21,7 @@ pub(super) fn route(
     me: NodeId,
     leader: Option<NodeId>,
     hops: u32,
-    others: &[NodeId],
+    others: impl FnOnce() -> Vec<NodeId>,
     is_up: impl Fn(NodeId) -> bool,
 ) -> Route {
     match leader {

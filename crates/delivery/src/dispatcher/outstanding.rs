@@ -56,8 +56,9 @@ impl Outstanding {
         self.given.len()
     }
 
+    /// Nobody has anything. What must come again is nobody's.
     pub(super) fn is_empty(&self) -> bool {
-        self.given.is_empty() && self.again.is_empty()
+        self.given.is_empty()
     }
 
     /// Handed out by this dispatcher, whether or not somebody has it now.

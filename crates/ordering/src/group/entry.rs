@@ -13,9 +13,14 @@ pub const FORMAT: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// Creates a topic unless its name is taken. `options` are opaque here: equal bytes are equal options.
-    CreateTopic { name: String, options: Vec<u8> },
+    CreateTopic {
+        name: String,
+        options: Vec<u8>,
+    },
     /// By id, so that a late repetition cannot delete a topic created since under the same name.
-    DeleteTopic { topic: TopicId },
+    DeleteTopic {
+        topic: TopicId,
+    },
     Assign(Assignment),
     /// A newer boot of `node` was seen: those with a counter below `counter` write no more.
     EndBoots {
@@ -24,7 +29,9 @@ pub enum Entry {
         counter: u32,
     },
     /// (short number, ordered end) of each log that every replica holds exactly up to there.
-    CloseLogs { logs: Vec<(u32, u64)> },
+    CloseLogs {
+        logs: Vec<(u32, u64)>,
+    },
 }
 
 /// Records that are on disk in two datacenters, in the order in which they get their IDs.
@@ -112,7 +119,9 @@ pub(super) mod node_number {
         node.0.serialize(to)
     }
 
-    pub(in crate::group) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<NodeId, D::Error> {
+    pub(in crate::group) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<NodeId, D::Error> {
         u64::deserialize(from).map(NodeId)
     }
 }
@@ -125,10 +134,19 @@ pub(super) mod log_name {
         (log.bucket.0, log.node.0, log.boot.counter, log.boot.random, log.lane.0, log.ordinal.0).serialize(to)
     }
 
-    pub(in crate::group) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<LogName, D::Error> {
-        let (bucket, node, counter, random, lane, ordinal) = <(u16, u64, u32, u64, u8, u32)>::deserialize(from)?;
+    pub(in crate::group) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<LogName, D::Error> {
+        let (bucket, node, counter, random, lane, ordinal) =
+            <(u16, u64, u32, u64, u8, u32)>::deserialize(from)?;
         let boot = Boot { counter, random };
-        Ok(LogName { bucket: Bucket(bucket), node: NodeId(node), boot, lane: Lane(lane), ordinal: Ordinal(ordinal) })
+        Ok(LogName {
+            bucket: Bucket(bucket),
+            node: NodeId(node),
+            boot,
+            lane: Lane(lane),
+            ordinal: Ordinal(ordinal),
+        })
     }
 }
 
@@ -159,15 +177,16 @@ mod tests {
             from: 300,
             runs: vec![PartRun { topic_counter: 7, count: 1 }, PartRun { topic_counter: 200, count: 3 }],
         };
-        let assign = Assignment { map_version: 1, order_time_ms: 2, facts_trim: 3, logs: vec![named, numbered] };
+        let assign =
+            Assignment { map_version: 1, order_time_ms: 2, facts_trim: 3, logs: vec![named, numbered] };
         let cases: [(Entry, &[u8]); 5] = [
             (create, &[1, 0, 6, b'o', b'r', b'd', b'e', b'r', b's', 1, 9]),
             (Entry::DeleteTopic { topic: TopicId(7 << 16 | 1) }, &[1, 1, 0x81, 0x80, 28]),
             (
                 Entry::Assign(assign),
                 &[
-                    1, 2, 1, 2, 3, 2, 1, 1, 2, 3, 4, 0, 5, 1, 4, 0xac, 2, 0, 1, 1, 7, 2, 0, 6, 0xac, 2, 2, 7, 1,
-                    0xc8, 1, 3,
+                    1, 2, 1, 2, 3, 2, 1, 1, 2, 3, 4, 0, 5, 1, 4, 0xac, 2, 0, 1, 1, 7, 2, 0, 6, 0xac, 2, 2, 7,
+                    1, 0xc8, 1, 3,
                 ],
             ),
             (Entry::EndBoots { node: NodeId(2), counter: 4 }, &[1, 3, 2, 4]),
@@ -195,7 +214,9 @@ mod tests {
         };
         let sized = |logs: Vec<LogPart>| {
             let now = 1_790_000_000_000;
-            Entry::Assign(Assignment { map_version: 3, order_time_ms: now, facts_trim: 0, logs }).encode().len()
+            Entry::Assign(Assignment { map_version: 3, order_time_ms: now, facts_trim: 0, logs })
+                .encode()
+                .len()
         };
         assert_eq!(sized(vec![part(50)]), 19);
         assert_eq!(sized(vec![part(50), part(51)]) - sized(vec![part(50)]), 8);

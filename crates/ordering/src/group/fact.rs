@@ -11,8 +11,14 @@ use super::entry::{Predecessor, log_name, node_number};
 /// kinds: topic configured, trim, fence, producer forgotten.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
-    TopicCreated { topic: TopicId, name: String, options: Vec<u8> },
-    TopicDeleted { topic: TopicId },
+    TopicCreated {
+        topic: TopicId,
+        name: String,
+        options: Vec<u8>,
+    },
+    TopicDeleted {
+        topic: TopicId,
+    },
     /// From here on `number` stands for the log.
     LogOpened {
         number: u32,
@@ -21,7 +27,12 @@ pub enum Fact {
         predecessor: Option<Predecessor>,
     },
     /// Records of a log from `from` on, run after run.
-    Ordered { number: u32, bucket: Bucket, from: u64, runs: Vec<OrderedRun> },
+    Ordered {
+        number: u32,
+        bucket: Bucket,
+        from: u64,
+        runs: Vec<OrderedRun>,
+    },
     /// Boots of `node` with a counter below `counter` write no more.
     BootsEnded {
         #[serde(with = "node_number")]

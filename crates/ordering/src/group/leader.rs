@@ -179,7 +179,11 @@ impl Leader {
 
     pub fn held(&mut self, source: Source, held: HeldVector) -> Verdict {
         let known = self.replicas.know(source.store);
-        if known && self.sessions.hear(source, held.facts_index, held.ended) { Verdict::Taken } else { Verdict::Ignored }
+        if known && self.sessions.hear(source, held.facts_index, held.ended) {
+            Verdict::Taken
+        } else {
+            Verdict::Ignored
+        }
     }
 
     /// Once a second from each store: the moment to look again at everything that it holds.
@@ -366,12 +370,15 @@ impl Leader {
     fn ended_boots(&mut self, state: &State) -> Vec<Proposal> {
         let newer = |(store, counter): &(NodeId, u32)| {
             let known = state.logs().ended(*store).map_or(1, |(counter, _)| counter);
-            let in_flight = self.in_flight.values().any(|what| matches!(what, InFlight::Boots(node) if node == store));
+            let in_flight =
+                self.in_flight.values().any(|what| matches!(what, InFlight::Boots(node) if node == store));
             *counter > known && !in_flight
         };
         let live = self.sessions.iter().map(|(store, session)| (store, session.boot.counter));
         let newer: Vec<(NodeId, u32)> = live.filter(newer).collect();
-        let ended = newer.into_iter().map(|(node, counter)| (Entry::EndBoots { node, counter }, InFlight::Boots(node)));
+        let ended = newer
+            .into_iter()
+            .map(|(node, counter)| (Entry::EndBoots { node, counter }, InFlight::Boots(node)));
         ended.map(|(entry, what)| self.proposal(entry, what)).collect()
     }
 
@@ -402,7 +409,8 @@ impl Leader {
     }
 
     fn take_trim(&mut self, state: &State) -> Option<u64> {
-        let news = self.trim > self.trim_proposed && state.history().oldest().is_some_and(|oldest| oldest <= self.trim);
+        let news = self.trim > self.trim_proposed
+            && state.history().oldest().is_some_and(|oldest| oldest <= self.trim);
         news.then(|| {
             self.trim_proposed = self.trim;
             self.trim

@@ -115,7 +115,10 @@ impl Logs {
     /// The number of the log that a part names; opens it if need be. `opened` is told of each log that it opens or
     /// completes.
     pub(super) fn resolve(
-        &mut self, index: u64, log: &LogReference, opened: &mut impl FnMut(u32, &OpenLog),
+        &mut self,
+        index: u64,
+        log: &LogReference,
+        opened: &mut impl FnMut(u32, &OpenLog),
     ) -> Result<u32, Refusal> {
         let (name, predecessor) = match log {
             LogReference::Number(number) if self.open.contains_key(number) => return Ok(*number),
@@ -148,7 +151,9 @@ impl Logs {
         let name = self.open[&number].name;
         let later = LogName { ordinal: Ordinal(name.ordinal.0.saturating_add(1)), ..name };
         let said = self.named(&later).and_then(|later| match later.before {
-            Before::Log(predecessor) if predecessor.ordinal == name.ordinal.0 => Some((predecessor.end, index)),
+            Before::Log(predecessor) if predecessor.ordinal == name.ordinal.0 => {
+                Some((predecessor.end, index))
+            }
             _ => None,
         });
         let open = self.open.get_mut(&number).expect("the caller has opened it");
@@ -158,7 +163,11 @@ impl Logs {
     /// The log that `name` succeeds ends where `name` says; it is opened if it holds `name` up, so that it can be
     /// closed even when nothing of it is left anywhere.
     fn note_predecessor(
-        &mut self, index: u64, name: &LogName, before: Before, opened: &mut impl FnMut(u32, &OpenLog),
+        &mut self,
+        index: u64,
+        name: &LogName,
+        before: Before,
+        opened: &mut impl FnMut(u32, &OpenLog),
     ) {
         let Before::Log(predecessor) = before else { return };
         let earlier = LogName { ordinal: Ordinal(predecessor.ordinal), ..*name };
@@ -230,7 +239,9 @@ impl Logs {
 
     /// From a snapshot.
     pub(super) fn from_parts(
-        last_number: u32, open: BTreeMap<u32, OpenLog>, closed: BTreeMap<(Bucket, NodeId, Lane), IntervalSet>,
+        last_number: u32,
+        open: BTreeMap<u32, OpenLog>,
+        closed: BTreeMap<(Bucket, NodeId, Lane), IntervalSet>,
         ended: BTreeMap<NodeId, (u32, u64)>,
     ) -> Self {
         let numbers = open.iter().map(|(&number, log)| (log.name, number)).collect();
@@ -242,7 +253,9 @@ impl Logs {
 pub(super) fn before(log: &LogName, predecessor: Option<Predecessor>) -> Option<Before> {
     match predecessor {
         None if log.ordinal.0 == 1 => Some(Before::Nothing),
-        Some(before) if (1..log.ordinal.0).contains(&before.ordinal) && before.end >= 1 => Some(Before::Log(before)),
+        Some(before) if (1..log.ordinal.0).contains(&before.ordinal) && before.end >= 1 => {
+            Some(Before::Log(before))
+        }
         _ => None,
     }
 }

@@ -85,7 +85,11 @@ mod tests {
             }
         }
         let replicas = Replicas::new(datacenters.len(), BTreeMap::from([(Bucket(1), replicas)]));
-        assert_eq!(replicas.reached_by_two(Bucket(2), |_| Some(9)), 0, "a bucket without replicas is nowhere");
+        assert_eq!(
+            replicas.reached_by_two(Bucket(2), |_| Some(9)),
+            0,
+            "a bucket without replicas is nowhere"
+        );
         replicas.reached_by_two(Bucket(1), |store| said[&store])
     }
 

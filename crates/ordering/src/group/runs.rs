@@ -133,7 +133,11 @@ mod tests {
         log.add(20, &runs(&[(9, 9)]));
         assert_eq!(log.end(), 9, "beyond a gap nothing is taken");
         log.add(1, &runs(&[(7, 2)]));
-        assert_eq!((log.between(1, 100, 9), log.end()), (runs(&[(7, 2)]), 3), "the lower piece is wanted first");
+        assert_eq!(
+            (log.between(1, 100, 9), log.end()),
+            (runs(&[(7, 2)]), 3),
+            "the lower piece is wanted first"
+        );
         log.drop_below(2);
         assert_eq!(log.between(2, 100, 9), runs(&[(7, 1)]));
         assert!(!log.covers(1) && log.covers(2));

@@ -79,13 +79,8 @@ impl Sessions {
             self.words.remove(&source.store);
         }
         self.asked.remove(&source.store);
-        let session = Session {
-            boot: source.boot,
-            number,
-            heard: self.now,
-            held: BTreeMap::new(),
-            doubt: None,
-        };
+        let session =
+            Session { boot: source.boot, number, heard: self.now, held: BTreeMap::new(), doubt: None };
         self.sessions.insert(source.store, session);
         Admission::Live
     }
@@ -112,7 +107,10 @@ impl Sessions {
 
     /// (log, held) of a store's session, in order of log name.
     pub fn logs(&self, store: NodeId) -> impl Iterator<Item = (LogName, u64)> + '_ {
-        self.sessions.get(&store).into_iter().flat_map(|session| session.held.iter().map(|(&log, &held)| (log, held)))
+        self.sessions
+            .get(&store)
+            .into_iter()
+            .flat_map(|session| session.held.iter().map(|(&log, &held)| (log, held)))
     }
 
     /// (store, session) of all live sessions.

@@ -107,7 +107,8 @@ impl State {
         });
         let open = stored.logs.into_iter().map(restore_log).collect();
         let closed = stored.closed.into_iter().map(restore_closed).collect();
-        let ended = stored.ended.into_iter().map(|(node, counter, index)| (NodeId(node), (counter, index))).collect();
+        let ended =
+            stored.ended.into_iter().map(|(node, counter, index)| (NodeId(node), (counter, index))).collect();
         Ok(Self {
             shape,
             applied: stored.applied,

@@ -37,14 +37,20 @@ impl Shape {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The topic of that name: created by this entry, or there before, with its options.
-    Topic { id: TopicId, options: Vec<u8>, created: bool },
+    Topic {
+        id: TopicId,
+        options: Vec<u8>,
+        created: bool,
+    },
     TooManyTopics,
     /// The name is none, or belongs to another group.
     NotHere,
     /// Whether the topic was live until this entry.
     Deleted(bool),
     /// An assignment: how many records it has decided (given an ID, or none for a deleted topic).
-    Assigned { records: u64 },
+    Assigned {
+        records: u64,
+    },
     /// End of boots, closing of logs: how much of it was news.
     Noted(u64),
 }
@@ -127,14 +133,15 @@ impl State {
     /// Logs whose short numbers a reader of the facts from index `from` on may meet: the open ones, and those closed
     /// at or after `from`. In order of number.
     pub fn log_numbers(&self, from: u64) -> Vec<Fact> {
-        let closed = self.history.iter().filter(|at| at.index >= from).flat_map(|at| at.facts.iter()).filter_map(
-            |fact| match fact {
-                Fact::LogClosed { number, log, .. } => {
-                    Some((*number, Fact::LogOpened { number: *number, log: *log, predecessor: None }))
-                }
-                _ => None,
-            },
-        );
+        let closed =
+            self.history.iter().filter(|at| at.index >= from).flat_map(|at| at.facts.iter()).filter_map(
+                |fact| match fact {
+                    Fact::LogClosed { number, log, .. } => {
+                        Some((*number, Fact::LogOpened { number: *number, log: *log, predecessor: None }))
+                    }
+                    _ => None,
+                },
+            );
         let open = self.logs.iter().map(|(number, log)| (number, opened(number, log)));
         let mut all: Vec<(u32, Fact)> = closed.chain(open).collect();
         all.sort_by_key(|(number, _)| *number);
@@ -184,7 +191,9 @@ impl State {
         if let Some(topic) = self.topics.named(name) {
             return Answer::Topic { id: topic.id, options: topic.options.to_vec(), created: false };
         }
-        let Ok(Topic { id, .. }) = self.topics.create(bucket, name, options) else { return Answer::TooManyTopics };
+        let Ok(Topic { id, .. }) = self.topics.create(bucket, name, options) else {
+            return Answer::TooManyTopics;
+        };
         let id = *id;
         facts.push(Fact::TopicCreated { topic: id, name: name.to_owned(), options: options.to_vec() });
         Answer::Topic { id, options: options.to_vec(), created: true }

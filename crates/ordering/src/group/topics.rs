@@ -80,14 +80,15 @@ impl Topics {
     pub fn list<'a>(&'a self, prefix: &'a str, after: &'a str) -> impl Iterator<Item = &'a Topic> + 'a {
         let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
         let named = self.by_name.range::<str, _>((from, Bound::Unbounded));
-        named
-            .take_while(move |(name, _)| name.starts_with(prefix))
-            .filter_map(|(_, id)| self.by_id.get(id))
+        named.take_while(move |(name, _)| name.starts_with(prefix)).filter_map(|(_, id)| self.by_id.get(id))
     }
 
     /// The name must be free; the caller has looked.
     pub(super) fn create(
-        &mut self, bucket: trunkline_types::Bucket, name: &str, options: &[u8],
+        &mut self,
+        bucket: trunkline_types::Bucket,
+        name: &str,
+        options: &[u8],
     ) -> Result<&Topic, TooMany> {
         if self.by_id.len() >= TOPICS_PER_GROUP_MAX {
             return Err(TooMany);

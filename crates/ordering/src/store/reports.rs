@@ -93,8 +93,7 @@ impl Reports {
     fn of(&mut self, catalog: &Catalog, no: LogNo) -> Option<LogReport> {
         let log = catalog.log(no);
         if log.closed.is_some() {
-            self.told.remove(&log.name);
-            return None;
+            return None; // What was told of it stands, in the digest too.
         }
         let (held, ordered) = (log.durable(), log.ordered());
         let before = self.told.get(&log.name).copied();
@@ -113,8 +112,7 @@ impl Reports {
     }
 
     /// The session's number, the digest of what it was told, and of how many logs that is.
-    pub fn digest(&mut self, catalog: &Catalog) -> (u64, u64, usize) {
-        self.told.retain(|name, _| catalog.find_log(name).is_some_and(|no| catalog.log(no).closed.is_none()));
+    pub fn digest(&self) -> (u64, u64, usize) {
         let digest = group::digest(self.told.iter().map(|(&name, told)| (name, told.held)));
         (self.session, digest, self.told.len())
     }

@@ -68,3 +68,43 @@ fn check_format(database: &DB, path: &Path) -> Result<(), OpenError> {
         Some(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPACE: Space = Space::new("space");
+
+    fn reopen_after(change: impl FnOnce(&DB)) -> Result<DB, OpenError> {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options::small();
+        let memory = SharedMemory::new(&options);
+        change(&open(directory.path(), &[SPACE], &options, &memory).unwrap());
+        open(directory.path(), &[SPACE], &options, &memory)
+    }
+
+    #[test]
+    fn a_store_of_this_version_opens_again() {
+        assert!(reopen_after(|_| ()).is_ok());
+    }
+
+    #[test]
+    fn a_store_from_the_future_is_refused_in_one_line() {
+        let error = reopen_after(|database| database.put(FORMAT_KEY, "7").unwrap()).unwrap_err();
+        assert!(matches!(error, OpenError::FromTheFuture { found: 7, known: FORMAT, .. }), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("has format 7; this version knows formats up to 1: start a newer version")
+        );
+    }
+
+    #[test]
+    fn a_store_without_a_format_that_can_be_read_is_refused() {
+        let missing = reopen_after(|database| database.delete(FORMAT_KEY).unwrap()).unwrap_err();
+        let unreadable = reopen_after(|database| database.put(FORMAT_KEY, "one").unwrap()).unwrap_err();
+        for error in [missing, unreadable] {
+            assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+        }
+    }
+}

@@ -44,6 +44,8 @@ impl Cluster {
         for voter in &cluster.voters {
             voter.map.clone().wait_for(Option::is_some).await.unwrap();
             until("every group has a leader", || (voter.service.ready)()).await;
+            let streams = || (voter.service.status)().figures["message_id_relay_streams_up"];
+            until("voters reach each other", || streams() > 1.0).await;
         }
         cluster
     }
@@ -62,7 +64,9 @@ impl Cluster {
         let shutdown = Shutdown::new();
         let mut metrics = Registry::default();
         let started =
-            start(simulated.host.clone(), consensus, Options::default(), shutdown.clone(), &mut metrics).await.unwrap();
+            start(simulated.host.clone(), consensus, Options::default(), shutdown.clone(), &mut metrics)
+                .await
+                .unwrap();
         simulated.listen(started.service.internal.clone());
         self.voters.push(Voter { node: simulated, service: started.service, shutdown, map: started.map });
     }
@@ -107,7 +111,8 @@ impl Cluster {
     /// A datacenter whose voter does not lead, and the third one.
     pub fn others(&self) -> (String, String) {
         let leader = self.leader();
-        let mut others = DATACENTERS.iter().filter(|datacenter| **datacenter != leader).map(|name| name.to_string());
+        let mut others =
+            DATACENTERS.iter().filter(|datacenter| **datacenter != leader).map(|name| name.to_string());
         (others.next().unwrap(), others.next().unwrap())
     }
 
@@ -116,7 +121,10 @@ impl Cluster {
     }
 
     pub async fn call<Q: Message, A: Message + Default>(
-        &self, datacenter: &str, method: Unary<Q, A>, request: Q,
+        &self,
+        datacenter: &str,
+        method: Unary<Q, A>,
+        request: Q,
     ) -> Result<A, Status> {
         let peer = Peer::new(self.address(datacenter), Class::Calls);
         let options = CallOptions::until(Instant::now() + Duration::from_secs(5));

@@ -26,11 +26,15 @@ async fn what_two_datacenters_hold_gets_ids_that_every_store_is_told() {
     stores[0].report(true, vec![holds(origin, 1, &[(topic, 3)])]).await;
     stores[1].report(true, vec![]).await;
     stores[2].report(true, vec![]).await;
-    assert!(timeout(Duration::from_secs(3), stores[0].ordered(1)).await.is_err(), "one datacenter is not enough");
+    assert!(
+        timeout(Duration::from_secs(3), stores[0].ordered(1)).await.is_err(),
+        "one datacenter is not enough"
+    );
     stores[2].report(false, vec![holds(origin, 1, &[(topic, 2)])]).await;
     for store in &mut stores {
         assert_eq!(store.ordered(2).await[&topic], [1, 2]);
-        let created = store.facts.iter().filter(|(_, fact)| matches!(fact.what, Some(fact::What::TopicCreated(_))));
+        let created =
+            store.facts.iter().filter(|(_, fact)| matches!(fact.what, Some(fact::What::TopicCreated(_))));
         assert_eq!(created.count(), 1);
     }
     stores[1].report(false, vec![holds(origin, 3, &[(topic, 1)])]).await;
@@ -86,7 +90,8 @@ async fn a_voter_that_cannot_reach_the_leader_goes_through_the_third() {
     let (cluster, topic, mut stores) = with_stores().await;
     let origin = stores[0].log(&cluster);
     let (leader, (cut_off, _)) = (cluster.leader(), cluster.others());
-    let [far, near] = [&cut_off, &leader].map(|name| DATACENTERS.iter().position(|other| other == name).unwrap());
+    let [far, near] =
+        [&cut_off, &leader].map(|name| DATACENTERS.iter().position(|other| other == name).unwrap());
     for store in &mut stores {
         store.report(true, vec![]).await;
     }
@@ -152,7 +157,8 @@ async fn a_store_takes_up_the_facts_where_it_left_them_and_learns_the_numbers_of
 async fn a_store_that_was_away_longer_than_facts_are_kept_is_told_so() {
     let (cluster, topic, mut stores) = with_stores().await;
     for datacenter in DATACENTERS {
-        let second = trunkline_testkit::fixture::node(trunkline_types::Role::MessageStore, &datacenter.into(), 2);
+        let second =
+            trunkline_testkit::fixture::node(trunkline_types::Role::MessageStore, &datacenter.into(), 2);
         let node = trunkline_testkit::SimulatedNode::start(&cluster.network, &cluster.map, &second, 1);
         stores.push(Store::open_on(node, &cluster, datacenter, 0, 1).await.unwrap());
     }

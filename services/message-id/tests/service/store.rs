@@ -3,14 +3,14 @@ use std::time::Duration;
 
 use trunkline_ports::{CallOptions, Class, Peer, Receiver, Sender, Task};
 use trunkline_testkit::fixture::{SimulatedNode, node};
-use trunkline_types::{Boot, GroupId, Lane, LogName, Ordinal, Role};
+use trunkline_types::{Boot, Lane, LogName, Ordinal, Role};
 use trunkline_wire::Status;
 use trunkline_wire::internal::order_service::SESSION;
 use trunkline_wire::internal::session_request::What as Says;
 use trunkline_wire::internal::session_response::What;
 use trunkline_wire::internal::{
-    Digest, Fact, FactsAt, GroupCursor, Heartbeat, Held, LogReport, Report, Run, SessionHello, SessionRequest, SessionResponse,
-    fact,
+    Digest, Fact, FactsAt, GroupCursor, Heartbeat, Held, LogReport, Report, Run, SessionHello,
+    SessionRequest, SessionResponse, fact,
 };
 
 use crate::cluster::Cluster;
@@ -37,13 +37,19 @@ impl Store {
     }
 
     pub async fn open_on(
-        node: SimulatedNode, cluster: &Cluster, voter: &str, facts_from: u64, session: u64,
+        node: SimulatedNode,
+        cluster: &Cluster,
+        voter: &str,
+        facts_from: u64,
+        session: u64,
     ) -> Result<Self, Status> {
         let peer = Peer::new(cluster.address(voter), Class::Calls);
         let (sender, mut receiver) = node.host.network.open(&peer, SESSION, CallOptions::default()).await?;
         let group = cluster.group().to_u32();
-        let hello =
-            SessionHello { envelope: Some(node.host.envelope()), groups: vec![GroupCursor { group, facts_from }] };
+        let hello = SessionHello {
+            envelope: Some(node.host.envelope()),
+            groups: vec![GroupCursor { group, facts_from }],
+        };
         sender.send(&SessionRequest { what: Some(Says::Hello(hello)) }).await.unwrap();
         let welcome = receiver.next().await?.and_then(|response: SessionResponse| response.what);
         assert!(matches!(welcome, Some(What::Welcome(_))), "{welcome:?}");
@@ -137,9 +143,13 @@ impl Store {
 
     /// Waits until facts up to `index` have come.
     pub async fn told(&mut self, index: u64) {
-        while self.applied < index {
-            self.receive().await.unwrap().unwrap();
-        }
+        let taking = async {
+            while self.applied < index {
+                self.receive().await.unwrap().unwrap();
+            }
+        };
+        let taken = tokio::time::timeout(Duration::from_secs(30), taking).await;
+        taken.unwrap_or_else(|_| panic!("{} of {index}", self.applied));
     }
 
     /// This store's first log of the bucket of "orders".
@@ -164,8 +174,4 @@ pub fn holds(log: LogName, from: u64, runs: &[(u64, u64)]) -> LogReport {
     let held = from + runs.iter().map(|run| run.1).sum::<u64>();
     let runs = runs.iter().map(|&(topic_id, count)| Run { topic_id, count }).collect();
     LogReport { log: Some(log.into()), from, held, runs, predecessor: None }
-}
-
-pub fn number(group: u32) -> GroupId {
-    GroupId::from_u32(group).unwrap()
 }

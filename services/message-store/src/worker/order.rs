@@ -152,7 +152,7 @@ impl Worker {
                 self.catalog.stage_index(group, known.applied, &mut rows, &mut settled);
             }
         }
-        self.commit.rows(&self.catalog, rows);
+        self.write_rows(rows);
         self.commit.settle(settled);
         if let Some(error) = inconsistent {
             tracing::error!(group, %error, "the facts do not continue the index: the session starts again");
@@ -172,7 +172,7 @@ impl Worker {
                 session.due.extend([Due::Held(group), Due::Digest(group)]);
             }
         }
-        self.commit.rows(&self.catalog, rows);
+        self.write_rows(rows);
         self.commit.settle(settled);
     }
 
@@ -207,9 +207,9 @@ impl Worker {
             match due {
                 Due::Held(group) => return Some(convert::held(group, self.catalog.held(group))),
                 Due::Digest(group) => {
-                    let known = self.sessions.groups.get_mut(&group)?;
+                    let known = self.sessions.groups.get(&group)?;
                     if known.reports.is_quiet() {
-                        return Some(digest(group, known.reports.digest(&self.catalog)));
+                        return Some(digest(group, known.reports.digest()));
                     }
                 }
             }

@@ -357,7 +357,9 @@ impl Worker {
         let there = follower.logs.get(&log).map_or(1, |serve| serve.next).max(known.at(node));
         let shared = self.layout.shares(node, known.name.bucket);
         if shared && known.durable() > there && (follower.near || !self.sends(node, follower, log)) {
-            self.followers.entry(node).and_modify(|follower| drop(follower.announce.insert(log)));
+            if let Some(follower) = self.followers.get_mut(&node) {
+                follower.announce.insert(log);
+            }
         }
     }
 

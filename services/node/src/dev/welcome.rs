@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use trunkline_types::DatacenterName;
 
 use super::layout::Layout;
 
@@ -42,9 +43,8 @@ pub(super) fn welcome(layout: &Layout) -> String {
 
 /// For clients that would look at the default ports.
 fn export(layout: &Layout) -> String {
-    let endpoints: Vec<String> = layout
-        .datacenters()
-        .map(|datacenter| format!("{datacenter}={}", layout.clients(&datacenter)))
-        .collect();
-    format!("  export TRUNKLINE_ENDPOINTS={}\n", endpoints.join(","))
+    let endpoint = |datacenter: DatacenterName| format!("{datacenter}={}", layout.clients(&datacenter));
+    let endpoints: Vec<String> = layout.datacenters().map(endpoint).collect();
+    let admin: Vec<String> = layout.datacenters().map(|datacenter| layout.admin(&datacenter)).collect();
+    format!("  export TRUNKLINE_ENDPOINTS={} TRUNKLINE_ADMIN={}\n", endpoints.join(","), admin.join(","))
 }

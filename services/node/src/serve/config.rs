@@ -58,7 +58,7 @@ impl Default for Cluster {
 pub struct NodeSection {
     /// No default: a node must know where it stands.
     pub datacenter: String,
-    /// A role's node is called NAME-ROLE; by default NAME is the datacenter.
+    /// What the node is called; with several roles NAME-ROLE, and by default DATACENTER-ROLE.
     pub name: Option<String>,
     pub data_dir: PathBuf,
     /// Allows listeners elsewhere than on loopback, unencrypted and unauthenticated.
@@ -212,15 +212,19 @@ impl Config {
         self.advertise.of(role).map_or_else(|| self.listen.of(role), String::as_str)
     }
 
-    /// The node that a role is.
-    pub(crate) fn plan(&self, role: Role) -> Plan {
-        let base = self.node.name.as_ref().unwrap_or(&self.node.datacenter);
+    /// The node that a role is, `alone` in its process or not.
+    pub(crate) fn plan(&self, role: Role, alone: bool) -> Plan {
+        let name = match &self.node.name {
+            Some(name) if alone => name.clone(),
+            Some(name) => format!("{name}-{role}"),
+            None => format!("{}-{role}", self.node.datacenter),
+        };
         let directory =
             || self.data.of(role).cloned().unwrap_or_else(|| self.node.data_dir.join(role.as_str()));
         Plan {
             role,
             datacenter: DatacenterName(self.node.datacenter.clone()),
-            name: format!("{base}-{role}"),
+            name,
             listen: self.listen.of(role).to_owned(),
             advertise: self.advertised(role).to_owned(),
             data: role.is_stateful().then(directory),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,9 +14,12 @@ use trunkline_types::ByteSize;
 
 use crate::contract::{self, INDEX, PAYLOADS, SPACES, get, put};
 
-/// Remembers why it was to end, instead of ending.
+/// Remembers why it was to end, and closes the store, instead of ending.
 #[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<String>>>);
+struct Listener {
+    failures: Arc<Mutex<Vec<String>>>,
+    store: Arc<OnceLock<Weak<RocksStorage>>>,
+}
 
 impl ProcessPort for Listener {
     fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) -> JoinHandle<()> {
@@ -32,7 +35,10 @@ impl ProcessPort for Listener {
     }
 
     fn fail(&self, why: &str) {
-        self.0.lock().unwrap().push(why.to_owned());
+        self.failures.lock().unwrap().push(why.to_owned());
+        if let Some(store) = self.store.get().and_then(Weak::upgrade) {
+            store.close();
+        }
     }
 }
 
@@ -190,6 +196,22 @@ async fn a_torn_tail_is_dropped_and_all_before_it_stays() {
 }
 
 #[tokio::test]
+async fn zeros_that_a_file_system_left_behind_the_log_are_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    write_numbered(&store, 100).await;
+    for (torn, zeros) in [(0, 1), (0, 70_000), (230, 0)] {
+        let copy = crash(directory.path());
+        let log = fs::File::options().write(true).open(file_with(copy.path(), "log")).unwrap();
+        let length = log.metadata().unwrap().len() - torn;
+        log.set_len(length).unwrap();
+        log.set_len(length + zeros).unwrap();
+        let after = open(copy.path()).unwrap_or_else(|error| panic!("{torn} torn, {zeros} zeros: {error}"));
+        assert!(count(&after).await >= 99, "{torn} bytes torn off, {zeros} zeros behind");
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_is_damaged_before_its_end_refuses_to_open() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).unwrap();
@@ -202,6 +224,20 @@ async fn a_log_that_is_damaged_before_its_end_refuses_to_open() {
         assert!(matches!(error, OpenError::Corrupt { .. }), "{place}: {error}");
         assert!(!error.to_string().contains('\n'));
     }
+}
+
+#[tokio::test]
+async fn a_record_that_is_half_there_and_followed_by_more_is_no_tail() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    write_numbered(&store, 100).await;
+    let copy = crash(directory.path());
+    let log = fs::File::options().write(true).open(file_with(copy.path(), "log")).unwrap();
+    let length = log.metadata().unwrap().len() - 100;
+    log.set_len(length).unwrap();
+    log.set_len(length + 4_096).unwrap();
+    let error = open(copy.path()).unwrap_err();
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -329,6 +365,7 @@ async fn a_failed_write_fails_the_process_and_every_later_call() {
     let listener = Listener::default();
     let process = Process::new(listener.clone());
     let store = RocksStorage::open(directory.path(), &SPACES, &options, &memory, process).unwrap();
+    listener.store.set(Arc::downgrade(&store)).unwrap();
     store.write(put(INDEX, "a", "")).await.unwrap();
     // The next table or log file has nowhere to go.
     fs::remove_dir_all(directory.path()).unwrap();
@@ -341,7 +378,7 @@ async fn a_failed_write_fails_the_process_and_every_later_call() {
     }
     let failed = outcome.unwrap_err();
     assert!(matches!(failed, StorageError::Failed(_)), "{failed}");
-    assert_eq!(listener.0.lock().unwrap().len(), 1);
+    assert_eq!(listener.failures.lock().unwrap().len(), 1);
     assert!(matches!(store.write(put(INDEX, "b", "")).await, Err(StorageError::Failed(_))));
     assert!(matches!(store.get(INDEX, "a".into()).await, Err(StorageError::Failed(_))));
 }

@@ -189,7 +189,9 @@ fn only_the_newest_report_of_a_live_session_counts() {
     let o = log(1, 1, 1);
     type Step = fn(&mut Group);
     let cases: [(&str, Step); 6] = [
-        ("less than before", |group| assert_eq!(group.then(3, 1, vec![says(log(1, 1, 1), 1, 1, &[])]), Verdict::Taken)),
+        ("less than before", |group| {
+            assert_eq!(group.then(3, 1, vec![says(log(1, 1, 1), 1, 1, &[])]), Verdict::Taken)
+        }),
         ("a new session without the log", |group| assert_eq!(group.first(3, 2, vec![]), Verdict::Taken)),
         ("a newer boot", |group| {
             let report = Report { session: 1, first: true, logs: vec![] };
@@ -285,7 +287,11 @@ fn a_record_that_no_report_has_told_of_is_asked_for_again() {
     }
     assert_eq!(group.assign(), None, "1 and 2 are held, but what are they?");
     let digest = digest([(o, 5)]);
-    assert_eq!(group.leader.digest(&group.state, source(1), 1, digest), Verdict::Taken, "it may be on its way");
+    assert_eq!(
+        group.leader.digest(&group.state, source(1), 1, digest),
+        Verdict::Taken,
+        "it may be on its way"
+    );
     assert_eq!(group.leader.digest(&group.state, source(1), 1, digest), Verdict::Restart);
     group.first(1, 2, vec![says(o, 1, 5, &[(1, 4)])]);
     group.settle();
@@ -367,7 +373,9 @@ fn a_log_is_closed_when_every_replica_knows_its_end_and_has_exactly_what_is_orde
         ("all say so", true, |_, _, _| {}),
         ("one lags", false, |group, ended, o| group.held(4, ended, &[(o, 3)])),
         ("one has more", false, |group, ended, o| group.held(4, ended, &[(o, 5)])),
-        ("one did not know the end when it spoke", false, |group, ended, o| group.held(4, ended - 1, &[(o, 4)])),
+        ("one did not know the end when it spoke", false, |group, ended, o| {
+            group.held(4, ended - 1, &[(o, 4)])
+        }),
         ("one does not name it: silence is not held", false, |group, ended, _| group.held(4, ended, &[])),
         ("one has gone", false, |group, _, _| {
             group.first(4, 1, vec![]);

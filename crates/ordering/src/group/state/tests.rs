@@ -253,7 +253,11 @@ fn a_closed_log_that_is_reported_again_is_refused() {
     assert_eq!(group.apply(&Entry::CloseLogs { logs: vec![(1, 4)] }), Answer::Noted(0), "its boot goes on");
     group.apply(&Entry::EndBoots { node: NodeId(1), counter: 2 });
     assert_eq!(group.last_facts(), [Fact::BootsEnded { node: NodeId(1), counter: 2 }]);
-    assert_eq!(group.apply(&Entry::CloseLogs { logs: vec![(1, 3)] }), Answer::Noted(0), "it is ordered beyond that");
+    assert_eq!(
+        group.apply(&Entry::CloseLogs { logs: vec![(1, 3)] }),
+        Answer::Noted(0),
+        "it is ordered beyond that"
+    );
     assert_eq!(group.apply(&Entry::CloseLogs { logs: vec![(1, 4)] }), Answer::Noted(1));
     assert_eq!(group.last_facts(), [Fact::LogClosed { number: 1, log: log(1, 1, 1), end: 4 }]);
     assert_eq!(group.apply(&Entry::CloseLogs { logs: vec![(1, 4)] }), Answer::Noted(0), "once");
@@ -278,7 +282,11 @@ fn a_log_is_complete_once_its_successor_has_begun_and_it_is_ordered_to_its_end()
             group.assign(after(log(1, 1, 2), (1, 3, true), 1, &[(1, 1)]));
         }
         let number = group.state.logs().number(&log(1, 1, 1)).unwrap();
-        assert_eq!(group.apply(&Entry::CloseLogs { logs: vec![(number, 2)] }), Answer::Noted(0), "one is to come");
+        assert_eq!(
+            group.apply(&Entry::CloseLogs { logs: vec![(number, 2)] }),
+            Answer::Noted(0),
+            "one is to come"
+        );
         group.assign(numbered(number, 2, &[(1, 1)]));
         assert_eq!(group.apply(&Entry::CloseLogs { logs: vec![(number, 3)] }), Answer::Noted(1));
     }

@@ -24,11 +24,17 @@ const NYC: &str = r#"
 fn a_role_is_planned_from_its_sections() {
     let config = read(NYC).expect("valid");
     assert_eq!(config.validate(&[Role::Push, Role::MessageStore]), Ok(()));
-    let push = config.plan(Role::Push);
+    let push = config.plan(Role::Push, true);
     assert_eq!((push.name.as_str(), push.listen.as_str()), ("nyc-push", "127.0.0.1:7102"));
     assert_eq!((push.advertise.as_str(), push.data), ("push.nyc:7102", None));
-    assert_eq!(config.plan(Role::MessageStore).data, Some("/disk".into()));
-    assert_eq!(config.plan(Role::MessageId).data, Some("/var/lib/trunkline/message-id".into()));
+    assert_eq!(config.plan(Role::MessageStore, true).data, Some("/disk".into()));
+    let named =
+        Config { node: NodeSection { name: Some("a".to_owned()), ..config.node.clone() }, ..config.clone() };
+    assert_eq!(
+        (named.plan(Role::Pop, true).name, named.plan(Role::Pop, false).name),
+        ("a".into(), "a-pop".into())
+    );
+    assert_eq!(config.plan(Role::MessageId, true).data, Some("/var/lib/trunkline/message-id".into()));
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! What several commands take.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use trunkline_client::Endpoints;
+use trunkline_client::api::{AckLevel, Start, start};
+
+/// How to reach the cluster.
+#[derive(Clone, Debug, Args)]
+pub struct Connection {
+    /// Client addresses of the datacenters [default: those of `trunkline dev`]
+    #[arg(long, env = "TRUNKLINE_ENDPOINTS", value_name = "nyc=HOST:PORT,…", default_value_t = Endpoints::of_dev(), hide_default_value = true)]
+    pub endpoints: Endpoints,
+    /// Only this datacenter, never another
+    #[arg(long = "dc", value_name = "DATACENTER")]
+    pub datacenter: Option<String>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to reach the operators' side.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AdminConnection {
+    /// Admin addresses; the first that answers is asked [default: those of `trunkline dev`]
+    #[arg(long, env = "TRUNKLINE_ADMIN", value_name = "HOST:PORT,…", value_delimiter = ',', default_values_t = default_admin(), hide_default_value = true)]
+    pub(crate) admin: Vec<String>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn default_admin() -> Vec<String> {
+    ["127.0.0.1:7120", "127.0.0.1:7220", "127.0.0.1:7320"].map(str::to_owned).to_vec()
+}
+
+/// When a push is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// In the memory of one store: survives nothing
+    None,
+    /// On disk on two stores: survives any machine
+    Local,
+    /// Ordered, so on disk in two datacenters: survives any datacenter
+    Ordered,
+    /// On disk in every datacenter
+    Everywhere,
+}
+
+impl From<Level> for AckLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::None => Self::None,
+            Level::Local => Self::Local,
+            Level::Ordered => Self::Ordered,
+            Level::Everywhere => Self::Everywhere,
+        }
+    }
+}
+
+/// The ack level of a command that pushes.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Acks {
+    /// What each push must have reached [default: what the topic says, else local]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub ack: Option<Level>,
+}
+
+impl Acks {
+    pub(crate) fn level(self) -> AckLevel {
+        self.ack.map_or(AckLevel::Unspecified, AckLevel::from)
+    }
+}
+
+/// `NAME=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `5s`, `200ms`, `1m`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// Where to begin in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    Earliest,
+    Latest,
+    MessageId(u64),
+}
+
+impl std::str::FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            _ => match text.parse() {
+                Ok(id) if id > 0 => Ok(Self::MessageId(id)),
+                _ => Err("write earliest, latest or a message ID from 1".to_owned()),
+            },
+        }
+    }
+}
+
+impl From {
+    pub(crate) fn start(self) -> Start {
+        let at = match self {
+            Self::Earliest => start::At::Earliest(trunkline_client::api::Earliest {}),
+            Self::Latest => start::At::Latest(trunkline_client::api::Latest {}),
+            Self::MessageId(id) => start::At::MessageId(id),
+        };
+        Start { at: Some(at) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write_is_read() {
+        assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert!(duration("soon").is_err());
+        assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(pair("a").is_err());
+        assert_eq!("7".parse(), Ok(From::MessageId(7)));
+        assert!("0".parse::<From>().is_err());
+    }
+}

@@ -1,0 +1,60 @@
+//! The subscribers: each pops every topic in its datacenter, and is asked only when there is something to pop, so that
+//! a pop's latency is its own and not the wait for a message.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use trunkline_ports::process::TaskGuard;
+
+use super::Bench;
+
+/// Messages that one pop asks for.
+const MESSAGES: u32 = 100;
+/// Without a ring from the reader, a pop is made all the same.
+const UNASKED: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The consumer's name of a subscriber.
+pub(super) fn consumer(datacenter: &str, number: u32) -> String {
+    format!("bench-{datacenter}-{number}")
+}
+
+pub(super) fn start(bench: &Bench, subscribers: u32) -> Vec<TaskGuard> {
+    let mut tasks = Vec::new();
+    for datacenter in 0..bench.datacenters.len() {
+        for number in 0..subscribers {
+            for topic in 0..bench.topics.len() {
+                let popper = pop(bench.clone(), datacenter, number, topic);
+                tasks.push(bench.process.spawn("bench-popper", popper).abort_on_drop());
+            }
+        }
+    }
+    tasks
+}
+
+async fn pop(bench: Bench, datacenter: usize, number: u32, topic: usize) {
+    let consumer = consumer(&bench.datacenters[datacenter], number);
+    let mut subscriber = bench.clients[datacenter].subscriber(&bench.topics[topic], &consumer);
+    let mut readable = bench.board.readable(datacenter, topic);
+    loop {
+        let _ = timeout(UNASKED, readable.changed()).await;
+        loop {
+            let asked = Instant::now();
+            let response = match subscriber.pop(MESSAGES, Duration::ZERO).await {
+                Ok(response) => response,
+                Err(why) => {
+                    tracing::debug!(%why, "a pop failed");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let took = asked.elapsed();
+            let payloads = response.deliveries.iter().filter_map(|one| one.message.as_ref()?.message.as_ref());
+            let marks: Vec<_> = payloads.filter_map(|message| bench.pool.mark(&message.payload)).collect();
+            if response.deliveries.is_empty() {
+                break;
+            }
+            bench.board.popped(datacenter, number as usize, &marks, took);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The senders: one stream per datacenter and topic, one scheduler per datacenter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use trunkline_client::api::Message;
+use trunkline_client::{PushStream, StreamOptions};
+use trunkline_ports::process::Task;
+
+use super::payload::Mark;
+use super::{Bench, Phase};
+
+/// Messages of one stream that are under way in a closed loop.
+const CLOSED_WINDOW: usize = 128;
+/// Messages of one stream under way in an open loop: beyond it the load itself is late, and says so in its latencies.
+const OPEN_WINDOW: usize = 8_192;
+/// Results are waited for no longer than this after the last push.
+const RESULTS_MAX: Duration = Duration::from_secs(20);
+
+/// Starts the load; each task ends when the time is over and all it sent has a result.
+pub(super) fn start(bench: &Bench, rate: Option<u64>, until: Instant, phase: &watch::Receiver<Phase>) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for origin in 0..bench.datacenters.len() {
+        match rate {
+            Some(rate) => {
+                let sender = open_loop(bench.clone(), origin, rate, until);
+                tasks.push(bench.process.spawn("bench-open-loop", sender));
+            }
+            None => {
+                for topic in 0..bench.topics.len() {
+                    let sender = closed_loop(bench.clone(), origin, topic, phase.clone());
+                    tasks.push(bench.process.spawn("bench-closed-loop", sender));
+                }
+            }
+        }
+    }
+    tasks
+}
+
+pub(super) async fn finish(tasks: Vec<Task>) {
+    let all = join_all(tasks.into_iter().map(Task::ended));
+    // What has no result by then counts as neither acknowledged nor failed.
+    let _ = timeout(RESULTS_MAX, all).await;
+}
+
+/// One stream and its next sequence.
+struct Lane {
+    bench: Bench,
+    origin: usize,
+    topic: usize,
+    stream: PushStream,
+    next: u64,
+    /// Results that are waited for; all of them back means that nothing is under way.
+    open: Arc<Semaphore>,
+    window: usize,
+}
+
+impl Lane {
+    fn new(bench: &Bench, origin: usize, topic: usize, window: usize) -> Self {
+        let options = StreamOptions {
+            level: bench.level,
+            linger: Duration::ZERO,
+            window,
+            reopen: true,
+            ..StreamOptions::default()
+        };
+        let stream = bench.clients[origin].push_stream(&bench.topics[topic], options);
+        Self { bench: bench.clone(), origin, topic, stream, next: 0, open: Arc::new(Semaphore::new(window)), window }
+    }
+
+    async fn send(&mut self, at: Duration) {
+        if self.stream.is_over() {
+            let (bench, origin, topic, window, next) =
+                (self.bench.clone(), self.origin, self.topic, self.window, self.next);
+            *self = Self { next, ..Self::new(&bench, origin, topic, window) };
+        }
+        let mark = Mark { origin: self.origin, topic: self.topic, sequence: self.next, at };
+        self.next += 1;
+        self.bench.board.sent();
+        let message = Message { payload: self.bench.pool.payload(mark), ..Message::default() };
+        let place = self.open.clone().acquire_owned().await.expect("never closed");
+        let pending = match self.stream.send(message).await {
+            Ok(pending) => pending,
+            Err(why) => return self.bench.board.failed(why.message()),
+        };
+        let (board, begun) = (self.bench.board.clone(), self.bench.begun);
+        self.bench.process.spawn("bench-result", async move {
+            match pending.outcome().await {
+                Ok(_) => board.acked(&mark, mark.age(begun)),
+                Err(failure) => board.failed(failure.status.message()),
+            }
+            drop(place);
+        });
+    }
+
+    async fn finish(self) {
+        drop(self.stream);
+        let all = u32::try_from(self.window).unwrap_or(u32::MAX);
+        let _ = self.open.acquire_many(all).await;
+    }
+}
+
+/// Message k of the datacenter is meant to be sent at k / rate, whatever became of those before.
+async fn open_loop(bench: Bench, origin: usize, rate: u64, until: Instant) {
+    let mut lanes: Vec<_> = (0..bench.topics.len()).map(|topic| Lane::new(&bench, origin, topic, OPEN_WINDOW)).collect();
+    let senders = bench.datacenters.len() as u64;
+    // Senders take turns: sender i sends the messages i, i + n, i + 2n, … of the whole load.
+    for turn in 0.. {
+        let number = turn * senders + origin as u64;
+        let at = Duration::from_nanos(number.saturating_mul(1_000_000_000) / rate);
+        let when = bench.begun + at;
+        if when >= until {
+            break;
+        }
+        if when > Instant::now() {
+            sleep_until(when).await;
+        }
+        let lane = usize::try_from(turn).unwrap_or(0) % lanes.len();
+        lanes[lane].send(at).await;
+    }
+    join_all(lanes.into_iter().map(Lane::finish)).await;
+}
+
+async fn closed_loop(bench: Bench, origin: usize, topic: usize, phase: watch::Receiver<Phase>) {
+    let mut lane = Lane::new(&bench, origin, topic, CLOSED_WINDOW);
+    while *phase.borrow() == Phase::Push {
+        let place = lane.open.clone().acquire_owned().await.expect("never closed");
+        // Its turn has come: this is when it is meant to be sent.
+        drop(place);
+        lane.send(bench.begun.elapsed()).await;
+    }
+    lane.finish().await;
+}

@@ -1,0 +1,56 @@
+//! `trunkline tail`.
+
+use std::time::Duration;
+
+use trunkline_types::limits::READ_MESSAGES_MAX;
+
+use crate::args::{Connection, From};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::messages;
+
+pub(crate) const EXAMPLES: &str = "Examples:
+  trunkline tail orders                          # what comes from now on
+  trunkline tail orders --from earliest --dc sea
+  trunkline tail orders --from 1000 --max 10 --json";
+
+/// One read waits so long; then the next begins.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// What `trunkline tail` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    topic: String,
+    /// Where to begin: a message ID, earliest or latest
+    #[arg(long, value_name = "ID", default_value = "latest")]
+    from: From,
+    /// End after so many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max: Option<u64>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let client = context.client(&args.connection)?;
+    let mut next = match args.from {
+        From::Earliest => 0,
+        From::MessageId(id) => id,
+        From::Latest => client.topic(&args.topic).await?.watermark + 1,
+    };
+    let mut left = args.max.unwrap_or(u64::MAX);
+    while left > 0 {
+        let most = u32::try_from(left.min(READ_MESSAGES_MAX as u64)).unwrap_or(u32::MAX);
+        let page = client.read(&args.topic, next, most, WAIT).await?;
+        for range in &page.expired {
+            messages::print_expired(context, args.connection.json, &args.topic, range)?;
+        }
+        for message in &page.messages {
+            messages::print(context, args.connection.json, &args.topic, message, None)?;
+        }
+        context.stdout.flush()?;
+        left = left.saturating_sub(page.messages.len() as u64);
+        next = page.next.max(next);
+    }
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! A stand-in for the Message ID service: one orderer, in memory, behind the sessions of every datacenter's voter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use trunkline_ports::{Receiver, Responder, Router};
+use trunkline_types::{ClusterMap, GroupId, LogName, NodeId, TopicId, TopicName};
+use trunkline_wire::Status;
+use trunkline_wire::internal::{
+    Behind, Fact, Facts, FactsAt, Heartbeat, Held, LogClosed, LogOpened, OrderedRun, Predecessor, RecordsOrdered,
+    Report, SessionRequest, SessionResponse, SessionWelcome, TopicCreated, fact, order_service, session_request,
+    session_response,
+};
+use trunkline_wire::v1::Topic;
+
+#[derive(Debug, Default)]
+struct Log {
+    number: u32,
+    ordered: u64,
+    predecessor: Option<Predecessor>,
+    held: BTreeMap<NodeId, u64>,
+    topics: BTreeMap<u64, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    facts: Vec<FactsAt>,
+    /// Facts below this index are gone.
+    kept_from: u64,
+    logs: BTreeMap<LogName, Log>,
+    next_id: BTreeMap<u64, u64>,
+    counter: u64,
+    helds: BTreeMap<NodeId, Held>,
+}
+
+#[derive(Debug)]
+struct State {
+    map: ClusterMap,
+    groups: BTreeMap<u16, Group>,
+    sessions: u64,
+    stopped: bool,
+}
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Orderer {
+    state: Arc<Mutex<State>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Orderer {
+    pub(crate) fn new(map: &ClusterMap) -> Self {
+        let state = State { map: map.clone(), groups: BTreeMap::new(), sessions: 0, stopped: false };
+        Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(0).0 }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let answer = act(&mut self.state.lock().unwrap());
+        self.changed.send_modify(|version| *version += 1);
+        answer
+    }
+
+    pub(crate) fn create_topic(&self, name: &str) -> TopicId {
+        let name = TopicName::new(name).unwrap();
+        self.with(|state| {
+            let bucket = name.bucket(state.map.buckets);
+            let group = state.groups.entry(state.map.ordering_group(bucket).number).or_default();
+            group.counter += 1;
+            let id = TopicId::new(group.counter, bucket);
+            let topic = Topic { name: name.to_string(), topic_id: id.0, options: None };
+            group.tell(vec![fact::What::TopicCreated(TopicCreated { topic: Some(topic) })]);
+            id
+        })
+    }
+
+    /// Orders nothing until it is started again.
+    pub(crate) fn stop(&self, stopped: bool) {
+        self.with(|state| {
+            state.stopped = stopped;
+            state.order_all();
+        });
+    }
+
+    /// Forgets all facts: whoever lacks them must copy the index.
+    pub(crate) fn forget_facts(&self) {
+        self.with(|state| {
+            for group in state.groups.values_mut() {
+                group.kept_from = group.facts.len() as u64 + 1;
+            }
+        });
+    }
+
+    /// Closes every log at its ordered end.
+    pub(crate) fn close_all(&self) {
+        self.with(|state| {
+            for group in state.groups.values_mut() {
+                let closed: Vec<_> = group.logs.values().map(|log| (log.number, log.ordered)).collect();
+                group.logs.clear();
+                for (number, end) in closed {
+                    group.tell(vec![fact::What::LogClosed(LogClosed { number, end })]);
+                }
+            }
+        });
+    }
+
+    /// Names of the logs that were ordered, with their ordered ends.
+    pub(crate) fn logs(&self) -> Vec<(LogName, u64)> {
+        self.with(|state| {
+            let logs = state.groups.values().flat_map(|group| group.logs.iter());
+            logs.map(|(name, log)| (*name, log.ordered)).collect()
+        })
+    }
+
+    /// What stores said of facts and ended logs last.
+    pub(crate) fn held(&self, store: NodeId) -> Vec<Held> {
+        self.with(|state| state.groups.values().filter_map(|group| group.helds.get(&store).cloned()).collect())
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        let orderer = self.clone();
+        Router::new().streaming(order_service::SESSION, move |_, requests, responses| {
+            orderer.clone().session(requests, responses)
+        })
+    }
+
+    async fn session(
+        self, mut requests: Receiver<SessionRequest>, responses: Responder<SessionResponse>,
+    ) -> Result<(), Status> {
+        let Some(SessionRequest { what: Some(session_request::What::Hello(hello)) }) = requests.next().await? else {
+            return Err(Status::invalid_argument("hello"));
+        };
+        let store = NodeId(hello.envelope.unwrap().node);
+        let welcome = session_response::What::Welcome(SessionWelcome { envelope: hello.envelope });
+        send(&responses, welcome).await?;
+        self.with(|state| state.sessions += 1);
+        let mut next: BTreeMap<u16, u64> =
+            hello.groups.iter().map(|g| (GroupId::from_u32(g.group).unwrap().number, g.facts_from)).collect();
+        let mut behind = BTreeSet::new();
+        let mut changed = self.changed.subscribe();
+        for (&group, &from) in &next {
+            self.tell_numbers(group, from, &responses).await?;
+        }
+        loop {
+            for (&group, next) in &mut next {
+                self.tell_facts(group, next, &mut behind, &responses).await?;
+            }
+            tokio::select! {
+                biased;
+                request = requests.next() => match request?.and_then(|request| request.what) {
+                    Some(session_request::What::Report(report)) => self.report(store, report),
+                    Some(session_request::What::Held(held)) => self.take_held(store, held),
+                    Some(_) => {}
+                    None => return Ok(()),
+                },
+                waited = timeout(Duration::from_millis(500), changed.changed()) => if waited.is_err() {
+                    send(&responses, session_response::What::Heartbeat(Heartbeat {})).await?;
+                }
+            }
+        }
+    }
+
+    /// What numbers stand for, where the fact that said so is below the store's first.
+    async fn tell_numbers(&self, group: u16, from: u64, to: &Responder<SessionResponse>) -> Result<(), Status> {
+        let facts = self.state.lock().unwrap().groups.get(&group).map_or(Vec::new(), |known| {
+            let early = known.facts.iter().filter(|at| at.index < from.max(known.kept_from));
+            let opened = |fact: &&Fact| matches!(fact.what, Some(fact::What::LogOpened(_)));
+            early.flat_map(|at| at.facts.iter().filter(opened).cloned()).collect()
+        });
+        let facts = Facts { group: packed(group), at: vec![FactsAt { index: 0, facts }], applied: from - 1 };
+        send(to, session_response::What::Facts(facts)).await
+    }
+
+    async fn tell_facts(
+        &self, group: u16, next: &mut u64, behind: &mut BTreeSet<u16>, to: &Responder<SessionResponse>,
+    ) -> Result<(), Status> {
+        let (at, kept_from) = self.state.lock().unwrap().groups.get(&group).map_or((Vec::new(), 0), |known| {
+            (known.facts.iter().filter(|at| at.index >= *next).cloned().collect(), known.kept_from)
+        });
+        if *next < kept_from {
+            if behind.insert(group) {
+                let told = Behind { group: packed(group), facts_from: kept_from };
+                send(to, session_response::What::Behind(told)).await?;
+            }
+            return Ok(());
+        }
+        let Some(last) = at.last().map(|at| at.index) else { return Ok(()) };
+        *next = last + 1;
+        send(to, session_response::What::Facts(Facts { group: packed(group), at, applied: last })).await
+    }
+
+    fn report(&self, store: NodeId, report: Report) {
+        let number = GroupId::from_u32(report.group).unwrap().number;
+        self.with(|state| {
+            let group = state.groups.entry(number).or_default();
+            if report.first {
+                group.logs.values_mut().for_each(|log| log.held.retain(|&other, _| other != store));
+            }
+            for said in report.logs {
+                let name = LogName::try_from(said.log.unwrap()).unwrap();
+                let log = group.logs.entry(name).or_insert(Log { ordered: 1, ..Log::default() });
+                log.predecessor = log.predecessor.or(said.predecessor);
+                log.held.insert(store, said.held);
+                let mut seq = said.from;
+                for run in said.runs {
+                    for _ in 0..run.count {
+                        log.topics.insert(seq, run.topic_id);
+                        seq += 1;
+                    }
+                }
+                assert!(seq <= said.held, "a run reaches beyond what is on disk");
+            }
+            state.order_all();
+        });
+    }
+
+    fn take_held(&self, store: NodeId, held: Held) {
+        let number = GroupId::from_u32(held.group).unwrap().number;
+        let mut state = self.state.lock().unwrap();
+        state.groups.entry(number).or_default().helds.insert(store, held);
+    }
+}
+
+impl Group {
+    fn tell(&mut self, facts: Vec<fact::What>) {
+        let facts = facts.into_iter().map(|what| Fact { what: Some(what) }).collect();
+        self.facts.push(FactsAt { index: self.facts.len() as u64 + 1, facts });
+    }
+
+    fn order(&mut self, map: &ClusterMap) {
+        loop {
+            let ready = self.logs.iter().find_map(|(&name, log)| {
+                let end = evidence(map, log).min(log.topics.last_key_value().map_or(1, |(seq, _)| seq + 1));
+                let before = log.predecessor.filter(|before| !before.overtaking).is_none_or(|before| {
+                    let name = LogName { ordinal: before.ordinal.into(), ..name };
+                    self.logs.get(&name).is_some_and(|log| log.ordered >= before.end)
+                });
+                (end > log.ordered && before).then_some((name, end))
+            });
+            let Some((name, end)) = ready else { return };
+            self.assign(name, end);
+        }
+    }
+
+    fn assign(&mut self, name: LogName, end: u64) {
+        let fresh = self.logs.values().map(|log| log.number).max().unwrap_or(0) + 1;
+        let log = self.logs.get_mut(&name).unwrap();
+        let mut facts = Vec::new();
+        if log.number == 0 {
+            log.number = fresh + self.facts.len() as u32;
+            let (number, predecessor) = (log.number, log.predecessor);
+            facts.push(fact::What::LogOpened(LogOpened { number, log: Some(name.into()), predecessor }));
+        }
+        let (from, number) = (log.ordered, log.number);
+        log.ordered = end;
+        let mut runs: Vec<OrderedRun> = Vec::new();
+        for seq in from..end {
+            let topic_id = log.topics.remove(&seq).expect("the runs are dense");
+            let next = self.next_id.entry(topic_id).or_insert(1);
+            match runs.last_mut().filter(|run| run.topic_id == topic_id) {
+                Some(run) => run.count += 1,
+                None => runs.push(OrderedRun { topic_id, first_id: *next, count: 1 }),
+            }
+            *next += 1;
+        }
+        facts.push(fact::What::Ordered(RecordsOrdered { number, from, runs }));
+        self.tell(facts);
+    }
+}
+
+impl State {
+    fn order_all(&mut self) {
+        if !self.stopped {
+            self.groups.values_mut().for_each(|group| group.order(&self.map));
+        }
+    }
+}
+
+/// Up to where stores in two datacenters have a log on disk.
+fn evidence(map: &ClusterMap, log: &Log) -> u64 {
+    let mut ends: Vec<u64> = map
+        .datacenters
+        .iter()
+        .map(|datacenter| {
+            let here = log.held.iter().filter(|(node, _)| map.node(**node).unwrap().datacenter == datacenter.name);
+            here.map(|(_, &held)| held).max().unwrap_or(1)
+        })
+        .collect();
+    ends.sort_unstable_by_key(|end| std::cmp::Reverse(*end));
+    let mut stores: Vec<u64> = log.held.values().copied().collect();
+    stores.sort_unstable_by_key(|end| std::cmp::Reverse(*end));
+    ends[map.datacenters_needed() - 1].min(stores.get(1).copied().unwrap_or(1))
+}
+
+fn packed(group: u16) -> u32 {
+    GroupId::ordering(group).to_u32()
+}
+
+async fn send(to: &Responder<SessionResponse>, what: session_response::What) -> Result<(), Status> {
+    to.send(&SessionResponse { what: Some(what) }).await.map_err(|_| Status::unavailable("gone"))
+}
