@@ -20,7 +20,7 @@ fn cpu() -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn probe() {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false).init();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).init();
     let rtt: u32 = std::env::var("RTT").map(|r| r.parse().unwrap()).unwrap_or(150);
     let mut map = MapBuilder::three_datacenters().round_trips(rtt).build();
     let trips = [("nyc", "mci"), ("nyc", "sea"), ("mci", "sea")].map(|(a, b)| (a.into(), b.into(), Duration::from_millis(rtt.into())));
@@ -86,6 +86,9 @@ async fn probe() {
     drop(listener);
     os.kill().await;
     let start = tokio::time::Instant::now();
+    for m in group.iter().cloned() {
+        keep[0].3.process().spawn("w", async move { let mut l = m.leadership(); loop { println!("{:?} {:?} applied {}", start.elapsed(), *l.borrow_and_update(), *m.applied().borrow()); if l.changed().await.is_err() { return } } });
+    }
     let mut unknown = 0;
     loop {
         match other.propose(Bytes::from_static(b"after"), within(5000)).await { Ok(_) => break, Err(e) => { unknown += 1; println!("{e} after {:?}", start.elapsed()) } }

@@ -26,6 +26,7 @@ mod reading;
 mod serving;
 mod shelf;
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
 mod tests;
 
 use std::collections::VecDeque;
@@ -231,7 +232,12 @@ impl<M: Payload> Dispatcher<M> {
     }
 
     fn ack(
-        &mut self, now_ms: u64, ack: u64, tokens: &[DeliveryToken], deadline_ms: u64, effects: &mut Vec<Effect<M>>,
+        &mut self,
+        now_ms: u64,
+        ack: u64,
+        tokens: &[DeliveryToken],
+        deadline_ms: u64,
+        effects: &mut Vec<Effect<M>>,
     ) {
         if self.ended {
             effects.push(Effect::AckRefused { ack, why: AckRefusal::Elsewhere });
@@ -295,7 +301,8 @@ impl<M: Payload> Dispatcher<M> {
             }
         }
         let (from, again) = (read.wanted.from, read.again);
-        if again && self.outstanding.contains(from) && from >= self.earliest && self.shelf.get(from).is_none() {
+        if again && self.outstanding.contains(from) && from >= self.earliest && self.shelf.get(from).is_none()
+        {
             self.reading.failed(now_ms, reading::AGAIN_RETRY_MS, None);
         }
     }

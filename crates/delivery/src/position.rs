@@ -16,6 +16,7 @@ pub mod subscription;
 
 mod format;
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +80,10 @@ impl Positions {
     /// Subscriptions by topic name, then consumer, bytewise, above `after`. Bounded in what it returns and in what it
     /// looks at.
     pub fn page(
-        &self, topic: Option<&TopicName>, consumer: Option<&ConsumerName>, after: Option<(TopicName, ConsumerName)>,
+        &self,
+        topic: Option<&TopicName>,
+        consumer: Option<&ConsumerName>,
+        after: Option<(TopicName, ConsumerName)>,
         limit: usize,
     ) -> Page<'_> {
         let start = match after {
@@ -114,7 +118,11 @@ impl Positions {
         let key = (create.topic_id, create.consumer.clone());
         if let Some(existing) = self.subscriptions.get(&key) {
             let existing = Box::new(existing.clone());
-            return if existing.options == create.options { Answer::Existing(existing) } else { Answer::Differs(existing) };
+            return if existing.options == create.options {
+                Answer::Existing(existing)
+            } else {
+                Answer::Differs(existing)
+            };
         }
         if self.subscriptions.len() >= self.subscriptions_max {
             return Answer::Full;
@@ -137,7 +145,8 @@ impl Positions {
     }
 
     fn commit(&mut self, commit: Commit) -> Answer {
-        let Some(subscription) = self.subscriptions.get_mut(&(commit.topic_id, commit.consumer.clone())) else {
+        let Some(subscription) = self.subscriptions.get_mut(&(commit.topic_id, commit.consumer.clone()))
+        else {
             return Answer::NotFound;
         };
         if !subscription.is_current(commit.instance, commit.generation, commit.token) {

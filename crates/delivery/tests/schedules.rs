@@ -28,16 +28,36 @@ impl Payload for Message {
 enum Act {
     Push(u64),
     /// Client, server, messages, how many of the reply are processed (or the reply is lost).
-    Pop { client: usize, server: usize, messages_max: u64, processed: usize, lost: bool, waits: bool },
+    Pop {
+        client: usize,
+        server: usize,
+        messages_max: u64,
+        processed: usize,
+        lost: bool,
+        waits: bool,
+    },
     /// A client acknowledges what it has processed, by Ack.
-    Ack { client: usize, server: usize },
+    Ack {
+        client: usize,
+        server: usize,
+    },
     /// The commit under way is lost before (false) or after it is applied, or succeeds.
-    Commit { server: usize, applied: bool, answered: bool },
+    Commit {
+        server: usize,
+        applied: bool,
+        answered: bool,
+    },
     Time(u64),
     /// Another server takes the subscription; the one before does not know.
-    TakeOver { server: usize },
-    Shed { server: usize },
-    Release { server: usize },
+    TakeOver {
+        server: usize,
+    },
+    Shed {
+        server: usize,
+    },
+    Release {
+        server: usize,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -92,7 +112,11 @@ fn client(number: usize) -> Client {
 impl World {
     fn new() -> Self {
         let mut positions = Positions::default();
-        let options = Options { start: Start::Earliest, ack_mode: AckMode::OnNextPop, ack_deadline_ms: ACK_DEADLINE_MS };
+        let options = Options {
+            start: Start::Earliest,
+            ack_mode: AckMode::OnNextPop,
+            ack_deadline_ms: ACK_DEADLINE_MS,
+        };
         let topic = TopicName::new("t").unwrap();
         let create = Create { topic_id: TOPIC, topic, consumer: consumer(), options, start_id: 1 };
         positions.apply(1, Entry::Create(create));
@@ -126,7 +150,8 @@ impl World {
     }
 
     fn take_over(&mut self, server: usize) {
-        let dispatcher = DispatcherNode { node: NodeId(1), datacenter: String::new(), address: String::new() };
+        let dispatcher =
+            DispatcherNode { node: NodeId(1), datacenter: String::new(), address: String::new() };
         let token_seen = self.found().token;
         let entry = Entry::Acquire(Acquire { topic_id: TOPIC, consumer: consumer(), token_seen, dispatcher });
         let Answer::Acquired(lease) = self.apply(entry) else { panic!("not acquired") };
@@ -139,7 +164,8 @@ impl World {
             acknowledged: lease.acknowledged.clone(),
             ack_deadline_ms: u64::from(lease.options.ack_deadline_ms),
         });
-        self.servers[server] = Server { dispatcher: Some(dispatcher), lease: Some(*lease), ..Server::default() };
+        self.servers[server] =
+            Server { dispatcher: Some(dispatcher), lease: Some(*lease), ..Server::default() };
     }
 
     fn step(&mut self, server: usize, event: Event<Message>) {
@@ -168,7 +194,14 @@ impl World {
                 assert!(here.commit.is_none(), "one commit at a time");
                 let lease = here.lease.as_ref().unwrap();
                 let (instance, generation, token) = (lease.instance, lease.generation, lease.token);
-                let commit = Commit { topic_id: TOPIC, consumer: consumer(), instance, generation, token, acknowledged };
+                let commit = Commit {
+                    topic_id: TOPIC,
+                    consumer: consumer(),
+                    instance,
+                    generation,
+                    token,
+                    acknowledged,
+                };
                 here.commit = Some((number, commit));
             }
             Effect::Ended => *here = Server::default(),
@@ -183,7 +216,10 @@ impl World {
         if wanted.from < until || !wanted.wait {
             self.servers[server].read = None;
             let messages = (wanted.from..until).map(Message).collect();
-            self.step(server, Event::Read { number: wanted.number, first_id: wanted.from, messages, earliest: 1 });
+            self.step(
+                server,
+                Event::Read { number: wanted.number, first_id: wanted.from, messages, earliest: 1 },
+            );
         }
     }
 
@@ -217,7 +253,15 @@ impl World {
         self.step(server, event);
     }
 
-    fn pop(&mut self, client_number: usize, server: usize, messages_max: u64, processed: usize, lost: bool, waits: bool) {
+    fn pop(
+        &mut self,
+        client_number: usize,
+        server: usize,
+        messages_max: u64,
+        processed: usize,
+        lost: bool,
+        waits: bool,
+    ) {
         self.numbers += 1;
         let number = self.numbers;
         if self.servers[server].dispatcher.is_none() {

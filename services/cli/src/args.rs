@@ -89,13 +89,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Where to begin in a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum StartAt {
     Earliest,
     Latest,
     MessageId(u64),
 }
 
-impl std::str::FromStr for From {
+impl std::str::FromStr for StartAt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -110,7 +110,7 @@ impl std::str::FromStr for From {
     }
 }
 
-impl From {
+impl StartAt {
     pub(crate) fn start(self) -> Start {
         let at = match self {
             Self::Earliest => start::At::Earliest(trunkline_client::api::Earliest {}),
@@ -132,7 +132,7 @@ mod tests {
         assert!(duration("soon").is_err());
         assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert!(pair("a").is_err());
-        assert_eq!("7".parse(), Ok(From::MessageId(7)));
-        assert!("0".parse::<From>().is_err());
+        assert_eq!("7".parse(), Ok(StartAt::MessageId(7)));
+        assert!("0".parse::<StartAt>().is_err());
     }
 }

@@ -30,7 +30,7 @@ use trunkline_client::api::{AckLevel, SubscriptionOptions, TopicOptions};
 use trunkline_ports::Process;
 use trunkline_ports::process::TaskGuard;
 
-use crate::args::{Acks, AdminConnection, Connection, From, duration};
+use crate::args::{Acks, AdminConnection, Connection, StartAt, duration};
 use crate::context::Context;
 use crate::failure::Failure;
 use board::Shared;
@@ -182,7 +182,7 @@ async fn prepare(args: &Args, bench: &Bench) -> Result<(), Failure> {
             for topic in bench.topics.iter() {
                 let consumer = poppers::consumer(&bench.datacenters[place], number);
                 subscriptions.push(async move {
-                    let start = Some(From::Earliest.start());
+                    let start = Some(StartAt::Earliest.start());
                     let options = SubscriptionOptions { start, ack_deadline: None };
                     client.subscribe(topic, &consumer, options).await
                 });

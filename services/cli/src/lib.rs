@@ -27,7 +27,6 @@ use clap::Subcommand;
 pub use args::{Acks, Connection, Level};
 pub use context::{Context, Exit};
 
-use failure::Failure;
 
 /// A client command.
 #[derive(Clone, Debug, Subcommand)]

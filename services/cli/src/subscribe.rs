@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use trunkline_client::api::{Subscription, SubscriptionOptions};
 
-use crate::args::{Connection, From, duration};
+use crate::args::{Connection, StartAt, duration};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
@@ -22,7 +22,7 @@ pub struct Args {
     consumer: String,
     /// Where to begin: earliest, latest or a message ID
     #[arg(long, value_name = "ID", default_value = "latest")]
-    from: From,
+    from: StartAt,
     /// What is not acknowledged comes again after it [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     ack_deadline: Option<Duration>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use trunkline_types::limits::READ_MESSAGES_MAX;
 
-use crate::args::{Connection, From};
+use crate::args::{Connection, StartAt};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::messages;
@@ -23,7 +23,7 @@ pub struct Args {
     topic: String,
     /// Where to begin: a message ID, earliest or latest
     #[arg(long, value_name = "ID", default_value = "latest")]
-    from: From,
+    from: StartAt,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max: Option<u64>,
@@ -34,9 +34,9 @@ pub struct Args {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let client = context.client(&args.connection)?;
     let mut next = match args.from {
-        From::Earliest => 0,
-        From::MessageId(id) => id,
-        From::Latest => client.topic(&args.topic).await?.watermark + 1,
+        StartAt::Earliest => 0,
+        StartAt::MessageId(id) => id,
+        StartAt::Latest => client.topic(&args.topic).await?.watermark + 1,
     };
     let mut left = args.max.unwrap_or(u64::MAX);
     while left > 0 {

@@ -43,8 +43,13 @@ struct Pump {
 
 impl Pump {
     async fn run(mut self) -> Result<(), Status> {
-        self.tell_numbers().await?;
         let mut applied = self.member.view.applied.clone();
+        // A voter that is behind the store would take logs for open that the store knows to be closed.
+        let reached = applied.wait_for(|applied| *applied + 1 >= self.next).await.is_ok();
+        if !reached {
+            return std::future::pending().await;
+        }
+        self.tell_numbers().await?;
         // The last index that the store knows to be here.
         let mut told = self.next.saturating_sub(1);
         loop {

@@ -111,6 +111,10 @@ impl Commit {
                 let log = catalog.log(no);
                 let row = keys::LogRow::new(log.name, log.predecessor, log.closed, log.is_complete());
                 batch.put(keys::LOGS, keys::log_key(no), keys::encode(&row));
+                if log.is_complete() {
+                    // What the records are stands in the index now.
+                    batch.delete_range(keys::RUNS, keys::place(no, 0), keys::place_end(no));
+                }
             }
             Row::DropBeyond { log, end } => {
                 for space in [keys::RECORDS, keys::RUNS] {

@@ -96,7 +96,7 @@ pub(crate) async fn serve(
         send(&responses, CopyIndexResponse { topics: topics.to_vec(), ..CopyIndexResponse::default() }).await?;
     }
     for part in logs.chunks(ENTRIES_MAX) {
-        let logs = part.iter().map(|(_, log)| log.clone()).collect();
+        let logs = part.iter().map(|(_, log)| *log).collect();
         send(&responses, CopyIndexResponse { logs, ..CopyIndexResponse::default() }).await?;
     }
     for (no, log) in &logs {

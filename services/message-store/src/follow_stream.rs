@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 use trunkline_ports::{CallOptions, Class, Host, Peer, Receiver, Responder, Sender};
 use trunkline_runtime::Backoff;
-use trunkline_types::NodeId;
+use trunkline_types::{NodeId, checksum};
 use trunkline_types::limits::{CONNECT_TIMEOUT, HEARTBEAT_INTERVAL, SILENCE_MAX};
 use trunkline_wire::internal::follow_service::FOLLOW;
 use trunkline_wire::internal::{Envelope, FollowRequest, FollowResponse};
-use trunkline_wire::{Message as _, Status};
+use trunkline_wire::{Code, Message as _, Status};
 
 use crate::handle::{Handle, Input};
 use crate::outlet::Inlet;
@@ -30,7 +30,11 @@ pub(crate) async fn follow(host: Host, handle: Handle, node: NodeId, address: Ar
     loop {
         let mut up = false;
         if let Err(status) = follow_once(&host, &handle, node, &address, &mut up).await {
-            tracing::debug!(%node, %status, "a holder's stream has ended");
+            if status.code() == Code::DataLoss {
+                tracing::warn!(%node, %status, "a holder's stream is ended");
+            } else {
+                tracing::debug!(%node, %status, "a holder's stream has ended");
+            }
         }
         if up {
             backoff.reset();
@@ -73,6 +77,10 @@ async fn receive(
         let frame = timeout(SILENCE_MAX, receiver.next()).await.map_err(|_| silent())??;
         let Some(frame) = frame else { return Ok(()) };
         let bytes = frame.encoded_len();
+        let mut records = frame.records.iter().flat_map(|log| &log.records);
+        if records.any(|record| checksum(&record.body) != record.checksum) {
+            return Err(Status::data_loss("a record does not fit its checksum"));
+        }
         if bytes > 0 {
             let permit = handle.follow_room(bytes).await?;
             handle.tell(Input::HolderFrame { node, stream, frame, permit }).await?;

@@ -127,7 +127,7 @@ impl Doors {
         let wait = Duration::from_millis(request.wait_ms.into()).min(left);
         let mut answer = None;
         if !wait.is_zero() {
-            let ask = |reply| Input::Read { request: request.clone(), wait: true, reply };
+            let ask = |reply| Input::Read { request, wait: true, reply };
             answer = match timeout(wait, self.handle.ask(ask)).await {
                 Ok(Ok(answer)) => Some(answer),
                 Ok(Err(_)) => return Err(status::overloaded("too many reads wait", RETRY_AFTER)),
@@ -137,7 +137,7 @@ impl Doors {
         let answer = match answer {
             Some(answer) => answer,
             None => {
-                let ask = |reply| Input::Read { request: request.clone(), wait: false, reply };
+                let ask = |reply| Input::Read { request, wait: false, reply };
                 self.handle.ask(ask).await?
             }
         };

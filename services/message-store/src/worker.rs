@@ -221,8 +221,13 @@ impl Worker {
     /// Rows of the index go with the next write; what they drop leaves memory at once.
     pub(crate) fn write_rows(&mut self, rows: Vec<Row>) {
         for row in &rows {
-            if let Row::DropBeyond { log, end } = row {
-                self.recent.drop_from(*log, *end);
+            match row {
+                Row::DropBeyond { log, end } => self.recent.drop_from(*log, *end),
+                Row::Log(log) if self.catalog.log(*log).is_complete() => {
+                    self.forget_served(*log);
+                    self.forget_followed(*log);
+                }
+                _ => {}
             }
         }
         self.commit.rows(&self.catalog, rows);
@@ -240,7 +245,7 @@ impl Worker {
                     Effect::LoadIndex { topic, from } => self.loads.index(topic, from),
                     Effect::LoadRuns { log, from } => self.loads.runs(log, from),
                     Effect::Reportable(log) => self.reportable(log),
-                    Effect::Complete(log) => self.commit.rows(&self.catalog, vec![Row::Log(log)]),
+                    Effect::Complete(log) => self.write_rows(vec![Row::Log(log)]),
                 }
             }
         }
@@ -300,7 +305,7 @@ impl Worker {
         self.catalog.set_held(layout.held.clone());
         self.coordinator.resize(layout.held.len());
         self.layout = layout;
-        self.sessions = Sessions::new(&self.layout);
+        self.sessions.follow(&self.layout);
         self.dial();
     }
 

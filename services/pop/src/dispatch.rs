@@ -59,7 +59,12 @@ impl Dispatch {
     }
 
     /// Runs until it is answered or out of time.
-    pub(crate) async fn run<E: Errand>(&self, key: &Key, topic: &TopicName, errand: &E) -> Result<E::Answer, Status> {
+    pub(crate) async fn run<E: Errand>(
+        &self,
+        key: &Key,
+        topic: &TopicName,
+        errand: &E,
+    ) -> Result<E::Answer, Status> {
         let until = errand.deadline();
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
         let mut known = None;
@@ -83,14 +88,19 @@ impl Dispatch {
                 },
             }
             if Instant::now() >= until {
-                return Err(error::out_of_time("the subscription's dispatcher could not be reached or replaced"));
+                return Err(error::out_of_time(
+                    "the subscription's dispatcher could not be reached or replaced",
+                ));
             }
         }
     }
 
     /// Of a call that another server has forwarded: only what is dispatched here. `Err` says who it is, if known.
     pub(crate) async fn dispatched_here(
-        &self, target: &DispatchTarget, key: &Key, until: Instant,
+        &self,
+        target: &DispatchTarget,
+        key: &Key,
+        until: Instant,
     ) -> Result<Handle, NotDispatcher> {
         while target.node == self.tools.host.identity.node.0 && Instant::now() < until {
             match self.tools.table.find(key) {
@@ -107,7 +117,12 @@ impl Dispatch {
     }
 
     /// What the subscription's dispatcher knows beyond what is committed, if it says.
-    pub(crate) async fn describe(&self, key: &Key, stored: &StoredSubscription, until: Instant) -> Option<Situation> {
+    pub(crate) async fn describe(
+        &self,
+        key: &Key,
+        stored: &StoredSubscription,
+        until: Instant,
+    ) -> Option<Situation> {
         if let Found::Dispatched(handle) = self.tools.table.find(key) {
             return handle.describe().await;
         }
@@ -127,7 +142,12 @@ impl Dispatch {
     }
 
     async fn turn<E: Errand>(
-        &self, key: &Key, topic: &TopicName, known: Option<Route>, errand: &E, backoff: &mut Backoff,
+        &self,
+        key: &Key,
+        topic: &TopicName,
+        known: Option<Route>,
+        errand: &E,
+        backoff: &mut Backoff,
     ) -> Result<Turn<E::Answer>, Status> {
         if self.tools.shutdown.is_draining() {
             return Err(error::draining());
@@ -171,7 +191,11 @@ impl Dispatch {
 
     /// Makes this server the dispatcher if nobody was since the token seen; else says who is.
     async fn acquire(
-        &self, key: &Key, topic: &TopicName, token_seen: u64, until: Instant,
+        &self,
+        key: &Key,
+        topic: &TopicName,
+        token_seen: u64,
+        until: Instant,
     ) -> Result<Option<Route>, Status> {
         let claim = match self.tools.table.claim(key) {
             Ok(claim) => claim,
@@ -184,7 +208,13 @@ impl Dispatch {
             Ok(Acquire::Acquired(subscription)) => {
                 self.tools.metrics.acquired("acquired");
                 let (handle, commands) = Handle::new(subscription.fencing_token);
-                let worker = Worker::new(self.tools.clone(), key.clone(), topic.clone(), lease(key, &subscription), commands);
+                let worker = Worker::new(
+                    self.tools.clone(),
+                    key.clone(),
+                    topic.clone(),
+                    lease(key, &subscription),
+                    commands,
+                );
                 claim.dispatch(handle);
                 self.tools.host.process.spawn("pop-dispatcher", worker.run());
                 Ok(None)
@@ -201,14 +231,21 @@ impl Dispatch {
         }
     }
 
-    async fn forward<E: Errand>(&self, key: &Key, to: &Dispatcher, token: u64, errand: &E) -> Forwarded<E::Answer> {
+    async fn forward<E: Errand>(
+        &self,
+        key: &Key,
+        to: &Dispatcher,
+        token: u64,
+        errand: &E,
+    ) -> Forwarded<E::Answer> {
         let link = self.peers.link(to);
         if link.pulse() == Pulse::Dead {
             return Forwarded::Dead;
         }
         let (map, here) = (self.tools.host.map(), &self.tools.host.identity.datacenter);
         let way = map.round_trip(here, &to.datacenter.as_str().into());
-        let left = errand.deadline().saturating_duration_since(Instant::now()).saturating_sub(way + PEER_MARGIN);
+        let left =
+            errand.deadline().saturating_duration_since(Instant::now()).saturating_sub(way + PEER_MARGIN);
         let patience_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
         let (peer, target) = (Link::peer(to), target(key, to, token));
         let answer = tokio::select! {

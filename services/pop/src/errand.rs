@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Host, Peer};
 use trunkline_wire::internal::pop_peer_service::{DESCRIBE_DISPATCH, FORWARD_ACK, FORWARD_POP};
 use trunkline_wire::internal::{
-    DescribeDispatchRequest, DispatchTarget, ForwardAckRequest, ForwardPopRequest, describe_dispatch_response,
-    forward_ack_response, forward_pop_response,
+    DescribeDispatchRequest, DispatchTarget, ForwardAckRequest, ForwardPopRequest,
+    describe_dispatch_response, forward_ack_response, forward_pop_response,
 };
 use trunkline_wire::status::from_message;
 use trunkline_wire::{Status, v1};
@@ -23,7 +23,11 @@ pub(crate) trait Errand: Send + Sync {
 
     /// Done by another server's, which answers within `patience_ms`. Errors are of the way to it.
     fn there(
-        &self, host: &Host, peer: &Peer, target: DispatchTarget, patience_ms: u32,
+        &self,
+        host: &Host,
+        peer: &Peer,
+        target: DispatchTarget,
+        patience_ms: u32,
     ) -> impl Future<Output = Result<Reply<Self::Answer>, Status>> + Send;
 
     fn deadline(&self) -> Instant;
@@ -47,7 +51,11 @@ impl Errand for PopErrand<'_> {
     }
 
     async fn there(
-        &self, host: &Host, peer: &Peer, target: DispatchTarget, patience_ms: u32,
+        &self,
+        host: &Host,
+        peer: &Peer,
+        target: DispatchTarget,
+        patience_ms: u32,
     ) -> Result<Reply<v1::PopResponse>, Status> {
         let request = ForwardPopRequest {
             envelope: Some(host.envelope()),
@@ -56,11 +64,14 @@ impl Errand for PopErrand<'_> {
             pop: Some(self.request.clone()),
             patience_ms,
         };
-        let response = host.network.call(peer, FORWARD_POP, &request, CallOptions::until(self.deadline())).await?;
+        let response =
+            host.network.call(peer, FORWARD_POP, &request, CallOptions::until(self.deadline())).await?;
         Ok(match response.outcome {
             Some(forward_pop_response::Outcome::Answered(answer)) => Reply::Answered(answer),
             Some(forward_pop_response::Outcome::Refused(refused)) => Reply::Refused(from_message(&refused)),
-            Some(forward_pop_response::Outcome::NotDispatcher(newer)) => Reply::Elsewhere(Route::from_message(newer)),
+            Some(forward_pop_response::Outcome::NotDispatcher(newer)) => {
+                Reply::Elsewhere(Route::from_message(newer))
+            }
             None => Reply::Elsewhere(None),
         })
     }
@@ -88,7 +99,11 @@ impl Errand for AckErrand<'_> {
     }
 
     async fn there(
-        &self, host: &Host, peer: &Peer, target: DispatchTarget, patience_ms: u32,
+        &self,
+        host: &Host,
+        peer: &Peer,
+        target: DispatchTarget,
+        patience_ms: u32,
     ) -> Result<Reply<v1::AckResponse>, Status> {
         let request = ForwardAckRequest {
             envelope: Some(host.envelope()),
@@ -96,11 +111,14 @@ impl Errand for AckErrand<'_> {
             ack: Some(self.request.clone()),
             patience_ms,
         };
-        let response = host.network.call(peer, FORWARD_ACK, &request, CallOptions::until(self.deadline())).await?;
+        let response =
+            host.network.call(peer, FORWARD_ACK, &request, CallOptions::until(self.deadline())).await?;
         Ok(match response.outcome {
             Some(forward_ack_response::Outcome::Answered(answer)) => Reply::Answered(answer),
             Some(forward_ack_response::Outcome::Refused(refused)) => Reply::Refused(from_message(&refused)),
-            Some(forward_ack_response::Outcome::NotDispatcher(newer)) => Reply::Elsewhere(Route::from_message(newer)),
+            Some(forward_ack_response::Outcome::NotDispatcher(newer)) => {
+                Reply::Elsewhere(Route::from_message(newer))
+            }
             None => Reply::Elsewhere(None),
         })
     }
@@ -116,7 +134,10 @@ impl Errand for AckErrand<'_> {
 
 /// Asks another server's dispatcher how far it is; `None` if it does not say.
 pub(crate) async fn describe_there(
-    host: &Host, peer: &Peer, target: DispatchTarget, options: CallOptions,
+    host: &Host,
+    peer: &Peer,
+    target: DispatchTarget,
+    options: CallOptions,
 ) -> Option<Situation> {
     let request = DescribeDispatchRequest { envelope: Some(host.envelope()), target: Some(target) };
     let response = host.network.call(peer, DESCRIBE_DISPATCH, &request, options).await.ok()?;

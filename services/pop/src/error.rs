@@ -30,7 +30,10 @@ pub(crate) fn no_topic(topic: &TopicName) -> Status {
 }
 
 pub(crate) fn draining() -> Status {
-    status::not_stored(&status::unavailable(reason::DRAINING, "this pop server is shutting down: try another"))
+    status::not_stored(&status::unavailable(
+        reason::DRAINING,
+        "this pop server is shutting down: try another",
+    ))
 }
 
 pub(crate) fn overloaded(what: &str) -> Status {
@@ -87,7 +90,11 @@ pub(crate) fn damaged(id: u64) -> Status {
 /// the question.
 pub(crate) fn is_of_the_way(status: &Status) -> bool {
     match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Unimplemented => true,
+        Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::Unimplemented => true,
         Code::FailedPrecondition => status::reason_of(status).as_deref() == Some(reason::STALE),
         _ => false,
     }

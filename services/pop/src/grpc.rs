@@ -11,8 +11,8 @@ use trunkline_types::{ConsumerName, TopicId, TopicName};
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::{
     DescribeDispatchRequest, DescribeDispatchResponse, DispatchStatus, DispatchTarget, ForwardAckRequest,
-    ForwardAckResponse, ForwardPopRequest, ForwardPopResponse, PingRequest, PingResponse, describe_dispatch_response,
-    forward_ack_response, forward_pop_response, pop_peer_service,
+    ForwardAckResponse, ForwardPopRequest, ForwardPopResponse, PingRequest, PingResponse,
+    describe_dispatch_response, forward_ack_response, forward_pop_response, pop_peer_service,
 };
 use trunkline_wire::status::{self, reason, to_message};
 use trunkline_wire::v1::pop_service;
@@ -72,7 +72,9 @@ pub(crate) fn internal(calls: &Arc<Calls>) -> Router {
 
 impl Calls {
     async fn subscribe(
-        &self, context: CallContext, request: v1::SubscribeRequest,
+        &self,
+        context: CallContext,
+        request: v1::SubscribeRequest,
     ) -> Result<v1::SubscribeResponse, Status> {
         let (topic, consumer) = (validate::topic(&request.topic)?, validate::consumer(&request.consumer)?);
         let options = validate::options(request.options)?;
@@ -103,7 +105,9 @@ impl Calls {
     }
 
     async fn get_subscription(
-        &self, context: CallContext, request: v1::GetSubscriptionRequest,
+        &self,
+        context: CallContext,
+        request: v1::GetSubscriptionRequest,
     ) -> Result<v1::GetSubscriptionResponse, Status> {
         let (topic, consumer) = (validate::topic(&request.topic)?, validate::consumer(&request.consumer)?);
         let now_ms = self.host.process.wall_clock_ms();
@@ -111,7 +115,9 @@ impl Calls {
     }
 
     async fn list_subscriptions(
-        &self, context: CallContext, request: v1::ListSubscriptionsRequest,
+        &self,
+        context: CallContext,
+        request: v1::ListSubscriptionsRequest,
     ) -> Result<v1::ListSubscriptionsResponse, Status> {
         let (size, after) = validate::page(&request)?;
         let (groups, deadline) = (self.host.map().position_groups, validate::deadline(&context));
@@ -125,7 +131,10 @@ impl Calls {
     /// Does what belongs to the dispatcher. A topic's id from memory may be one that was deleted meanwhile: "not
     /// subscribed" is said only of the present one.
     async fn dispatched<E: Errand>(
-        &self, topic: &TopicName, consumer: &ConsumerName, deadline: Instant,
+        &self,
+        topic: &TopicName,
+        consumer: &ConsumerName,
+        deadline: Instant,
         errand: impl Fn(&Key) -> Result<E, Status>,
     ) -> Result<E::Answer, Status> {
         if self.shutdown.is_draining() {
@@ -155,7 +164,9 @@ impl Calls {
     }
 
     async fn forward_pop(
-        &self, context: CallContext, request: ForwardPopRequest,
+        &self,
+        context: CallContext,
+        request: ForwardPopRequest,
     ) -> Result<ForwardPopResponse, Status> {
         use forward_pop_response::Outcome;
         self.host.check(request.envelope.as_ref())?;
@@ -168,14 +179,18 @@ impl Calls {
             Ok(handle) => match handle.pop(validate::pop_call(&pop, &key, deadline)?, from_here).await {
                 Reply::Answered(answer) => Outcome::Answered(answer),
                 Reply::Refused(refused) => Outcome::Refused(to_message(&refused)),
-                Reply::Elsewhere(newer) => Outcome::NotDispatcher(newer.map(|to| to.to_message()).unwrap_or_default()),
+                Reply::Elsewhere(newer) => {
+                    Outcome::NotDispatcher(newer.map(|to| to.to_message()).unwrap_or_default())
+                }
             },
         };
         Ok(ForwardPopResponse { outcome: Some(outcome) })
     }
 
     async fn forward_ack(
-        &self, context: CallContext, request: ForwardAckRequest,
+        &self,
+        context: CallContext,
+        request: ForwardAckRequest,
     ) -> Result<ForwardAckResponse, Status> {
         use forward_ack_response::Outcome;
         self.host.check(request.envelope.as_ref())?;
@@ -187,14 +202,18 @@ impl Calls {
             Ok(handle) => match handle.ack(validate::ack_call(&ack, &key, deadline)?).await {
                 Reply::Answered(answer) => Outcome::Answered(answer),
                 Reply::Refused(refused) => Outcome::Refused(to_message(&refused)),
-                Reply::Elsewhere(newer) => Outcome::NotDispatcher(newer.map(|to| to.to_message()).unwrap_or_default()),
+                Reply::Elsewhere(newer) => {
+                    Outcome::NotDispatcher(newer.map(|to| to.to_message()).unwrap_or_default())
+                }
             },
         };
         Ok(ForwardAckResponse { outcome: Some(outcome) })
     }
 
     async fn describe_dispatch(
-        &self, context: CallContext, request: DescribeDispatchRequest,
+        &self,
+        context: CallContext,
+        request: DescribeDispatchRequest,
     ) -> Result<DescribeDispatchResponse, Status> {
         use describe_dispatch_response::Outcome;
         self.host.check(request.envelope.as_ref())?;

@@ -28,11 +28,11 @@ mod routes;
 mod stores;
 mod subscriptions;
 mod table;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod validate;
 mod worker;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -62,7 +62,10 @@ use worker::Tools;
 /// [`StartError`] when the options are invalid.
 #[allow(clippy::unused_async, reason = "every service starts the same way")]
 pub async fn start(
-    host: Host, options: Options, shutdown: Shutdown, metrics: &mut Registry,
+    host: Host,
+    options: Options,
+    shutdown: Shutdown,
+    metrics: &mut Registry,
 ) -> Result<Service, StartError> {
     options.validate()?;
     let metrics = Metrics::new(metrics);

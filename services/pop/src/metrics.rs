@@ -46,13 +46,25 @@ impl Metrics {
         };
         let to = registry.sub_registry_with_prefix("trunkline_pop");
         to.register("pops", "Pops dispatched here", metrics.pops.clone());
-        to.register("bare_pops", "Pops without client id and tokens, which lose what a lost reply had", metrics.bare_pops.clone());
+        to.register(
+            "bare_pops",
+            "Pops without client id and tokens, which lose what a lost reply had",
+            metrics.bare_pops.clone(),
+        );
         to.register("deliveries", "Messages handed out", metrics.deliveries.clone());
         to.register("redeliveries", "Messages handed out again", metrics.redeliveries.clone());
         to.register("dispatched", "Subscriptions dispatched here", metrics.dispatched.clone());
         to.register("damaged", "Records whose checksum was wrong", metrics.damaged.clone());
-        to.register("reads_elsewhere", "Reads that no local store could serve", metrics.reads_elsewhere.clone());
-        to.register("forwards", "Calls forwarded to another dispatcher, by outcome", metrics.forwards.clone());
+        to.register(
+            "reads_elsewhere",
+            "Reads that no local store could serve",
+            metrics.reads_elsewhere.clone(),
+        );
+        to.register(
+            "forwards",
+            "Calls forwarded to another dispatcher, by outcome",
+            metrics.forwards.clone(),
+        );
         to.register("acquires", "Subscriptions acquired, by outcome", metrics.acquires.clone());
         to.register("commits", "Commits of acknowledgements, by outcome", metrics.commits.clone());
         to.register("commit_seconds", "How long commits take", metrics.commit_seconds.clone());

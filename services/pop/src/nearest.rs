@@ -44,7 +44,9 @@ impl Nearest {
 
     /// Nodes as candidates in the order given, those last that did not answer a moment ago.
     pub(crate) fn candidates<'a>(
-        &self, nodes: impl IntoIterator<Item = &'a trunkline_types::Node>, class: Class,
+        &self,
+        nodes: impl IntoIterator<Item = &'a trunkline_types::Node>,
+        class: Class,
     ) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = nodes
             .into_iter()
@@ -72,7 +74,11 @@ impl Nearest {
     /// The first answer; an error that is of the question and not of the way is an answer too. A candidate that is
     /// silent does not use up the time of the next.
     pub(crate) async fn ask<Q: Message, A: Message + Default>(
-        &self, candidates: &[Candidate], method: Unary<Q, A>, request: &Q, deadline: Instant,
+        &self,
+        candidates: &[Candidate],
+        method: Unary<Q, A>,
+        request: &Q,
+        deadline: Instant,
     ) -> Result<A, Status> {
         let mut failed = None;
         for (index, candidate) in candidates.iter().enumerate() {

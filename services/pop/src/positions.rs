@@ -60,7 +60,11 @@ impl Positions {
     }
 
     /// A subscription, or that there certainly is none.
-    pub(crate) async fn find(&self, key: &Key, deadline: Instant) -> Result<Option<StoredSubscription>, Status> {
+    pub(crate) async fn find(
+        &self,
+        key: &Key,
+        deadline: Instant,
+    ) -> Result<Option<StoredSubscription>, Status> {
         for confirmed in [false, true] {
             let request = FindSubscriptionRequest {
                 envelope: Some(self.nearest.host().envelope()),
@@ -79,7 +83,12 @@ impl Positions {
     }
 
     pub(crate) async fn create(
-        &self, key: &Key, topic: &TopicName, options: v1::SubscriptionOptions, start_id: u64, deadline: Instant,
+        &self,
+        key: &Key,
+        topic: &TopicName,
+        options: v1::SubscriptionOptions,
+        start_id: u64,
+        deadline: Instant,
     ) -> Result<StoredSubscription, Status> {
         let request = CreateSubscriptionRequest {
             envelope: Some(self.nearest.host().envelope()),
@@ -94,7 +103,12 @@ impl Positions {
     }
 
     /// Makes this server the dispatcher, if the token is still `token_seen`.
-    pub(crate) async fn acquire(&self, key: &Key, token_seen: u64, deadline: Instant) -> Result<Acquire, Status> {
+    pub(crate) async fn acquire(
+        &self,
+        key: &Key,
+        token_seen: u64,
+        deadline: Instant,
+    ) -> Result<Acquire, Status> {
         let identity = &self.nearest.host().identity;
         let request = AcquireRequest {
             envelope: Some(self.nearest.host().envelope()),
@@ -113,7 +127,11 @@ impl Positions {
     }
 
     pub(crate) async fn commit(
-        &self, key: &Key, tenure: Tenure, acknowledged: &IntervalSet, deadline: Instant,
+        &self,
+        key: &Key,
+        tenure: Tenure,
+        acknowledged: &IntervalSet,
+        deadline: Instant,
     ) -> Commit {
         let range = |range: Range<u64>| internal::Range { from: range.start, to: range.end };
         let request = CommitRequest {
@@ -135,7 +153,13 @@ impl Positions {
 
     /// Subscriptions of one group above `after`, `limit` of them or all.
     pub(crate) async fn list(
-        &self, group: GroupId, topic: &str, consumer: &str, after: (String, String), limit: usize, deadline: Instant,
+        &self,
+        group: GroupId,
+        topic: &str,
+        consumer: &str,
+        after: (String, String),
+        limit: usize,
+        deadline: Instant,
     ) -> Result<Vec<StoredSubscription>, Status> {
         let host = self.nearest.host();
         let voters = self.voters_of(group);

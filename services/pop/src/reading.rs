@@ -16,11 +16,17 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    pub(crate) async fn read(&self, request: &v1::ReadRequest, deadline: Instant) -> Result<v1::ReadResponse, Status> {
+    pub(crate) async fn read(
+        &self,
+        request: &v1::ReadRequest,
+        deadline: Instant,
+    ) -> Result<v1::ReadResponse, Status> {
         let (name, from, messages_max, bytes_max, wait) = validate::read(request)?;
         let until = (Instant::now() + wait).min(deadline);
         loop {
-            let Some(topic) = self.topics.resolve(&name, deadline).await? else { return Err(error::no_topic(&name)) };
+            let Some(topic) = self.topics.resolve(&name, deadline).await? else {
+                return Err(error::no_topic(&name));
+            };
             let wait = until.saturating_duration_since(Instant::now());
             let read = self.stores.read(Span { topic, from, messages_max, bytes_max, wait });
             let batch = match timeout_at(deadline, read).await {

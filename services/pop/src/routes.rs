@@ -30,7 +30,10 @@ impl Route {
 
     /// What a server says that does not dispatch: the newer route, if it knows one.
     pub(crate) fn from_message(message: NotDispatcher) -> Option<Self> {
-        message.dispatcher.is_some().then_some(Self { token: message.fencing_token, dispatcher: message.dispatcher })
+        message
+            .dispatcher
+            .is_some()
+            .then_some(Self { token: message.fencing_token, dispatcher: message.dispatcher })
     }
 }
 

@@ -58,7 +58,10 @@ pub(crate) enum ReadError {
 enum Said {
     Batch(Batch),
     /// Nothing yet, as far as it knows; `indexed` says that there is something that it cannot give.
-    Nothing { batch: Batch, indexed: u64 },
+    Nothing {
+        batch: Batch,
+        indexed: u64,
+    },
     UnknownTopic,
     Deleted,
     /// The first record's checksum is wrong.
@@ -158,7 +161,11 @@ impl Stores {
                 None => until,
             };
             let wait = patience.saturating_duration_since(Instant::now());
-            let response = self.call(candidate, span, wait, Instant::now() + wait + SILENCE_MAX).await?;
+            let response = match self.call(candidate, span, wait, Instant::now() + wait + SILENCE_MAX).await {
+                // The store itself has found the first record corrupt.
+                Err(error) if error.code() == Code::DataLoss => return Ok(Said::Damaged),
+                response => response?,
+            };
             let indexed = response.indexed;
             match self.decode(span, response, candidate) {
                 Said::Nothing { batch, .. } => {
@@ -174,7 +181,13 @@ impl Stores {
         }
     }
 
-    async fn call(&self, to: &Candidate, span: Span, wait: Duration, until: Instant) -> Result<ReadResponse, Status> {
+    async fn call(
+        &self,
+        to: &Candidate,
+        span: Span,
+        wait: Duration,
+        until: Instant,
+    ) -> Result<ReadResponse, Status> {
         let host = self.nearest.host();
         let request = ReadRequest {
             envelope: Some(host.envelope()),
@@ -215,7 +228,11 @@ impl Stores {
             messages.push(message);
         }
         let batch = Batch { first_id, messages, watermark, earliest };
-        if batch.messages.is_empty() && earliest <= span.from { Said::Nothing { batch, indexed } } else { Said::Batch(batch) }
+        if batch.messages.is_empty() && earliest <= span.from {
+            Said::Nothing { batch, indexed }
+        } else {
+            Said::Batch(batch)
+        }
     }
 
     /// Local replicas by rank, then the others by round trip.

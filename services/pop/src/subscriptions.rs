@@ -32,7 +32,11 @@ pub(crate) struct Subscriptions {
 
 impl Subscriptions {
     pub(crate) async fn subscribe(
-        &self, name: &TopicName, consumer: &ConsumerName, options: v1::SubscriptionOptions, deadline: Instant,
+        &self,
+        name: &TopicName,
+        consumer: &ConsumerName,
+        options: v1::SubscriptionOptions,
+        deadline: Instant,
     ) -> Result<v1::Subscription, Status> {
         let (topic, is_new) = self.topic(name, deadline).await?;
         let key = Key { topic, consumer: consumer.clone() };
@@ -42,18 +46,25 @@ impl Subscriptions {
         {
             return Ok(public(&existing));
         }
-        let start_id = if is_new { self.start_of_new(&options)? } else { self.start(topic, &options, deadline).await? };
+        let start_id =
+            if is_new { self.start_of_new(&options)? } else { self.start(topic, &options, deadline).await? };
         let stored = self.positions.create(&key, name, options, start_id, deadline).await?;
         Ok(public(&stored))
     }
 
     pub(crate) async fn get(
-        &self, name: &TopicName, consumer: &ConsumerName, wall_clock_ms: u64, deadline: Instant,
+        &self,
+        name: &TopicName,
+        consumer: &ConsumerName,
+        wall_clock_ms: u64,
+        deadline: Instant,
     ) -> Result<v1::GetSubscriptionResponse, Status> {
         let Some(topic) = self.topics.find(name, deadline).await? else { return Err(error::no_topic(name)) };
         let key = Key { topic, consumer: consumer.clone() };
         let Some(stored) = self.positions.find(&key, deadline).await? else {
-            return Err(trunkline_wire::status::not_found(format!("consumer {consumer} is not subscribed to topic {name}")));
+            return Err(trunkline_wire::status::not_found(format!(
+                "consumer {consumer} is not subscribed to topic {name}"
+            )));
         };
         let patience = deadline.min(Instant::now() + DESCRIBE_PATIENCE);
         let situation = self.dispatch.describe(&key, &stored, patience).await;
@@ -61,13 +72,21 @@ impl Subscriptions {
         let position = situation.map_or(committed, |situation| situation.position.max(committed));
         let watermark = self.stores.ends(topic, deadline).await?.watermark;
         let lag_messages = watermark.saturating_sub(position);
-        let lag_time = if lag_messages == 0 { Some(Duration::ZERO) } else { self.age(topic, position + 1, wall_clock_ms).await };
+        let lag_time = if lag_messages == 0 {
+            Some(Duration::ZERO)
+        } else {
+            self.age(topic, position + 1, wall_clock_ms).await
+        };
         let status = v1::SubscriptionStatus {
             outstanding: situation.map_or(0, |situation| situation.outstanding),
             lag_messages,
             lag_time: lag_time.and_then(|age| prost_types::Duration::try_from(age).ok()),
             oldest_unacknowledged: if lag_messages == 0 { 0 } else { position + 1 },
-            dispatching_datacenter: stored.dispatcher.as_ref().map(|to| to.datacenter.clone()).unwrap_or_default(),
+            dispatching_datacenter: stored
+                .dispatcher
+                .as_ref()
+                .map(|to| to.datacenter.clone())
+                .unwrap_or_default(),
         };
         let subscription = v1::Subscription { position, ..public(&stored) };
         Ok(v1::GetSubscriptionResponse { subscription: Some(subscription), status: Some(status) })
@@ -75,13 +94,20 @@ impl Subscriptions {
 
     /// Up to `size` subscriptions above `after`, and where the next page begins.
     pub(crate) async fn list(
-        &self, groups: u16, topic: &str, consumer: &str, size: usize, after: (String, String), deadline: Instant,
+        &self,
+        groups: u16,
+        topic: &str,
+        consumer: &str,
+        size: usize,
+        after: (String, String),
+        deadline: Instant,
     ) -> Result<v1::ListSubscriptionsResponse, Status> {
         let pages = (0..groups).map(|group| {
             // One more tells whether there is another page.
             self.positions.list(GroupId::position(group), topic, consumer, after.clone(), size + 1, deadline)
         });
-        let pages: Vec<Vec<StoredSubscription>> = futures::stream::iter(pages).buffered(CONCURRENT).try_collect().await?;
+        let pages: Vec<Vec<StoredSubscription>> =
+            futures::stream::iter(pages).buffered(CONCURRENT).try_collect().await?;
         let mut all: Vec<StoredSubscription> = pages.into_iter().flatten().collect();
         all.sort_by(|a, b| (&a.topic, &a.consumer, a.topic_id).cmp(&(&b.topic, &b.consumer, b.topic_id)));
         let mut next_page_token = String::new();
@@ -89,14 +115,19 @@ impl Subscriptions {
             let last = &all[size - 1];
             next_page_token = format!("{}/{}", last.topic, last.consumer);
             // Of a topic that was created again, the same name may come once more: it belongs to this page.
-            let end = all.iter().take_while(|one| (&one.topic, &one.consumer) <= (&last.topic, &last.consumer)).count();
+            let end = all
+                .iter()
+                .take_while(|one| (&one.topic, &one.consumer) <= (&last.topic, &last.consumer))
+                .count();
             if end == all.len() {
                 next_page_token.clear();
             }
             all.truncate(end);
         }
         let live = self.live(&all, deadline).await;
-        let is_live = |one: &&StoredSubscription| live.get(&one.topic).copied().flatten().is_none_or(|id| id == one.topic_id);
+        let is_live = |one: &&StoredSubscription| {
+            live.get(&one.topic).copied().flatten().is_none_or(|id| id == one.topic_id)
+        };
         let subscriptions = all.iter().filter(is_live).map(public).collect();
         Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token })
     }
@@ -118,7 +149,12 @@ impl Subscriptions {
 
     /// The first ID to deliver. LATEST is a store's watermark + 1: everything whose push begins after this has a
     /// higher one.
-    async fn start(&self, topic: TopicId, options: &v1::SubscriptionOptions, deadline: Instant) -> Result<u64, Status> {
+    async fn start(
+        &self,
+        topic: TopicId,
+        options: &v1::SubscriptionOptions,
+        deadline: Instant,
+    ) -> Result<u64, Status> {
         match asked(options) {
             v1::start::At::Latest(_) => Ok(self.stores.ends(topic, deadline).await?.watermark + 1),
             v1::start::At::Earliest(_) => Ok(self.stores.ends(topic, deadline).await?.earliest.max(1)),
@@ -150,7 +186,9 @@ impl Subscriptions {
         names.dedup();
         let find = names.into_iter().map(|name| async move {
             let id = match TopicName::new(name.clone()) {
-                Ok(topic) => self.topics.resolve(&topic, deadline).await.ok().map(|id| id.unwrap_or_default().0),
+                Ok(topic) => {
+                    self.topics.resolve(&topic, deadline).await.ok().map(|id| id.unwrap_or_default().0)
+                }
                 Err(_) => None,
             };
             (name, id)

@@ -10,7 +10,9 @@ use trunkline_ports::Class;
 use trunkline_types::{ClusterMap, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::order_service::{CREATE_TOPIC, FIND_TOPIC};
-use trunkline_wire::internal::{OrderCreateTopicRequest, OrderFindTopicRequest, StoreFindTopicRequest, store_service};
+use trunkline_wire::internal::{
+    OrderCreateTopicRequest, OrderFindTopicRequest, StoreFindTopicRequest, store_service,
+};
 
 use crate::nearest::{Candidate, Nearest};
 
@@ -53,7 +55,11 @@ impl Topics {
     }
 
     /// [`Topics::known`], else [`Topics::find`].
-    pub(crate) async fn resolve(&self, name: &TopicName, deadline: Instant) -> Result<Option<TopicId>, Status> {
+    pub(crate) async fn resolve(
+        &self,
+        name: &TopicName,
+        deadline: Instant,
+    ) -> Result<Option<TopicId>, Status> {
         match self.known(name) {
             Some(id) => Ok(Some(id)),
             None => self.find(name, deadline).await,
@@ -61,7 +67,11 @@ impl Topics {
     }
 
     /// Creates it with the defaults, or finds it. True if it is new.
-    pub(crate) async fn create(&self, name: &TopicName, deadline: Instant) -> Result<(TopicId, bool), Status> {
+    pub(crate) async fn create(
+        &self,
+        name: &TopicName,
+        deadline: Instant,
+    ) -> Result<(TopicId, bool), Status> {
         let request = OrderCreateTopicRequest {
             envelope: Some(self.nearest.host().envelope()),
             name: name.as_str().to_owned(),
@@ -87,7 +97,8 @@ impl Topics {
             return Some(TopicId(topic.topic_id));
         }
         let here = &self.nearest.host().identity.datacenter;
-        let replicas = self.nearest.candidates(replicas_in(&map, name.bucket(map.buckets), here), Class::Records);
+        let replicas =
+            self.nearest.candidates(replicas_in(&map, name.bucket(map.buckets), here), Class::Records);
         let envelope = Some(self.nearest.host().envelope());
         let request = StoreFindTopicRequest { envelope, name: name.as_str().to_owned() };
         let answer = self.nearest.ask(&replicas, store_service::FIND_TOPIC, &request, deadline).await.ok()?;

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use trunkline_delivery::dispatcher::{Client, DeliveryToken, subscription_check};
 use trunkline_ports::CallContext;
 use trunkline_types::limits::{
-    ACK_DEADLINE_DEFAULT, ACK_DEADLINE_MAX, ACK_DEADLINE_MIN, CLIENT_ID_BYTES_MAX, DEADLINE_MARGIN, DEADLINE_MAX,
-    PAGE_SIZE_MAX, POP_BYTES_MAX, POP_MESSAGES_MAX, READ_BYTES_MAX, READ_MESSAGES_MAX, TOKENS_MAX,
+    ACK_DEADLINE_DEFAULT, ACK_DEADLINE_MAX, ACK_DEADLINE_MIN, CLIENT_ID_BYTES_MAX, DEADLINE_MARGIN,
+    DEADLINE_MAX, PAGE_SIZE_MAX, POP_BYTES_MAX, POP_MESSAGES_MAX, READ_BYTES_MAX, READ_MESSAGES_MAX,
+    TOKENS_MAX,
 };
 use trunkline_types::{ConsumerName, TopicId, TopicName};
 use trunkline_wire::status::invalid;
@@ -84,7 +85,10 @@ fn tokens(field: &str, tokens: &[Bytes], key: &Key) -> Result<Vec<DeliveryToken>
         if token.check == check {
             Ok(token)
         } else {
-            Err(invalid(field(), "is of another subscription, or of a topic that was deleted and created again"))
+            Err(invalid(
+                field(),
+                "is of another subscription, or of a topic that was deleted and created again",
+            ))
         }
     };
     tokens.iter().enumerate().map(decode).collect()
@@ -117,7 +121,8 @@ pub(crate) fn read(request: &v1::ReadRequest) -> Result<(TopicName, u64, u64, u6
     let topic = topic(&request.topic)?;
     at_most("max_messages", request.max_messages as usize, READ_MESSAGES_MAX, "messages")?;
     at_most("max_bytes", usize::try_from(request.max_bytes).unwrap_or(usize::MAX), READ_BYTES_MAX, "bytes")?;
-    let messages_max = if request.max_messages == 0 { READ_MESSAGES_MAX as u64 } else { request.max_messages.into() };
+    let messages_max =
+        if request.max_messages == 0 { READ_MESSAGES_MAX as u64 } else { request.max_messages.into() };
     let bytes_max = if request.max_bytes == 0 { READ_BYTES_MAX as u64 } else { request.max_bytes };
     Ok((topic, request.from.max(1), messages_max, bytes_max, wait(request.wait)?.min(DEADLINE_MAX)))
 }
@@ -147,7 +152,11 @@ pub(crate) fn key(topic: TopicId, consumer: &ConsumerName) -> Key {
 }
 
 fn at_most(field: &str, value: usize, most: usize, what: &str) -> Result<(), Status> {
-    if value > most { Err(invalid(field, format!("is {value}, at most {most} {what} are allowed"))) } else { Ok(()) }
+    if value > most {
+        Err(invalid(field, format!("is {value}, at most {most} {what} are allowed")))
+    } else {
+        Ok(())
+    }
 }
 
 fn wait(wait: Option<prost_types::Duration>) -> Result<Duration, Status> {
@@ -177,7 +186,10 @@ mod tests {
             (|pop| pop.topic.clear(), "topic must not be empty"),
             (|pop| pop.consumer.push('/'), "consumer contains '/', allowed are A-Z a-z 0-9 . _ -"),
             (|pop| pop.client_id = "x".repeat(256), "client_id is 256, at most 255 bytes are allowed"),
-            (|pop| pop.previous = vec![Default::default(); 1_001], "previous is 1001, at most 1000 tokens are allowed"),
+            (
+                |pop| pop.previous = vec![Default::default(); 1_001],
+                "previous is 1001, at most 1000 tokens are allowed",
+            ),
             (|pop| pop.max_messages = 1_001, "max_messages is 1001, at most 1000 messages are allowed"),
             (|pop| pop.max_bytes = 1 << 23, "max_bytes is 8388608, at most 4194304 bytes are allowed"),
             (
@@ -216,7 +228,10 @@ mod tests {
         assert_eq!(client("a", Vec::new()).unwrap(), Client::Named("a".into()));
         assert_eq!(problem(&client("a", vec![vec![9]]).unwrap_err()), "previous[0] is not a delivery token");
         let foreign = DeliveryToken { check: check ^ 1, ..token }.encode();
-        assert!(problem(&client("a", vec![foreign]).unwrap_err()).starts_with("previous[0] is of another subscription"));
+        assert!(
+            problem(&client("a", vec![foreign]).unwrap_err())
+                .starts_with("previous[0] is of another subscription")
+        );
     }
 
     #[test]

@@ -27,8 +27,8 @@ use crate::stores::{Batch, ReadError, Span, Stores};
 use crate::table::Table;
 use crate::topics::Topics;
 
-/// How long one read waits at a store.
-const POLL: Duration = Duration::from_secs(5);
+/// How long one read waits at a store: also how soon it is noticed that the store cannot give what is committed.
+const POLL: Duration = Duration::from_secs(2);
 /// A commit takes at most so long; then its outcome is unknown and it is repeated.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -102,9 +102,14 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(
-        tools: Tools, key: Key, topic: TopicName, lease: Lease, commands: mpsc::Receiver<Command>,
+        tools: Tools,
+        key: Key,
+        topic: TopicName,
+        lease: Lease,
+        commands: mpsc::Receiver<Command>,
     ) -> Self {
-        let tenure = Tenure { instance: lease.instance, generation: lease.generation.0, token: lease.token.0 };
+        let tenure =
+            Tenure { instance: lease.instance, generation: lease.generation.0, token: lease.token.0 };
         let now = Instant::now();
         Self {
             tools,
@@ -204,7 +209,11 @@ impl Worker {
             Err(error) => {
                 debug!(topic = %self.key.topic, %error, "not read, trying again");
                 let damaged = if let ReadError::Damaged(id) = error { Some(id) } else { None };
-                Event::ReadFailed { number, retry_ms: delay_ms(&mut self.read_backoff, &self.tools.host), damaged }
+                Event::ReadFailed {
+                    number,
+                    retry_ms: delay_ms(&mut self.read_backoff, &self.tools.host),
+                    damaged,
+                }
             }
         };
         self.step(event);
@@ -274,7 +283,10 @@ impl Worker {
     }
 
     fn deliver(
-        &mut self, pop: u64, deliveries: Vec<Handed<Held>>, expired: &[std::ops::Range<u64>],
+        &mut self,
+        pop: u64,
+        deliveries: Vec<Handed<Held>>,
+        expired: &[std::ops::Range<u64>],
     ) -> Vec<Handed<Held>> {
         let Some(reply) = self.pops.remove(&pop) else { return deliveries };
         if reply.is_closed() {
@@ -283,7 +295,10 @@ impl Worker {
         let again = deliveries.iter().filter(|handed| handed.token.attempt > 1).count();
         let response = v1::PopResponse {
             deliveries: deliveries.iter().map(delivery).collect(),
-            expired: expired.iter().map(|range| v1::ExpiredRange { from: range.start, to: range.end }).collect(),
+            expired: expired
+                .iter()
+                .map(|range| v1::ExpiredRange { from: range.start, to: range.end })
+                .collect(),
         };
         if reply.send(Reply::Answered(response)).is_err() {
             return deliveries;
@@ -309,9 +324,10 @@ impl Worker {
     fn begin_commit(&mut self, number: u64, acknowledged: IntervalSet) {
         let (positions, key, tenure) = (self.tools.positions.clone(), self.key.clone(), self.tenure);
         let began = Instant::now();
-        let future = Box::pin(async move {
-            positions.commit(&key, tenure, &acknowledged, began + COMMIT_TIMEOUT).await
-        });
+        let future =
+            Box::pin(
+                async move { positions.commit(&key, tenure, &acknowledged, began + COMMIT_TIMEOUT).await },
+            );
         self.commit = Some(UnderWay { number, began, future });
     }
 

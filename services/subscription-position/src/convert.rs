@@ -37,7 +37,8 @@ pub(crate) fn options(options: Option<v1::SubscriptionOptions>) -> Result<Option
     if !(ACK_DEADLINE_MIN..=ACK_DEADLINE_MAX).contains(&ack_deadline) {
         return Err(Malformed("options.ack_deadline"));
     }
-    let ack_deadline_ms = u32::try_from(ack_deadline.as_millis()).map_err(|_| Malformed("options.ack_deadline"))?;
+    let ack_deadline_ms =
+        u32::try_from(ack_deadline.as_millis()).map_err(|_| Malformed("options.ack_deadline"))?;
     Ok(Options { start, ack_mode: AckMode::OnNextPop, ack_deadline_ms })
 }
 
@@ -72,7 +73,10 @@ pub(crate) fn listed(subscription: &Subscription) -> internal::StoredSubscriptio
     with_acknowledged(subscription, acknowledged)
 }
 
-fn with_acknowledged(subscription: &Subscription, acknowledged: Vec<internal::Range>) -> internal::StoredSubscription {
+fn with_acknowledged(
+    subscription: &Subscription,
+    acknowledged: Vec<internal::Range>,
+) -> internal::StoredSubscription {
     let dispatcher = subscription.dispatcher.as_ref().map(|dispatcher| internal::Dispatcher {
         node: dispatcher.node.0,
         datacenter: dispatcher.datacenter.clone(),

@@ -28,7 +28,11 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub(crate) async fn start(host: &Host, consensus: &dyn Consensus, metrics: Metrics) -> Result<Self, StartError> {
+    pub(crate) async fn start(
+        host: &Host,
+        consensus: &dyn Consensus,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
         let map = host.map();
         let mut members = BTreeMap::new();
         for id in (0..map.position_groups).map(GroupId::position) {
@@ -60,7 +64,11 @@ impl Groups {
 
     /// Commits an entry; returns what came of it.
     pub(crate) async fn propose(
-        &self, member: &Member, call: &'static str, entry: &Entry, deadline: Instant,
+        &self,
+        member: &Member,
+        call: &'static str,
+        entry: &Entry,
+        deadline: Instant,
     ) -> Result<Answer, Status> {
         let committed = member.group.propose(entry.encode().into(), deadline).await.map_err(|error| {
             self.metrics.proposed(call, "failed");
@@ -72,7 +80,9 @@ impl Groups {
 
     /// Every group has members and a leader, by what this node knows.
     pub(crate) fn are_led(&self) -> bool {
-        self.iter().all(|member| member.group.is_initialized() && member.group.leadership().borrow().leader.is_some())
+        self.iter().all(|member| {
+            member.group.is_initialized() && member.group.leadership().borrow().leader.is_some()
+        })
     }
 
     pub(crate) fn status(&self) -> GetStatusResponse {
@@ -89,6 +99,10 @@ impl Groups {
         let subscriptions: usize = self.iter().map(|member| member.state.read().len()).sum();
         #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
         let figures = [("trunkline_position_subscriptions".to_owned(), subscriptions as f64)].into();
-        GetStatusResponse { groups: self.iter().map(group).collect(), figures, ..GetStatusResponse::default() }
+        GetStatusResponse {
+            groups: self.iter().map(group).collect(),
+            figures,
+            ..GetStatusResponse::default()
+        }
     }
 }

@@ -16,8 +16,8 @@ use trunkline_wire::internal::position_service::{
 };
 use trunkline_wire::internal::{
     AcquireRequest, AcquireResponse, CommitRequest, CommitResponse, CreateSubscriptionRequest,
-    CreateSubscriptionResponse, FindSubscriptionRequest, FindSubscriptionResponse, GetGroupRequest, GetGroupResponse,
-    PositionListRequest, PositionListResponse,
+    CreateSubscriptionResponse, FindSubscriptionRequest, FindSubscriptionResponse, GetGroupRequest,
+    GetGroupResponse, PositionListRequest, PositionListResponse,
 };
 use trunkline_wire::status::{self, reason};
 
@@ -36,9 +36,18 @@ struct Calls {
 pub(crate) fn router(host: Host, groups: Arc<Groups>) -> Router {
     let calls = Arc::new(Calls { host, groups });
     Router::new()
-        .unary(CREATE_SUBSCRIPTION, on(&calls, |calls, until, request| async move { calls.create(request, until).await }))
-        .unary(FIND_SUBSCRIPTION, on(&calls, |calls, until, request| async move { calls.find(request, until).await }))
-        .unary(ACQUIRE, on(&calls, |calls, until, request| async move { calls.acquire(request, until).await }))
+        .unary(
+            CREATE_SUBSCRIPTION,
+            on(&calls, |calls, until, request| async move { calls.create(request, until).await }),
+        )
+        .unary(
+            FIND_SUBSCRIPTION,
+            on(&calls, |calls, until, request| async move { calls.find(request, until).await }),
+        )
+        .unary(
+            ACQUIRE,
+            on(&calls, |calls, until, request| async move { calls.acquire(request, until).await }),
+        )
         .unary(COMMIT, on(&calls, |calls, until, request| async move { calls.commit(request, until).await }))
         .unary(LIST_SUBSCRIPTIONS, on(&calls, |calls, _, request| async move { calls.list(request) }))
         .unary(GET_GROUP, on(&calls, |calls, _, request| async move { calls.group(&request) }))
@@ -46,7 +55,8 @@ pub(crate) fn router(host: Host, groups: Arc<Groups>) -> Router {
 
 /// A handler that has the service and the time until which it may take.
 fn on<Q, R>(
-    calls: &Arc<Calls>, handler: fn(Arc<Calls>, Instant, Q) -> R,
+    calls: &Arc<Calls>,
+    handler: fn(Arc<Calls>, Instant, Q) -> R,
 ) -> impl Fn(CallContext, Q) -> R + Send + Sync + 'static + use<Q, R>
 where
     Q: 'static,
@@ -58,7 +68,9 @@ where
 
 impl Calls {
     async fn create(
-        &self, request: CreateSubscriptionRequest, until: Instant,
+        &self,
+        request: CreateSubscriptionRequest,
+        until: Instant,
     ) -> Result<CreateSubscriptionResponse, Status> {
         self.host.check(request.envelope.as_ref())?;
         let consumer = convert::consumer(request.consumer)?;
@@ -86,7 +98,11 @@ impl Calls {
         Ok(CreateSubscriptionResponse { subscription: Some(convert::stored(&subscription)), created })
     }
 
-    async fn find(&self, request: FindSubscriptionRequest, until: Instant) -> Result<FindSubscriptionResponse, Status> {
+    async fn find(
+        &self,
+        request: FindSubscriptionRequest,
+        until: Instant,
+    ) -> Result<FindSubscriptionResponse, Status> {
         self.host.check(request.envelope.as_ref())?;
         let (topic, consumer) = (TopicId(request.topic_id), convert::consumer(request.consumer)?);
         let member = self.groups.of(&self.host, topic, &consumer)?;
@@ -107,7 +123,9 @@ impl Calls {
         let (subscription, acquired) = match self.groups.propose(member, "acquire", &entry, until).await? {
             Answer::Acquired(subscription) => (subscription, true),
             Answer::Overtaken(subscription) => (subscription, false),
-            Answer::NotFound => return Err(self.refuse("acquire", status::not_found("there is no such subscription"))),
+            Answer::NotFound => {
+                return Err(self.refuse("acquire", status::not_found("there is no such subscription")));
+            }
             other => return Err(unexpected(&other)),
         };
         self.groups.metrics.proposed("acquire", if acquired { "acquired" } else { "overtaken" });
@@ -129,7 +147,9 @@ impl Calls {
         let subscription = match self.groups.propose(member, "commit", &entry, until).await? {
             Answer::Committed => None,
             Answer::Refused(subscription) => Some(convert::stored(&subscription)),
-            Answer::NotFound => return Err(self.refuse("commit", status::not_found("there is no such subscription"))),
+            Answer::NotFound => {
+                return Err(self.refuse("commit", status::not_found("there is no such subscription")));
+            }
             Answer::TooManyRanges => {
                 let message = "the subscription has too many ranges of acknowledged messages".to_owned();
                 return Err(self.refuse("commit", status::overloaded(message, Duration::from_secs(1))));
@@ -145,7 +165,8 @@ impl Calls {
         let id = GroupId::from_u32(request.group).ok_or(Malformed("group"))?;
         let member = self.groups.get(id)?;
         let topic = if request.topic.is_empty() { None } else { Some(convert::topic(request.topic)?) };
-        let consumer = if request.consumer.is_empty() { None } else { Some(convert::consumer(request.consumer)?) };
+        let consumer =
+            if request.consumer.is_empty() { None } else { Some(convert::consumer(request.consumer)?) };
         let after = if request.after_topic.is_empty() {
             None
         } else {

@@ -38,7 +38,11 @@ use metrics::Metrics;
 /// # Errors
 /// [`StartError`] when the options are invalid or a group cannot be started from what is on disk.
 pub async fn start(
-    host: Host, consensus: Arc<dyn Consensus>, options: Options, shutdown: Shutdown, metrics: &mut Registry,
+    host: Host,
+    consensus: Arc<dyn Consensus>,
+    options: Options,
+    shutdown: Shutdown,
+    metrics: &mut Registry,
 ) -> Result<Service, StartError> {
     options.validate()?;
     let metrics = Metrics::new(metrics);

@@ -32,7 +32,8 @@ impl Machine {
         let mut positions = self.state.read();
         let before = positions.len();
         let answer = change(&mut positions);
-        let difference = i64::try_from(positions.len()).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(0);
+        let difference =
+            i64::try_from(positions.len()).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(0);
         self.subscriptions.inc_by(difference);
         answer
     }

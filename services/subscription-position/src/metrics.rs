@@ -23,8 +23,16 @@ impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("trunkline_position");
-        registry.register("proposals", "Creations, acquisitions and commits by outcome", metrics.proposals.clone());
-        registry.register("subscriptions", "Subscriptions in this node's groups", metrics.subscriptions.clone());
+        registry.register(
+            "proposals",
+            "Creations, acquisitions and commits by outcome",
+            metrics.proposals.clone(),
+        );
+        registry.register(
+            "subscriptions",
+            "Subscriptions in this node's groups",
+            metrics.subscriptions.clone(),
+        );
         metrics
     }
 

@@ -82,9 +82,16 @@ impl Cluster {
         panic!("it never holds");
     }
 
-    async fn call<Q: Message, A: Message + Default>(&self, voter: usize, method: Unary<Q, A>, request: &Q) -> Result<A, Status> {
+    async fn call<Q: Message, A: Message + Default>(
+        &self,
+        voter: usize,
+        method: Unary<Q, A>,
+        request: &Q,
+    ) -> Result<A, Status> {
         let to = Peer::new(self.nodes()[voter].address.as_str(), Class::Calls);
-        self.caller.call(&to, method, request, CallOptions::until(Instant::now() + Duration::from_secs(5))).await
+        self.caller
+            .call(&to, method, request, CallOptions::until(Instant::now() + Duration::from_secs(5)))
+            .await
     }
 
     fn envelope(&self) -> Option<Envelope> {
@@ -149,7 +156,10 @@ async fn a_subscription_is_created_acquired_and_committed_through_any_voter() {
     assert_eq!((again.created, &again.subscription), (false, &created.subscription));
     let other = cluster.create("c", v1::start::At::MessageId(5), 5);
     let differs = cluster.call(2, CREATE_SUBSCRIPTION, &other).await.unwrap_err();
-    assert_eq!((differs.code(), status::reason_of(&differs).as_deref()), (Code::FailedPrecondition, Some(reason::OPTIONS_DIFFER)));
+    assert_eq!(
+        (differs.code(), status::reason_of(&differs).as_deref()),
+        (Code::FailedPrecondition, Some(reason::OPTIONS_DIFFER))
+    );
 
     let acquired = cluster.call(1, ACQUIRE, &cluster.acquire(0, 11)).await.unwrap();
     let subscription = acquired.subscription.unwrap();
@@ -173,11 +183,18 @@ async fn without_a_quorum_nothing_is_stored_and_the_local_state_still_answers() 
     cluster.call(0, CREATE_SUBSCRIPTION, &cluster.create("c", latest(), 5)).await.unwrap();
     cluster.memory.lead(cluster.group(), None);
     let refused = cluster.call(0, ACQUIRE, &cluster.acquire(0, 11)).await.unwrap_err();
-    assert_eq!((refused.code(), status::reason_of(&refused).as_deref()), (Code::Unavailable, Some(reason::NO_QUORUM)));
+    assert_eq!(
+        (refused.code(), status::reason_of(&refused).as_deref()),
+        (Code::Unavailable, Some(reason::NO_QUORUM))
+    );
     assert!(status::is_not_stored(&refused));
     assert!(cluster.call(0, FIND_SUBSCRIPTION, &cluster.find(false)).await.unwrap().found);
     let unconfirmed = cluster.call(0, FIND_SUBSCRIPTION, &cluster.find(true)).await.unwrap_err();
-    assert_eq!(unconfirmed.code(), Code::Unavailable, "a negative answer needs a confirmation that cannot be had");
+    assert_eq!(
+        unconfirmed.code(),
+        Code::Unavailable,
+        "a negative answer needs a confirmation that cannot be had"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +217,8 @@ async fn lists_go_page_by_page_and_say_positions_only() {
         cluster.call(0, CREATE_SUBSCRIPTION, &cluster.create(consumer, latest(), 5)).await.unwrap();
     }
     cluster.call(0, ACQUIRE, &cluster.acquire(0, 11)).await.unwrap();
-    let instance = cluster.call(0, FIND_SUBSCRIPTION, &cluster.find(true)).await.unwrap().subscription.unwrap().instance;
+    let instance =
+        cluster.call(0, FIND_SUBSCRIPTION, &cluster.find(true)).await.unwrap().subscription.unwrap().instance;
     cluster.call(0, COMMIT, &cluster.commit(instance, 1, 5, 7)).await.unwrap();
     cluster.call(0, COMMIT, &cluster.commit(instance, 1, 9, 11)).await.unwrap();
     let mut names = Vec::new();
@@ -215,7 +233,8 @@ async fn lists_go_page_by_page_and_say_positions_only() {
         loop {
             let page = cluster.call(1, LIST_SUBSCRIPTIONS, &request).await.unwrap();
             for listed in page.subscriptions {
-                let expected = if listed.consumer == "c" { vec![Range { from: 5, to: 7 }] } else { Vec::new() };
+                let expected =
+                    if listed.consumer == "c" { vec![Range { from: 5, to: 7 }] } else { Vec::new() };
                 assert_eq!(listed.acknowledged, expected);
                 names.push(listed.consumer);
             }

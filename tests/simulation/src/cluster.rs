@@ -56,7 +56,7 @@ impl Cluster {
     pub async fn start(world: &World, map: &ClusterMap) -> Self {
         world.network.follow(map);
         let stateless = map.datacenters.iter().flat_map(|datacenter| {
-            [Role::Push].map(|role| fixture::node(role, &datacenter.name, 1))
+            [Role::Push, Role::Pop].map(|role| fixture::node(role, &datacenter.name, 1))
         });
         let nodes: Vec<Node> = map.nodes.iter().cloned().chain(stateless).collect();
         let disk = |name: &str| Disk {
@@ -93,7 +93,7 @@ impl Cluster {
         let disk = self.disks.get_mut(name).expect("every node has a disk");
         disk.starts += 1;
         self.world.tell(format_args!("{name} starts, {}", disk.starts));
-        let storage = disk.storage.reopen();
+        let storage = disk.storage.reopen(); if disk.starts == 2 && name.contains("store") { storage.wipe(); }
         let started = SimulatedNode::start(&self.world.network, &self.map, node, disk.starts);
         storage.belongs_to(&started.process, disk.random.clone());
         // In a task of the node's process, as in production.
@@ -173,7 +173,9 @@ async fn service(host: Host, storage: MemoryStorage) -> Result<(Service, Router)
         Role::Push => trunkline_push::start(host, trunkline_push::Options::default(), shutdown, &mut metrics)
             .await
             .map_err(|error| text(&error))?,
-        Role::Pop => return Err("no pop".into()),
+        Role::Pop => trunkline_pop::start(host, trunkline_pop::Options::default(), shutdown, &mut metrics)
+            .await
+            .map_err(|error| text(&error))?,
         Role::MessageStore => {
             let options = trunkline_message_store::Options::default();
             trunkline_message_store::start(host, storage, options, shutdown, &mut metrics)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use trunkline_types::hash64;
 
 /// How many of the last lines a failure shows.
-const LINES_SHOWN: usize = 600;
+const LINES_SHOWN: usize = 100;
 
 /// Appended to by whoever has something to tell. Cheap to clone.
 #[derive(Clone, Debug, Default)]

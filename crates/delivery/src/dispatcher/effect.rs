@@ -84,14 +84,29 @@ pub struct Handed<M> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<M> {
     /// Answers a Pop, also with nothing.
-    Deliver { pop: u64, deliveries: Vec<Handed<M>>, expired: Vec<Range<u64>> },
-    Refuse { pop: u64, why: PopRefusal },
-    Acked { ack: u64 },
-    AckRefused { ack: u64, why: AckRefusal },
+    Deliver {
+        pop: u64,
+        deliveries: Vec<Handed<M>>,
+        expired: Vec<Range<u64>>,
+    },
+    Refuse {
+        pop: u64,
+        why: PopRefusal,
+    },
+    Acked {
+        ack: u64,
+    },
+    AckRefused {
+        ack: u64,
+        why: AckRefusal,
+    },
     /// Takes the place of the read before, whose result is of no use any more.
     Read(Wanted),
     /// At most one at a time.
-    Commit { number: u64, acknowledged: IntervalSet },
+    Commit {
+        number: u64,
+        acknowledged: IntervalSet,
+    },
     /// Nothing follows: drop the dispatcher.
     Ended,
 }

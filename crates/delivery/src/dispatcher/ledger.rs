@@ -104,7 +104,12 @@ impl Ledger {
     }
 
     /// Answers an Ack when everything it acknowledges is committed.
-    pub(super) fn answer_when_committed<M>(&mut self, ack: WaitingAck, ids: &[u64], effects: &mut Vec<Effect<M>>) {
+    pub(super) fn answer_when_committed<M>(
+        &mut self,
+        ack: WaitingAck,
+        ids: &[u64],
+        effects: &mut Vec<Effect<M>>,
+    ) {
         let waiting = self.acks.len() + self.in_flight.as_ref().map_or(0, |commit| commit.acks.len());
         let in_flight = self.in_flight.as_mut().filter(|commit| overlaps(&commit.acknowledged, ids));
         if waiting >= WAITING_ACKS_MAX {

@@ -34,6 +34,9 @@ mod tests {
         assert!(!moves("fffffff").contains(&true));
         assert_eq!(moves("ffffffff").iter().position(|&moved| moved), Some(7));
         assert_eq!(moves("hffffffff").iter().position(|&moved| moved), Some(8));
-        assert!(!moves("ffffhffffffhfffffffh").contains(&true), "its own datacenter has had one of the last eight");
+        assert!(
+            !moves("ffffhffffffhfffffffh").contains(&true),
+            "its own datacenter has had one of the last eight"
+        );
     }
 }

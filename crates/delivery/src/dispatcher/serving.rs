@@ -5,11 +5,11 @@ use std::mem;
 
 use trunkline_types::limits::DELIVERY_WINDOW_MAX;
 
+use super::Dispatcher;
 use super::effect::{Effect, Handed, Pop, PopRefusal};
 use super::outstanding::Client;
 use super::shelf::Payload;
 use super::token::DeliveryToken;
-use super::Dispatcher;
 
 /// Why a Pop gets nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,9 @@ impl<M: Payload> Dispatcher<M> {
 
     fn hand_out(&mut self, pop: &Pop, now_ms: u64) -> Result<Effect<M>, Blocked> {
         let mut answer = Answer { deliveries: Vec::new(), bytes: 0 };
-        let stopped = self.hand_out_again(pop, now_ms, &mut answer).and_then(|()| self.hand_out_fresh(pop, now_ms, &mut answer));
+        let stopped = self
+            .hand_out_again(pop, now_ms, &mut answer)
+            .and_then(|()| self.hand_out_fresh(pop, now_ms, &mut answer));
         let expired: Vec<_> = mem::take(&mut self.expired).iter().collect();
         for range in &expired {
             self.ledger.acknowledge(range.clone(), now_ms);
@@ -151,7 +153,12 @@ impl<M: Payload> Dispatcher<M> {
     }
 
     /// `Err`: nothing more for this answer, and why it would stay empty if it is.
-    fn hand_out_again(&mut self, pop: &Pop, now_ms: u64, answer: &mut Answer<M>) -> Result<(), Option<Blocked>> {
+    fn hand_out_again(
+        &mut self,
+        pop: &Pop,
+        now_ms: u64,
+        answer: &mut Answer<M>,
+    ) -> Result<(), Option<Blocked>> {
         let most = usize::try_from(pop.messages_max).unwrap_or(usize::MAX);
         let mut ids: Vec<u64> = Vec::new();
         if matches!(pop.client, Client::Named(_)) {
@@ -172,7 +179,12 @@ impl<M: Payload> Dispatcher<M> {
         Ok(())
     }
 
-    fn hand_out_fresh(&mut self, pop: &Pop, now_ms: u64, answer: &mut Answer<M>) -> Result<(), Option<Blocked>> {
+    fn hand_out_fresh(
+        &mut self,
+        pop: &Pop,
+        now_ms: u64,
+        answer: &mut Answer<M>,
+    ) -> Result<(), Option<Blocked>> {
         let lowest = self.ledger.lowest();
         loop {
             let id = self.ledger.first_missing(self.shelf.next());
@@ -188,7 +200,13 @@ impl<M: Payload> Dispatcher<M> {
     }
 
     /// Hands out one message, if it is there and may be.
-    fn offer(&mut self, id: u64, pop: &Pop, now_ms: u64, answer: &mut Answer<M>) -> Result<(), Option<Blocked>> {
+    fn offer(
+        &mut self,
+        id: u64,
+        pop: &Pop,
+        now_ms: u64,
+        answer: &mut Answer<M>,
+    ) -> Result<(), Option<Blocked>> {
         if answer.deliveries.len() as u64 >= pop.messages_max {
             return Err(None);
         }

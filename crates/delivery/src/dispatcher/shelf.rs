@@ -81,7 +81,8 @@ impl<M: Payload> Shelf<M> {
 
     /// Everything below `next` is handed out, acknowledged or expired.
     pub(super) fn advance(&mut self, next: u64) {
-        let passed: u64 = self.held.range(self.next..next.max(self.next)).map(|(_, message)| message.bytes()).sum();
+        let passed: u64 =
+            self.held.range(self.next..next.max(self.next)).map(|(_, message)| message.bytes()).sum();
         self.ahead_bytes -= passed;
         self.next = self.next.max(next);
         self.skip_ahead(self.next);

@@ -273,7 +273,10 @@ fn an_ack_answers_after_its_commit_and_again_at_once() {
     let other = bench.ack(&given[1..2]);
     assert_eq!((bench.acked(first), bench.acked(same), bench.acked(other)), (None, None, None));
     assert_eq!(bench.commit(), [1..2]);
-    assert_eq!((bench.acked(first), bench.acked(same), bench.acked(other)), (Some(Ok(())), Some(Ok(())), None));
+    assert_eq!(
+        (bench.acked(first), bench.acked(same), bench.acked(other)),
+        (Some(Ok(())), Some(Ok(())), None)
+    );
     assert_eq!(bench.commit(), [2..3], "what came meanwhile goes with the next");
     assert_eq!(bench.acked(other), Some(Ok(())));
     let repeated = bench.ack(&given[..2]);
@@ -328,7 +331,14 @@ fn a_take_over_starts_from_what_was_committed_and_honors_tokens_until_it_hands_o
 #[test]
 fn a_token_of_an_earlier_dispatcher_counts_only_within_its_reach() {
     let mut bench = Bench::new(5, &[], 9);
-    let token = |id| DeliveryToken { check: 7, instance: 9, generation: Generation(0), token: FencingToken(4), id, attempt: 1 };
+    let token = |id| DeliveryToken {
+        check: 7,
+        instance: 9,
+        generation: Generation(0),
+        token: FencingToken(4),
+        id,
+        attempt: 1,
+    };
     let far = bench.ack(&[token(1 + DELIVERY_WINDOW_MAX + HANDED_OUT_MAX)]);
     assert!(matches!(bench.acked(far), Some(Err(AckRefusal::Expired(_)))));
     let near = bench.ack(&[token(DELIVERY_WINDOW_MAX + HANDED_OUT_MAX)]);
@@ -339,7 +349,14 @@ fn a_token_of_an_earlier_dispatcher_counts_only_within_its_reach() {
 #[test]
 fn a_token_of_a_later_dispatcher_makes_it_ask_whether_it_still_has_the_subscription() {
     let mut bench = Bench::new(1, &[], 9);
-    let later = DeliveryToken { check: 7, instance: 9, generation: Generation(0), token: FencingToken(2), id: 1, attempt: 1 };
+    let later = DeliveryToken {
+        check: 7,
+        instance: 9,
+        generation: Generation(0),
+        token: FencingToken(2),
+        id: 1,
+        attempt: 1,
+    };
     let pop = bench.begin(named("a"), &[later], 1, 0);
     bench.outcome(pop);
     let waiting = bench.begin(named("b"), &[], 1, 9_000);
@@ -361,7 +378,11 @@ fn from_five_hundred_handed_out_it_confirms_and_at_a_thousand_a_pop_waits() {
     bench.pop(named("a"), &[], HANDED_OUT_COMMIT_AT - 1);
     assert!(bench.commit.is_none());
     assert_eq!(bench.pop(named("b"), &[], 600).len(), 501, "as many as there are until the thousandth");
-    assert_eq!(bench.commit.as_ref().map(|(_, set)| set.is_empty()), Some(true), "only the token is confirmed");
+    assert_eq!(
+        bench.commit.as_ref().map(|(_, set)| set.is_empty()),
+        Some(true),
+        "only the token is confirmed"
+    );
     let starved = bench.begin(named("c"), &[], 1, 0);
     bench.advance(9_899);
     assert_eq!(bench.outcome(starved), None, "within its deadline, not its wait");
@@ -466,21 +487,39 @@ fn without_a_store_that_answers_a_pop_fails_at_its_deadline() {
     let mut dispatcher: Dispatcher<Message> = Dispatcher::new(lease(1, &[]));
     let mut effects = Vec::new();
     let pop = |number, wait_until_ms| Pop {
-        number, client: Client::Nameless, echoed: Vec::new(), messages_max: 1, bytes_max: 1, wait_until_ms,
-        deadline_ms: 1_000, releases: false,
+        number,
+        client: Client::Nameless,
+        echoed: Vec::new(),
+        messages_max: 1,
+        bytes_max: 1,
+        wait_until_ms,
+        deadline_ms: 1_000,
+        releases: false,
     };
     dispatcher.step(0, Event::Pop(pop(1, 0)), &mut effects);
     let [Effect::Read(wanted)] = effects[..] else { panic!("{effects:?}") };
     effects.clear();
-    dispatcher.step(5, Event::ReadFailed { number: wanted.number, retry_ms: 100, damaged: None }, &mut effects);
+    dispatcher.step(
+        5,
+        Event::ReadFailed { number: wanted.number, retry_ms: 100, damaged: None },
+        &mut effects,
+    );
     assert_eq!((effects.as_slice(), dispatcher.wake_at()), (&[][..], Some(105)));
     dispatcher.step(105, Event::Time, &mut effects);
     let [Effect::Read(wanted)] = effects[..] else { panic!("{effects:?}") };
     dispatcher.step(1_000, Event::Time, &mut effects);
     assert_eq!(effects.pop(), Some(Effect::Refuse { pop: 1, why: PopRefusal::Unreadable }));
-    dispatcher.step(1_001, Event::ReadFailed { number: wanted.number, retry_ms: 9, damaged: Some(1) }, &mut effects);
+    dispatcher.step(
+        1_001,
+        Event::ReadFailed { number: wanted.number, retry_ms: 9, damaged: Some(1) },
+        &mut effects,
+    );
     dispatcher.step(1_002, Event::Pop(Pop { deadline_ms: 5_000, ..pop(2, 4_000) }), &mut effects);
-    assert_eq!(effects.pop(), Some(Effect::Refuse { pop: 2, why: PopRefusal::Damaged(1) }), "DATA_LOSS names the ID");
+    assert_eq!(
+        effects.pop(),
+        Some(Effect::Refuse { pop: 2, why: PopRefusal::Damaged(1) }),
+        "DATA_LOSS names the ID"
+    );
 }
 
 #[test]
@@ -500,7 +539,9 @@ fn an_expired_range_is_told_before_the_position_passes_it() {
     let wanted = bench.reads.pop().unwrap();
     let messages = vec![Message(4), Message(5)];
     bench.step(Event::Read { number: wanted.number, first_id: 4, messages, earliest: 4 });
-    let Some(Effect::Deliver { pop, deliveries, expired }) = bench.effects.pop() else { panic!("not answered") };
+    let Some(Effect::Deliver { pop, deliveries, expired }) = bench.effects.pop() else {
+        panic!("not answered")
+    };
     assert_eq!((pop, ids(&deliveries), expired), (waiting, vec![(4, 1), (5, 1)], vec![1..4]));
     assert_eq!(bench.dispatcher.position(), 3);
 }
@@ -514,8 +555,14 @@ fn a_release_counts_what_is_echoed_commits_it_and_sends_the_caller_on() {
     let local = bench.begin(named("near2"), &[], 9, 5_000);
     let now_ms = bench.now_ms;
     bench.step(Event::Pop(Pop {
-        number: 77, client: named("far"), echoed: given, messages_max: 1, bytes_max: 1, wait_until_ms: now_ms,
-        deadline_ms: now_ms + 900, releases: true,
+        number: 77,
+        client: named("far"),
+        echoed: given,
+        messages_max: 1,
+        bytes_max: 1,
+        wait_until_ms: now_ms,
+        deadline_ms: now_ms + 900,
+        releases: true,
     }));
     assert_eq!(bench.outcome(77), None);
     assert_eq!(bench.commit(), [1..3], "at once, without waiting for more");
@@ -550,7 +597,12 @@ fn a_dispatcher_that_nobody_asks_stops_reading_and_is_idle() {
     assert!(bench.dispatcher.is_idle());
     bench.advance(11_000);
     let wanted = bench.reads.pop().expect("one wait is still under way");
-    bench.step(Event::Read { number: wanted.number, first_id: wanted.from, messages: Vec::new(), earliest: 1 });
+    bench.step(Event::Read {
+        number: wanted.number,
+        first_id: wanted.from,
+        messages: Vec::new(),
+        earliest: 1,
+    });
     assert!(bench.reads.is_empty());
     bench.last = 2;
     assert_eq!(ids(&bench.pop(named("a"), &[], 1)), [(2, 1)], "and reads anew when somebody asks");

@@ -86,7 +86,12 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let token = DeliveryToken {
-            check: 7, instance: 300, generation: Generation(0), token: FencingToken(2), id: 5, attempt: 1,
+            check: 7,
+            instance: 300,
+            generation: Generation(0),
+            token: FencingToken(2),
+            id: 5,
+            attempt: 1,
         };
         assert_eq!(token.encode(), [1, 7, 0xac, 2, 0, 2, 5, 1]);
         assert_eq!(DeliveryToken::decode(&[2, 7, 0xac, 2, 0, 2, 5, 1]), Err(InvalidToken));

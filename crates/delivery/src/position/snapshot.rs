@@ -1,8 +1,8 @@
 //! The whole state as bytes.
 
+use super::Positions;
 use super::format::{self, Unreadable};
 use super::subscription::Subscription;
-use super::Positions;
 
 /// All subscriptions, in the order of their keys.
 pub fn encode(positions: &Positions) -> Vec<u8> {

@@ -14,7 +14,13 @@ fn options(start: Start) -> Options {
 
 fn create(name: &str, start: Start, start_id: u64) -> Entry {
     let topic = TopicName::new("orders").unwrap();
-    Entry::Create(Create { topic_id: TOPIC, topic, consumer: consumer(name), options: options(start), start_id })
+    Entry::Create(Create {
+        topic_id: TOPIC,
+        topic,
+        consumer: consumer(name),
+        options: options(start),
+        start_id,
+    })
 }
 
 fn node(id: u64) -> DispatcherNode {
@@ -23,7 +29,12 @@ fn node(id: u64) -> DispatcherNode {
 
 fn acquire(seen: u64, id: u64) -> Entry {
     let consumer = consumer("c");
-    Entry::Acquire(Acquire { topic_id: TOPIC, consumer, token_seen: FencingToken(seen), dispatcher: node(id) })
+    Entry::Acquire(Acquire {
+        topic_id: TOPIC,
+        consumer,
+        token_seen: FencingToken(seen),
+        dispatcher: node(id),
+    })
 }
 
 fn commit(instance: u64, generation: u64, token: u64, ranges: &[std::ops::Range<u64>]) -> Entry {
@@ -51,7 +62,9 @@ fn found(positions: &Positions) -> &Subscription {
 #[test]
 fn creating_again_compares_the_start_as_asked_for_and_not_as_resolved() {
     let mut positions = Positions::default();
-    let Answer::Created(first) = positions.apply(9, create("c", Start::Latest, 5)) else { panic!("not created") };
+    let Answer::Created(first) = positions.apply(9, create("c", Start::Latest, 5)) else {
+        panic!("not created")
+    };
     assert_eq!((first.instance, first.position(), first.token), (9, 4, FencingToken(0)));
     assert_eq!(positions.apply(10, create("c", Start::Latest, 99)), Answer::Existing(first.clone()));
     assert_eq!(positions.apply(11, create("c", Start::Id(5), 5)), Answer::Differs(first.clone()));
@@ -101,10 +114,18 @@ fn a_position_is_an_exact_set_and_never_a_high_water_mark() {
     let mut positions = dispatched();
     assert_eq!(positions.apply(11, commit(9, 0, 1, &[8..10, 1..6])), Answer::Committed);
     assert_eq!(found(&positions).position(), 5, "6 and 7 are not acknowledged");
-    assert_eq!(positions.apply(12, commit(9, 0, 1, &[])), Answer::Committed, "an empty commit confirms the token");
+    assert_eq!(
+        positions.apply(12, commit(9, 0, 1, &[])),
+        Answer::Committed,
+        "an empty commit confirms the token"
+    );
     assert_eq!(positions.apply(13, commit(9, 0, 1, &[6..8])), Answer::Committed);
     assert_eq!(found(&positions).position(), 9);
-    assert_eq!(found(&positions).acknowledged, [5..10].into_iter().collect(), "nothing below the start is kept");
+    assert_eq!(
+        found(&positions).acknowledged,
+        [5..10].into_iter().collect(),
+        "nothing below the start is kept"
+    );
 }
 
 #[test]
@@ -122,13 +143,16 @@ fn lists_go_by_topic_then_consumer_in_pages() {
     let mut positions = Positions::default();
     for (index, (topic, by)) in [("b", "x"), ("a", "y"), ("a", "x"), ("c", "x")].into_iter().enumerate() {
         let index = index as u64 + 1;
-        positions.apply(index, Entry::Create(Create {
-            topic_id: TopicId(index << 16),
-            topic: TopicName::new(topic).unwrap(),
-            consumer: consumer(by),
-            options: options(Start::Latest),
-            start_id: 1,
-        }));
+        positions.apply(
+            index,
+            Entry::Create(Create {
+                topic_id: TopicId(index << 16),
+                topic: TopicName::new(topic).unwrap(),
+                consumer: consumer(by),
+                options: options(Start::Latest),
+                start_id: 1,
+            }),
+        );
     }
     let names = |page: &Page<'_>| {
         let name = |found: &&Subscription| format!("{}/{}", found.topic, found.consumer);
@@ -160,16 +184,22 @@ fn the_format_is_fixed_and_a_later_one_is_refused() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     for (entry, golden) in [
         (create("c", Start::Id(5), 5), "010085801c066f72646572730163020500b0ea0105"),
-        (acquire(3, 1), "010185801c0163031030303030303030303030303030303031036e79630e3132372e302e302e313a37313033"),
+        (
+            acquire(3, 1),
+            "010185801c0163031030303030303030303030303030303031036e79630e3132372e302e302e313a37313033",
+        ),
         (commit(9, 0, 1, &[5..7, 9..300]), "010285801c016309000102050709ac02"),
     ] {
         assert_eq!(hex(&entry.encode()), golden);
         assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
     }
-    assert_eq!(hex(&snapshot::encode(&dispatched())), concat!(
-        "010185801c066f72646572730163090000b0ea01000500011030303030303030303030303030303031",
-        "036e79630e3132372e302e302e313a3731303301"
-    ));
+    assert_eq!(
+        hex(&snapshot::encode(&dispatched())),
+        concat!(
+            "010185801c066f72646572730163090000b0ea01000500011030303030303030303030303030303031",
+            "036e79630e3132372e302e302e313a3731303301"
+        )
+    );
     let answer = Answer::Existing(Box::new(found(&dispatched()).clone()));
     assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
     assert_eq!(Entry::decode(&[2, 0]), Err(Unreadable::Version(2)));

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn only_what_two_datacenters_have_counts() {
-        let cases: [(&str, &[&[Option<u64>]], u64); 8] = [
+        type Reach = &'static [&'static [Option<u64>]];
+        let cases: [(&str, Reach, u64); 8] = [
             ("both of one datacenter", &[&[Some(9), Some(9)], &[None, None], &[None, None]], 0),
             ("one of each of two", &[&[Some(9), None], &[Some(7), None], &[None, None]], 7),
             ("the better one of each", &[&[Some(3), Some(9)], &[Some(7), Some(8)], &[None, None]], 8),

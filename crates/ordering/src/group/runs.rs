@@ -1,6 +1,6 @@
 //! What the records of a log are, from the first that is not ordered on: the same whoever tells, so kept once per log.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use trunkline_types::TopicId;
 
@@ -11,9 +11,17 @@ pub struct Run {
     pub count: u64,
 }
 
-/// The runs of one log over [from, end), without a gap.
+/// What is known of one log's records: pieces in order, apart from each other. There is more than one only for a
+/// moment, where stores whose index is at different places report first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
+    /// By the sequence that they begin at.
+    pieces: BTreeMap<u64, Piece>,
+}
+
+/// Runs over [from, end), without a gap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Piece {
     from: u64,
     end: u64,
     runs: VecDeque<Run>,
@@ -22,53 +30,91 @@ pub struct Runs {
 impl Runs {
     /// Whether it says what the record at `sequence` is.
     pub fn covers(&self, sequence: u64) -> bool {
-        (self.from..self.end).contains(&sequence)
-    }
-
-    pub fn end(&self) -> u64 {
-        self.end
+        self.piece_at(sequence).is_some()
     }
 
     /// How many runs it remembers.
     pub fn len(&self) -> usize {
-        self.runs.len()
+        self.pieces.values().map(|piece| piece.runs.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.pieces.is_empty()
+    }
+
+    fn piece_at(&self, sequence: u64) -> Option<&Piece> {
+        self.pieces
+            .range(..=sequence)
+            .next_back()
+            .map(|(_, piece)| piece)
+            .filter(|piece| sequence < piece.end)
     }
 
     /// Forgets what lies below `sequence`.
     pub fn drop_below(&mut self, sequence: u64) {
-        while self.from < sequence {
-            let Some(first) = self.runs.front_mut() else {
-                self.from = sequence;
-                self.end = sequence;
+        while let Some(mut first) = self.pieces.first_entry().filter(|first| *first.key() < sequence) {
+            if first.get().end <= sequence {
+                first.remove();
+                continue;
+            }
+            let mut piece = std::mem::take(first.get_mut());
+            first.remove();
+            piece.drop_below(sequence);
+            self.pieces.insert(piece.from, piece);
+        }
+    }
+
+    /// Takes from a report what is not known yet.
+    pub fn add(&mut self, from: u64, runs: &[Run]) {
+        let count = runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.count));
+        if count == 0 {
+            return;
+        }
+        let before = self.pieces.range_mut(..=from).next_back().map(|(_, piece)| piece);
+        let begins_at = match before.filter(|piece| from <= piece.end) {
+            Some(piece) => {
+                piece.append(from, runs);
+                piece.from
+            }
+            None => {
+                let mut piece = Piece { from, end: from, runs: VecDeque::new() };
+                piece.append(from, runs);
+                self.pieces.insert(from, piece);
+                from
+            }
+        };
+        self.join(begins_at);
+    }
+
+    /// Joins what has come to touch the piece that begins at `from`.
+    fn join(&mut self, from: u64) {
+        while let Some(next) = self.pieces.range(from + 1..).next().map(|(&next, _)| next) {
+            if self.pieces[&from].end < next {
                 return;
-            };
+            }
+            let mut later = self.pieces.remove(&next).expect("it was found above");
+            let piece = self.pieces.get_mut(&from).expect("the caller names a piece");
+            piece.append(next, later.runs.make_contiguous());
+        }
+    }
+
+    /// Runs over [from, upto), as far as known, at most `runs_max`.
+    pub fn between(&self, from: u64, upto: u64, runs_max: usize) -> Vec<Run> {
+        self.piece_at(from).map(|piece| piece.between(from, upto, runs_max)).unwrap_or_default()
+    }
+}
+
+impl Piece {
+    fn drop_below(&mut self, sequence: u64) {
+        while self.from < sequence
+            && let Some(first) = self.runs.front_mut()
+        {
             let gone = first.count.min(sequence - self.from);
             first.count -= gone;
             self.from += gone;
             if first.count == 0 {
                 self.runs.pop_front();
             }
-        }
-    }
-
-    /// Takes from a report what is not known yet. Of two pieces with a gap between them the lower one is kept: it is
-    /// wanted first, and the other comes again.
-    pub fn add(&mut self, from: u64, runs: &[Run]) {
-        let end = from.saturating_add(runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.count)));
-        if self.runs.is_empty() || from < self.from {
-            let known = std::mem::take(self);
-            *self = Self { from, end: from, runs: VecDeque::new() };
-            self.append(from, runs);
-            if !known.is_empty() && known.from <= end {
-                let (later, known_from) = (known.runs.into_iter().collect::<Vec<_>>(), known.from);
-                self.append(known_from, &later);
-            }
-        } else if from <= self.end {
-            self.append(from, runs);
         }
     }
 
@@ -89,12 +135,8 @@ impl Runs {
         }
     }
 
-    /// Runs over [from, upto), as far as known, at most `runs_max`.
-    pub fn between(&self, from: u64, upto: u64, runs_max: usize) -> Vec<Run> {
+    fn between(&self, from: u64, upto: u64, runs_max: usize) -> Vec<Run> {
         let mut between = Vec::new();
-        if !self.covers(from) {
-            return between;
-        }
         let mut at = self.from;
         for run in &self.runs {
             let end = at + run.count;
@@ -130,20 +172,19 @@ mod tests {
         log.add(4, &runs(&[(1, 2), (2, 2)]));
         log.add(6, &runs(&[(2, 2), (3, 1)]));
         assert_eq!(log.between(4, 100, 9), runs(&[(1, 2), (2, 2), (3, 1)]));
-        log.add(20, &runs(&[(9, 9)]));
-        assert_eq!(log.end(), 9, "beyond a gap nothing is taken");
         log.add(1, &runs(&[(7, 2)]));
-        assert_eq!(
-            (log.between(1, 100, 9), log.end()),
-            (runs(&[(7, 2)]), 3),
-            "the lower piece is wanted first"
-        );
-        log.drop_below(2);
-        assert_eq!(log.between(2, 100, 9), runs(&[(7, 1)]));
-        assert!(!log.covers(1) && log.covers(2));
+        log.add(3, &[]);
+        assert_eq!(log.between(1, 100, 9), runs(&[(7, 2)]), "3 is not known");
+        assert!(log.covers(8), "and what lies beyond it is not forgotten");
+        log.add(3, &runs(&[(7, 1)]));
+        assert_eq!(log.between(1, 100, 9), runs(&[(7, 3), (1, 2), (2, 2), (3, 1)]));
+        assert_eq!(log.between(2, 5, 9), runs(&[(7, 2), (1, 1)]));
+        assert_eq!(log.between(2, 100, 2), runs(&[(7, 2), (1, 2)]));
+        log.drop_below(5);
+        assert_eq!((log.between(5, 6, 9), log.len()), (runs(&[(1, 1)]), 3));
+        assert!(!log.covers(4) && log.covers(5));
         log.drop_below(50);
-        log.add(50, &runs(&[(1, 1)]));
-        assert!(log.covers(50));
+        assert!(log.is_empty());
     }
 
     proptest! {
@@ -173,7 +214,7 @@ mod tests {
                 }
                 at += run.count;
             }
-            prop_assert!(at == from || at == log.end());
+            prop_assert!(!log.covers(at), "all that is known from there on");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use trunkline_ordering::store::{Accepted, Ask, Candidate, LogNo, Pull};
-use trunkline_types::{LogName, NodeId, TopicId, checksum};
+use trunkline_types::{LogName, NodeId, TopicId};
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::{
     FollowRequest, FollowResponse, LogCursor, LogEnd, LogRecords, OnDisk, ReplicationStatus, Standing, Want,
@@ -180,14 +180,12 @@ impl Worker {
 
     fn take_records(&mut self, node: NodeId, sent: LogRecords) -> Result<(), Malformed> {
         let name = convert::log_name(sent.log)?;
-        if sent.records.iter().any(|record| checksum(&record.body) != record.checksum) {
-            return Err(Malformed("record.checksum"));
-        }
         let Some(log) = self.known_log(name, sent.predecessor) else { return Ok(()) };
         let topics: Vec<TopicId> = sent.records.iter().map(|record| TopicId(record.topic_id)).collect();
         if topics.iter().any(|topic| topic.bucket() != name.bucket) {
             return Err(Malformed("record.topic_id"));
         }
+        self.is_there(node, log, sent.from + topics.len() as u64);
         match self.catalog.accept(log, sent.from, &topics) {
             Accepted::Gap { next } => {
                 let want = Want { log: Some(name.into()), from: next, stop: false };
@@ -231,6 +229,15 @@ impl Worker {
             if holder.delivers.contains(&log) {
                 holder.acknowledge.insert(log);
             }
+        }
+    }
+
+    /// A log that is closed and complete needs no attention any more.
+    pub(super) fn forget_followed(&mut self, log: LogNo) {
+        self.following.sources.remove(&log);
+        self.following.pulls.remove(&log);
+        for holder in self.following.holders.values_mut() {
+            holder.delivers.remove(&log);
         }
     }
 

@@ -52,14 +52,28 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(layout: &Layout) -> Self {
-        let mut groups = BTreeMap::new();
+        let mut sessions = Self { sessions: BTreeMap::new(), groups: BTreeMap::new() };
+        sessions.follow(layout);
+        sessions
+    }
+
+    /// Another layout: every session begins anew; report sessions count on.
+    pub(super) fn follow(&mut self, layout: &Layout) {
+        self.sessions.clear();
+        let mut before = std::mem::take(&mut self.groups);
         for (plan, with) in layout.plans.iter().enumerate() {
             for &group in &with.groups {
-                let reports = GroupReports { plan, reports: Reports::new(group), dirty: false, applied: 0, copying: false };
-                groups.insert(group, reports);
+                let mut known = before.remove(&group).unwrap_or_else(|| GroupReports {
+                    plan,
+                    reports: Reports::new(group),
+                    dirty: false,
+                    applied: 0,
+                    copying: false,
+                });
+                known.plan = plan;
+                self.groups.insert(group, known);
             }
         }
-        Self { sessions: BTreeMap::new(), groups }
     }
 
     /// Ends a group's session; its task dials again.
@@ -154,6 +168,11 @@ impl Worker {
         }
         self.write_rows(rows);
         self.commit.settle(settled);
+        let (me, boot) = (self.me(), self.host.identity.boot.counter);
+        if self.catalog.boots_ended(group).any(|(node, counter)| node == me && counter > boot) {
+            tracing::error!("a later boot of this node was seen: it goes on elsewhere");
+            self.host.process.fail("a later boot of this node was seen");
+        }
         if let Some(error) = inconsistent {
             tracing::error!(group, %error, "the facts do not continue the index: the session starts again");
             self.sessions.end(group);

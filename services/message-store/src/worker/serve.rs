@@ -232,6 +232,24 @@ impl Worker {
         }
     }
 
+    /// A store has sent records up to `end`: as follower it is not sent them back.
+    pub(super) fn is_there(&mut self, node: NodeId, log: LogNo, end: u64) {
+        if let Some(follower) = self.followers.get_mut(&node) {
+            let serve = follower.logs.entry(log).or_insert(Serve { next: end, wanted: false, queued: false });
+            serve.next = serve.next.max(end);
+        }
+    }
+
+    /// A log that is closed and complete needs no attention any more.
+    pub(super) fn forget_served(&mut self, log: LogNo) {
+        let now = self.now();
+        for follower in self.followers.values_mut() {
+            follower.acknowledged(log, u64::MAX, now);
+            follower.logs.remove(&log);
+            follower.announce.remove(&log);
+        }
+    }
+
     fn follower_wants(&mut self, node: NodeId, want: Want) -> Result<(), Malformed> {
         let name = convert::log_name(want.log)?;
         let Some(log) = self.catalog.find_log(&name) else { return Ok(()) };
@@ -356,10 +374,9 @@ impl Worker {
         let known = self.catalog.log(log);
         let there = follower.logs.get(&log).map_or(1, |serve| serve.next).max(known.at(node));
         let shared = self.layout.shares(node, known.name.bucket);
-        if shared && known.durable() > there && (follower.near || !self.sends(node, follower, log)) {
-            if let Some(follower) = self.followers.get_mut(&node) {
-                follower.announce.insert(log);
-            }
+        let news = shared && known.durable() > there && (follower.near || !self.sends(node, follower, log));
+        if news && let Some(follower) = self.followers.get_mut(&node) {
+            follower.announce.insert(log);
         }
     }
 

@@ -1,10 +1,14 @@
 //! The message store as a whole: real stores on a simulated network and simulated disks, ordered by a stand-in for the
 //! Message ID service.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
+
 mod cluster;
 mod orderer;
 
 mod catch_up;
+mod load;
 mod one_datacenter;
 mod reading;
 mod routes;

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+use trunkline_types::limits::FACT_RUNS_KEPT;
 use trunkline_types::{Boot, Bucket, Lane, Ordinal, TopicId};
 
 use super::super::digest::digest;
@@ -387,5 +389,133 @@ fn a_log_is_closed_when_every_replica_knows_its_end_and_has_exactly_what_is_orde
         step(&mut group, ended, o);
         let closed = group.duties().contains(&Entry::CloseLogs { logs: vec![(1, 4)] });
         assert_eq!((closed, group.state.logs().is_closed(&o)), (closes, closes), "{name}");
+    }
+}
+
+/// What the record of a log is: a function of the sequence, as for every log.
+fn content(log: usize, from: u64, upto: u64) -> Vec<(u64, u64)> {
+    (from..upto).map(|sequence| ((sequence + log as u64) / 3 % 2 + 1, 1)).collect()
+}
+
+/// One step of a history: a store comes to hold more and says so, says everything anew, or a proposal ends.
+#[derive(Clone, Debug)]
+enum Step {
+    Hold { store: usize, log: usize, more: u64 },
+    Anew { store: usize },
+    Digest { store: usize },
+    Commit { which: usize },
+    Lose { which: usize },
+    Elect,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (store, log) = (0..STORES.len(), 0usize..2);
+    prop_oneof![
+        6 => (store.clone(), log, 1u64..9).prop_map(|(store, log, more)| Step::Hold { store, log, more }),
+        1 => store.clone().prop_map(|store| Step::Anew { store }),
+        1 => store.prop_map(|store| Step::Digest { store }),
+        5 => (0usize..3).prop_map(|which| Step::Commit { which }),
+        2 => (0usize..3).prop_map(|which| Step::Lose { which }),
+        1 => Just(Step::Elect),
+    ]
+}
+
+/// Four stores, and two logs that they hold to some extent.
+struct History {
+    group: Group,
+    held: [[u64; 2]; 4],
+    sessions: [u64; 4],
+    proposals: Vec<Proposal>,
+}
+
+impl History {
+    fn logs() -> [LogName; 2] {
+        [log(1, 1, 1), log(3, 1, 1)]
+    }
+
+    fn report(&mut self, store: usize, only: Option<usize>) {
+        let logs = (0..2).filter(|log| only.is_none_or(|only| only == *log));
+        let says = |log: usize| {
+            let (name, held) = (Self::logs()[log], self.held[store][log]);
+            let from = self.group.ordered(name).min(held);
+            says(name, from, held, &content(log, from, held))
+        };
+        let logs = logs.map(says).collect();
+        let (first, session) = (only.is_none(), self.sessions[store]);
+        let verdict = match first {
+            true => self.group.first(STORES[store], session, logs),
+            false => self.group.then(STORES[store], session, logs),
+        };
+        if verdict == Verdict::Restart {
+            self.anew(store);
+        }
+    }
+
+    fn anew(&mut self, store: usize) {
+        self.sessions[store] += 1;
+        self.report(store, None);
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Hold { store, log, more } => {
+                self.held[store][log] += more;
+                self.report(store, Some(log));
+            }
+            Step::Anew { store } => self.anew(store),
+            Step::Digest { store } => {
+                let said = digest(Self::logs().into_iter().zip(self.held[store]));
+                let source = source(STORES[store]);
+                let verdict = self.group.leader.digest(&self.group.state, source, self.sessions[store], said);
+                if verdict == Verdict::Restart {
+                    self.anew(store);
+                }
+            }
+            Step::Commit { which } if which < self.proposals.len() => {
+                let proposal = self.proposals.remove(which);
+                self.group.commit(&proposal);
+            }
+            Step::Lose { which } if which < self.proposals.len() => {
+                let lost = self.proposals.remove(which);
+                self.group.leader.completed(&self.group.state, lost.id, false);
+            }
+            Step::Commit { .. } | Step::Lose { .. } => {}
+            Step::Elect => self.group.leader = Leader::new(self.group.leader.replicas.clone()),
+        }
+        self.proposals.extend(self.group.assign());
+        self.check();
+    }
+
+    /// I2: nothing is ordered that two datacenters do not hold.
+    fn check(&self) {
+        for (log, name) in Self::logs().into_iter().enumerate() {
+            let here = self.held[0][log].max(self.held[1][log]);
+            let there = self.held[2][log].max(self.held[3][log]);
+            assert!(self.group.ordered(name) <= here.min(there));
+        }
+    }
+}
+
+proptest! {
+    /// I4: whatever was lost, reordered or forgotten meanwhile, all that two datacenters hold is ordered in the end.
+    #[test]
+    fn all_that_two_datacenters_hold_is_ordered_in_the_end(steps in prop::collection::vec(step(), 1..120)) {
+        let mut group = Group::new();
+        group.create("two");
+        let mut history =
+            History { group, held: [[1; 2]; 4], sessions: [0; 4], proposals: Vec::new() };
+        (0..STORES.len()).for_each(|store| history.anew(store));
+        steps.into_iter().for_each(|step| history.take(step));
+        for _ in 0..3 {
+            (0..STORES.len()).for_each(|store| history.take(Step::Digest { store }));
+            while !history.proposals.is_empty() {
+                history.take(Step::Commit { which: 0 });
+            }
+        }
+        for (log, name) in History::logs().into_iter().enumerate() {
+            let here = history.held[0][log].max(history.held[1][log]);
+            let there = history.held[2][log].max(history.held[3][log]);
+            prop_assert_eq!(history.group.ordered(name), here.min(there));
+        }
     }
 }

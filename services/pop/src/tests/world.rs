@@ -1,0 +1,346 @@
+//! Three datacenters: pop servers and position groups as they are, stores and message-id nodes made up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use trunkline_ports::{CallOptions, Class, Network, Peer, Router};
+use trunkline_runtime::{Service, Shutdown};
+use trunkline_testkit::fixture::node;
+use trunkline_testkit::{MapBuilder, MemoryCluster, Random, SimulatedNetwork, SimulatedNode};
+use trunkline_types::{ClusterMap, GroupId, Node, NodeId, Role, TopicId, TopicName, checksum, hash64};
+use trunkline_wire::internal::{
+    OrderCreateTopicResponse, OrderFindTopicResponse, ReadRequest, ReadResponse, Record, RecordBody,
+    StoreFindTopicResponse, order_service, store_service,
+};
+use trunkline_wire::method::Unary;
+use trunkline_wire::v1::pop_service;
+use trunkline_wire::{Message, Status, v1};
+
+use crate::Options;
+
+#[derive(Default)]
+struct Data {
+    ids: BTreeMap<String, TopicId>,
+    records: BTreeMap<TopicId, Vec<Record>>,
+    deleted: BTreeSet<TopicId>,
+    /// Stores that can give nothing above this ID, though they know of it.
+    behind: BTreeMap<String, u64>,
+    /// (store, ID) whose record's checksum is wrong.
+    corrupt: BTreeSet<(String, u64)>,
+    reads: BTreeMap<String, u64>,
+}
+
+/// What all stores and message-id nodes know.
+#[derive(Clone)]
+pub(super) struct Truth {
+    data: Arc<Mutex<Data>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Truth {
+    fn with<T>(&self, act: impl FnOnce(&mut Data) -> T) -> T {
+        act(&mut self.data.lock().unwrap())
+    }
+
+    fn create(&self, map: &ClusterMap, name: &str) -> (TopicId, bool) {
+        self.with(|data| {
+            let counter = data.records.len() as u64 + 1;
+            let bucket = TopicName::new(name).unwrap().bucket(map.buckets);
+            let is_new = !data.ids.contains_key(name);
+            let id = *data.ids.entry(name.to_owned()).or_insert_with(|| TopicId::new(counter, bucket));
+            data.records.entry(id).or_default();
+            (id, is_new)
+        })
+    }
+
+    fn answer(&self, store: &str, request: &ReadRequest) -> ReadResponse {
+        self.with(|data| {
+            *data.reads.entry(store.to_owned()).or_default() += 1;
+            let topic = TopicId(request.topic_id);
+            let Some(records) = data.records.get(&topic) else {
+                return ReadResponse { unknown_topic: true, ..ReadResponse::default() };
+            };
+            let indexed = records.len() as u64;
+            let watermark = data.behind.get(store).copied().unwrap_or(u64::MAX).min(indexed);
+            let until = (watermark + 1).min(request.from + u64::from(request.max_messages));
+            let record = |id: u64| {
+                let mut record = records[usize::try_from(id).unwrap() - 1].clone();
+                record.checksum ^= u64::from(data.corrupt.contains(&(store.to_owned(), id)));
+                record
+            };
+            ReadResponse {
+                records: (request.from..until).map(record).collect(),
+                first_id: request.from,
+                watermark,
+                indexed,
+                earliest: 1,
+                unknown_topic: false,
+                topic_deleted: data.deleted.contains(&topic),
+            }
+        })
+    }
+
+    fn store(&self, name: &str) -> Router {
+        let (reads, finds, store) = (self.clone(), self.clone(), name.to_owned());
+        Router::new()
+            .unary(store_service::READ, move |_, request: ReadRequest| {
+                let (truth, store) = (reads.clone(), store.clone());
+                async move {
+                    let until = Instant::now() + Duration::from_millis(request.wait_ms.into());
+                    let mut changed = truth.changed.subscribe();
+                    loop {
+                        let response = truth.answer(&store, &request);
+                        if !response.records.is_empty() || response.topic_deleted || Instant::now() >= until {
+                            return Ok(response);
+                        }
+                        let _ = timeout_at(until, changed.changed()).await;
+                    }
+                }
+            })
+            .unary(store_service::FIND_TOPIC, move |_, request| {
+                let found = finds.with(|data| data.ids.get(&request.name).copied());
+                let topic_id = found.unwrap_or_default().0;
+                async move {
+                    Ok(StoreFindTopicResponse {
+                        found: found.is_some(),
+                        topic_id,
+                        options: Default::default(),
+                    })
+                }
+            })
+    }
+
+    fn voter(&self, map: &ClusterMap) -> Router {
+        let (finds, creates, map) = (self.clone(), self.clone(), map.clone());
+        Router::new()
+            .unary(order_service::FIND_TOPIC, move |_, request| {
+                let found = finds.with(|data| data.ids.get(&request.name).copied());
+                let topic = found.map(|id| v1::Topic { name: request.name, topic_id: id.0, options: None });
+                async move { Ok(OrderFindTopicResponse { found: found.is_some(), topic, next_id: 0 }) }
+            })
+            .unary(order_service::CREATE_TOPIC, move |_, request| {
+                let (id, created) = creates.create(&map, &request.name);
+                let topic = Some(v1::Topic { name: request.name, topic_id: id.0, options: None });
+                async move { Ok(OrderCreateTopicResponse { topic, created, group: 0, index: 0 }) }
+            })
+    }
+}
+
+pub(super) struct PopServer {
+    pub(super) node: SimulatedNode,
+    pub(super) shutdown: Shutdown,
+    pub(super) service: Service,
+    pub(super) metrics: Registry,
+}
+
+pub(super) struct World {
+    pub(super) map: ClusterMap,
+    pub(super) network: SimulatedNetwork,
+    pub(super) memory: MemoryCluster,
+    pub(super) truth: Truth,
+    pub(super) nodes: BTreeMap<String, SimulatedNode>,
+    pub(super) pops: BTreeMap<String, PopServer>,
+    caller: Network,
+    starts: u64,
+    _positions: Vec<Service>,
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        let map = MapBuilder::three_datacenters().build();
+        let network = SimulatedNetwork::new(&Random::new(7));
+        network.follow(&map);
+        let caller_process = network.process("caller", &"nyc".into());
+        // Clients stand beside the pop server that they call: the way to it counts nothing here.
+        let caller = network.network(&caller_process);
+        let mut world = Self {
+            truth: Truth { data: Arc::default(), changed: watch::Sender::new(0) },
+            memory: MemoryCluster::new(),
+            nodes: BTreeMap::new(),
+            pops: BTreeMap::new(),
+            starts: 0,
+            _positions: Vec::new(),
+            map,
+            network,
+            caller,
+        };
+        for node in world.map.nodes.clone() {
+            world.start_node(&node).await;
+        }
+        for datacenter in ["nyc", "mci", "sea"] {
+            world.start_pop(datacenter).await;
+        }
+        let ready = |world: &Self| world._positions.iter().all(|service| (service.ready)());
+        while !ready(&world) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world
+    }
+
+    async fn start_node(&mut self, node: &Node) {
+        let started = SimulatedNode::start(&self.network, &self.map, node, 1);
+        match node.role {
+            Role::MessageStore => started.listen(self.truth.store(&node.name)),
+            Role::MessageId => started.listen(self.truth.voter(&self.map)),
+            _ => {
+                let consensus = Arc::new(self.memory.consensus(node.id));
+                let options = trunkline_subscription_position::Options::default();
+                let mut metrics = Registry::default();
+                let host = started.host.clone();
+                let shutdown = Shutdown::new();
+                let service =
+                    trunkline_subscription_position::start(host, consensus, options, shutdown, &mut metrics)
+                        .await
+                        .unwrap();
+                started.listen(service.internal.clone());
+                self._positions.push(service);
+            }
+        }
+        self.nodes.insert(node.name.clone(), started);
+    }
+
+    /// A pop server: at each start another node at the same address.
+    pub(super) async fn start_pop(&mut self, datacenter: &str) {
+        self.starts += 1;
+        let place = node(Role::Pop, &datacenter.into(), 1);
+        let id = NodeId(hash64(format!("{} {}", place.name, self.starts).as_bytes()));
+        let started = SimulatedNode::start(&self.network, &self.map, &Node { id, ..place }, 0);
+        let (shutdown, mut metrics) = (Shutdown::new(), Registry::default());
+        let service = crate::start(started.host.clone(), Options::default(), shutdown.clone(), &mut metrics)
+            .await
+            .unwrap();
+        started.listen(service.internal.clone().merge(service.public.clone()));
+        self.pops.insert(datacenter.to_owned(), PopServer { node: started, shutdown, service, metrics });
+    }
+
+    pub(super) async fn call<Q: Message, A: Message + Default>(
+        &self,
+        datacenter: &str,
+        method: Unary<Q, A>,
+        request: &Q,
+        patience: Duration,
+    ) -> Result<A, Status> {
+        let place = node(Role::Pop, &datacenter.into(), 1);
+        let to = Peer::new(place.address.as_str(), Class::Calls);
+        self.caller.call(&to, method, request, CallOptions::until(Instant::now() + patience)).await
+    }
+
+    pub(super) async fn subscribe(
+        &self,
+        at: &str,
+        topic: &str,
+        consumer: &str,
+        start: v1::start::At,
+    ) -> Result<v1::Subscription, Status> {
+        let options =
+            v1::SubscriptionOptions { start: Some(v1::Start { at: Some(start) }), ack_deadline: None };
+        let request = v1::SubscribeRequest {
+            topic: topic.to_owned(),
+            consumer: consumer.to_owned(),
+            options: Some(options),
+        };
+        let response = self.call(at, pop_service::SUBSCRIBE, &request, Duration::from_secs(10)).await?;
+        Ok(response.subscription.unwrap())
+    }
+
+    /// With a client id; `wait_ms` may be as long as the deadline, 10 s.
+    pub(super) async fn pop(
+        &self,
+        at: &str,
+        client: &str,
+        previous: Vec<bytes::Bytes>,
+        most: u32,
+        wait_ms: u64,
+    ) -> Result<Vec<v1::Delivery>, Status> {
+        let request = v1::PopRequest {
+            topic: "t".to_owned(),
+            consumer: "c".to_owned(),
+            client_id: client.to_owned(),
+            previous,
+            max_messages: most,
+            max_bytes: 0,
+            wait: prost_types::Duration::try_from(Duration::from_millis(wait_ms)).ok(),
+        };
+        let response = self.call(at, pop_service::POP, &request, Duration::from_secs(10)).await?;
+        assert!(response.expired.is_empty());
+        Ok(response.deliveries)
+    }
+
+    pub(super) async fn describe(
+        &self,
+        at: &str,
+    ) -> Result<(v1::Subscription, v1::SubscriptionStatus), Status> {
+        let request = v1::GetSubscriptionRequest { topic: "t".to_owned(), consumer: "c".to_owned() };
+        let response =
+            self.call(at, pop_service::GET_SUBSCRIPTION, &request, Duration::from_secs(10)).await?;
+        Ok((response.subscription.unwrap(), response.status.unwrap()))
+    }
+
+    /// More messages in a topic, which it creates: "1", "2", …
+    pub(super) fn push(&self, topic: &str, count: u64) {
+        let (id, _) = self.truth.create(&self.map, topic);
+        self.truth.with(|data| {
+            let records = data.records.entry(id).or_default();
+            for _ in 0..count {
+                let payload = (records.len() + 1).to_string().into_bytes().into();
+                let body = RecordBody { payload, push_time_ms: 1_000, ..RecordBody::default() };
+                let body: bytes::Bytes = body.encode_to_vec().into();
+                records.push(Record { topic_id: id.0, checksum: checksum(&body), body });
+            }
+        });
+        self.truth.changed.send_modify(|version| *version += 1);
+    }
+
+    pub(super) fn delete(&self, topic: &str) {
+        self.truth.with(|data| {
+            let id = data.ids.remove(topic).unwrap();
+            data.deleted.insert(id);
+        });
+        self.truth.changed.send_modify(|version| *version += 1);
+    }
+
+    pub(super) fn corrupt(&self, store: &str, id: u64) {
+        self.truth.with(|data| data.corrupt.insert((store.to_owned(), id)));
+    }
+
+    /// The store knows what is committed and can give nothing above `watermark`.
+    pub(super) fn hold_back(&self, store: &str, watermark: u64) {
+        self.truth.with(|data| data.behind.insert(store.to_owned(), watermark));
+    }
+
+    pub(super) fn reads(&self) -> u64 {
+        self.truth.with(|data| data.reads.values().sum())
+    }
+
+    /// The stores of a datacenter, best rank for the topic first.
+    pub(super) fn stores(&self, datacenter: &str, topic: &str) -> Vec<String> {
+        let bucket = TopicName::new(topic).unwrap().bucket(self.map.buckets);
+        let ranked = trunkline_placement::replicas_in(&self.map, bucket, &datacenter.into());
+        ranked.into_iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// All entries of all position groups.
+    pub(super) fn committed(&self) -> u64 {
+        (0..self.map.position_groups).map(|group| self.memory.committed(GroupId::position(group))).sum()
+    }
+
+    /// Whether the position groups have a quorum.
+    pub(super) fn set_quorum(&self, is_there: bool) {
+        for group in (0..self.map.position_groups).map(GroupId::position) {
+            let leader = self.map.nodes_of(Role::SubscriptionPosition).next().map(|node| node.id);
+            self.memory.lead(group, leader.filter(|_| is_there));
+        }
+    }
+
+    /// A metric of a pop server, as text.
+    pub(super) fn metric(&self, at: &str, name: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.pops[at].metrics).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#'));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+    }
+}
