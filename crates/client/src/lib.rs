@@ -19,6 +19,8 @@ mod push_stream;
 mod retry;
 mod subscriber;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use client::{Client, UnknownDatacenter};

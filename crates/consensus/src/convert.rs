@@ -39,7 +39,7 @@ pub(crate) fn to_log_id(log_id: &wire::RaftLogId) -> Result<LogId, Malformed> {
     Ok(LogId::new(to_leader(leader), log_id.index))
 }
 
-fn to_log_id_or_none(log_id: Option<&wire::RaftLogId>) -> Result<Option<LogId>, Malformed> {
+pub(crate) fn to_log_id_or_none(log_id: Option<&wire::RaftLogId>) -> Result<Option<LogId>, Malformed> {
     log_id.map(to_log_id).transpose()
 }
 
@@ -103,6 +103,7 @@ pub(crate) fn from_vote_response(response: &VoteResponse) -> wire::RaftVoteRespo
         vote: Some(from_vote(&response.vote)),
         granted: response.vote_granted,
         last: response.last_log_id.as_ref().map(from_log_id),
+        on_disk: None,
     }
 }
 
@@ -163,7 +164,7 @@ pub(crate) fn from_append_response(response: &AppendResponse) -> wire::RaftAppen
         AppendResponse::PartialSuccess(None) | AppendResponse::Conflict => Outcome::Conflict(true),
         AppendResponse::HigherVote(vote) => Outcome::HigherVote(from_vote(vote)),
     };
-    wire::RaftAppended { outcome: Some(outcome) }
+    wire::RaftAppended { outcome: Some(outcome), on_disk: None }
 }
 
 pub(crate) fn to_append_response(response: &wire::RaftAppended) -> Result<AppendResponse, Malformed> {

@@ -78,6 +78,21 @@ impl Log {
         self.inner().shape.last().is_none()
     }
 
+    /// The last entry that is on disk with all before it; the last purged one where there is none.
+    pub(crate) fn last_on_disk(&self) -> Option<LogId> {
+        let inner = self.inner();
+        let index = inner.shape.last_index().and_then(|last| last.checked_sub(inner.tail.unwritten()));
+        let on_disk = index.and_then(|index| inner.shape.leader_of(index).map(|leader| LogId::new(leader, index)));
+        on_disk.max(inner.shape.purged)
+    }
+
+    /// Whether this log has, or had, just this entry.
+    pub(crate) fn contains(&self, log_id: &LogId) -> bool {
+        let inner = self.inner();
+        let is_there = inner.shape.last_index().is_some_and(|last| log_id.index() <= last);
+        is_there && inner.shape.leader_of(log_id.index()) == Some(*log_id.committed_leader_id())
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

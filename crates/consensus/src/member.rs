@@ -21,7 +21,9 @@ use trunkline_ports::{
 };
 use trunkline_types::limits::FRAME_BYTES_MAX;
 use trunkline_types::{GroupId, NodeId};
+use trunkline_wire::internal::RaftLogId;
 
+use crate::convert;
 use crate::figures::{Counters, Figures};
 use crate::log::Log;
 use crate::machine::{Machine, Surroundings};
@@ -105,6 +107,8 @@ impl Member {
             host: host.clone(),
             peers: peers.clone(),
             snapshots: snapshots.clone(),
+            log: log.clone(),
+            followers: Arc::default(),
             timing,
         };
         let config = timing.config(&options).validate().map_err(failed)?;
@@ -154,6 +158,11 @@ impl Member {
 
     pub(crate) fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+
+    /// The last entry on this voter's disk.
+    pub(crate) fn on_disk(&self) -> Option<RaftLogId> {
+        self.log.last_on_disk().as_ref().map(convert::from_log_id)
     }
 
     pub(crate) fn figures(&self) -> Figures {

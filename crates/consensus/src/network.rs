@@ -1,5 +1,6 @@
 //! openraft's network on our links: one factory per group, one cheap client per purpose and peer.
 
+mod followers;
 mod pipeline;
 mod send_snapshot;
 
@@ -18,6 +19,7 @@ use trunkline_wire::internal::raft_frame::Body;
 
 use crate::convert;
 use crate::link::{Answer, Link, NoAnswer};
+use crate::log::Log;
 use crate::peers::Peers;
 use crate::raft::{
     AppendRequest, AppendResponse, Backoff, NetworkError, OptionalSend, RPCError, RPCOption, RPCTypes,
@@ -27,6 +29,7 @@ use crate::raft::{
 };
 use crate::snapshot::{Snapshots, StoredSnapshot};
 use crate::timing::Timing;
+use followers::Followers;
 
 type Error = RPCError<Types>;
 
@@ -37,6 +40,8 @@ pub(crate) struct Network {
     pub(crate) host: Host,
     pub(crate) peers: Arc<Peers>,
     pub(crate) snapshots: Snapshots,
+    pub(crate) log: Log,
+    pub(crate) followers: Arc<Followers>,
     pub(crate) timing: Timing,
 }
 
@@ -112,7 +117,14 @@ impl RaftNetworkV2<Types> for Client {
 
     async fn vote(&mut self, rpc: VoteRequest, option: RPCOption) -> Result<VoteResponse, Error> {
         let body = Body::Vote(convert::from_vote_request(&rpc));
-        voted(self.request(body, RPCTypes::Vote, option.hard_ttl()).await?)
+        let answer = self.request(body, RPCTypes::Vote, option.hard_ttl()).await?;
+        if let Body::Voted(response) = &answer
+            && response.granted
+            && convert::to_vote(response.vote.as_ref()) == Ok(rpc.vote)
+        {
+            self.network.followers.said(self.link.peer(), rpc.vote.leader_id, response.on_disk.as_ref());
+        }
+        voted(answer)
     }
 
     async fn pre_vote(&mut self, rpc: VoteRequest, option: RPCOption) -> Result<VoteResponse, Error> {

@@ -92,6 +92,26 @@ async fn another_voter_leads_within_a_second_of_the_leaders_crash_at_150_ms() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_leader_commits_soon_however_long_the_log_is() {
+    let mut cluster = Cluster::new(three().round_trips(150), steady());
+    let mut voters = cluster.start_all().await;
+    let leading = leader(&voters).await;
+    let group = &voters[leading].group;
+    for batch in 0..50 {
+        let proposals = (0..200).map(|number| group.propose(entry(batch * 200 + number), within(10_000)));
+        let committed = futures::future::join_all(proposals).await;
+        assert!(committed.iter().all(Result::is_ok));
+    }
+    voters.remove(leading).node.process.crash();
+    let leading = leader(&voters).await;
+    let start = Instant::now();
+    propose(&voters[leading], 10_000).await;
+    assert!(start.elapsed() <= Duration::from_millis(4 * 150), "{:?}", start.elapsed());
+    let ledger = voters[leading].ledger.all();
+    assert_eq!(ledger.len(), 10_001);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_follower_proposes_and_confirms_through_the_leader() {
     let mut cluster = Cluster::new(three(), steady());
     let voters = cluster.start_all().await;

@@ -20,7 +20,7 @@ fn cpu() -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn probe() {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).init();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_ansi(false).init();
     let rtt: u32 = std::env::var("RTT").map(|r| r.parse().unwrap()).unwrap_or(150);
     let mut map = MapBuilder::three_datacenters().round_trips(rtt).build();
     let trips = [("nyc", "mci"), ("nyc", "sea"), ("mci", "sea")].map(|(a, b)| (a.into(), b.into(), Duration::from_millis(rtt.into())));

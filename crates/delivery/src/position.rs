@@ -86,9 +86,10 @@ impl Positions {
         after: Option<(TopicName, ConsumerName)>,
         limit: usize,
     ) -> Page<'_> {
-        let start = match after {
-            Some((topic, consumer)) => Bound::Excluded((topic, consumer, TopicId(u64::MAX))),
-            None => Bound::Unbounded,
+        let start = match (after, topic) {
+            (Some((topic, consumer)), _) => Bound::Excluded((topic, consumer, TopicId(u64::MAX))),
+            (None, Some(topic)) => Bound::Included((topic.clone(), least_consumer(), TopicId(0))),
+            (None, None) => Bound::Unbounded,
         };
         let mut subscriptions = Vec::new();
         for (examined, (name, by, id)) in self.by_name.range((start, Bound::Unbounded)).enumerate() {
@@ -166,6 +167,11 @@ impl Positions {
         self.by_name.insert((subscription.topic.clone(), consumer.clone(), id));
         self.subscriptions.insert((id, consumer), subscription);
     }
+}
+
+/// No consumer's name is below it.
+fn least_consumer() -> ConsumerName {
+    ConsumerName::new("-").expect("the first character of the alphabet of names")
 }
 
 /// Both sets from `start` on; `None` if that takes more ranges than are allowed.

@@ -1,6 +1,8 @@
 //! Random schedules: clients that lose replies, servers that die or are deposed without knowing, commits that are
 //! lost before or after they are applied. Then a calm phase in which everything must come to its end.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

@@ -1,13 +1,13 @@
 //! The Message ID service: the Raft groups that order messages, and the cluster map.
 //!
 //! What is decided, and why it is safe, stands in `trunkline_ordering::group`; here bytes are moved. A push on its way
-//! to its ID: [`session`] (reports of a store) → [`route`] (which way to the leader) → [`link`] and [`relay`] (through
-//! other voters) → [`leader`] (proposes assignments) → [`machine`] (applies them) → [`facts`] (told to every store).
+//! to its ID: `session` (reports of a store) → `route` (which way to the leader) → `link` and `relay` (through
+//! other voters) → `leader` (proposes assignments) → `machine` (applies them) → `facts` (told to every store).
 //!
 //! - [`start`]: what runs in a node of this role.
-//! - [`topics`], [`grpc`]: creation, deletion, finding and listing of topics.
-//! - [`map_group`]: group 0, which holds the cluster map.
-//! - [`initialize`], [`balance`]: a group's first members; its leader's return to where it belongs.
+//! - `topics`, `grpc`: creation, deletion, finding and listing of topics.
+//! - `map_group`: group 0, which holds the cluster map.
+//! - `initialize`, `balance`: a group's first members; its leader's return to where it belongs.
 //!
 //! It stores no message, and no payload passes through it.
 

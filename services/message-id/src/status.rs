@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use trunkline_ordering::group::State;
 use trunkline_ports::Group;
 use trunkline_wire::internal::{GetStatusResponse, GroupStatus};
 
@@ -14,7 +15,15 @@ pub(crate) fn status(voter: &Voter, map_group: Option<&Arc<dyn Group>>) -> GetSt
     let led = voter.members.values().filter(|member| member.leadership().is_here).count();
     let up = voter.links.borrow().values().filter(|link| link.up).count();
     let mut figures: BTreeMap<String, f64> = voter.figures.values().collect();
-    for (name, count) in [("message_id_groups_led", led), ("message_id_relay_streams_up", up)] {
+    let total = |of: fn(&State) -> usize| voter.members.values().map(|member| member.read(of)).sum::<usize>();
+    let counts = [
+        ("message_id_groups_led", led),
+        ("message_id_relay_streams_up", up),
+        ("message_id_topics", total(|state| state.topics().len())),
+        ("message_id_logs_open", total(|state| state.logs().open_count())),
+        ("message_id_fact_runs_kept", total(|state| state.history().runs())),
+    ];
+    for (name, count) in counts {
         figures.insert(name.to_owned(), f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     }
     GetStatusResponse {

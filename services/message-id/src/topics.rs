@@ -45,7 +45,7 @@ pub(crate) async fn create(
         (Some((id, there)), applied, _) if request.automatic || there == options => {
             (applied, Answer::Topic { id, options: there, created: false })
         }
-        (_, _, topics) if topics >= voter.options.topics_per_group_max => return Err(too_many()),
+        (None, _, topics) if topics >= voter.options.topics_per_group_max => return Err(too_many()),
         _ => {
             let entry = Entry::CreateTopic { name: request.name.clone(), options: options.clone() };
             member.commit(&entry, deadline).await?

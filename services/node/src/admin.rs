@@ -3,7 +3,7 @@
 mod fan_out;
 mod pages;
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ pub(crate) struct Subject {
     pub(crate) network: Network,
     pub(crate) map: watch::Receiver<Arc<ClusterMap>>,
     /// The nodes of this process, as far as they do not stand in the map.
-    pub(crate) nodes: Arc<RwLock<Vec<Known>>>,
+    pub(crate) nodes: Arc<[Known]>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) healthy: Arc<dyn Fn() -> bool + Send + Sync>,
     /// In `dev` only.

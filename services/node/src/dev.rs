@@ -7,10 +7,11 @@ mod welcome;
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 use trunkline_ports::Network;
 use trunkline_runtime::OsProcess;
@@ -36,8 +37,6 @@ const BASE_PORT: u16 = 7100;
 const LOG_FILTER: &str = "warn,openraft=off";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long clients may take to go once they are told to.
-const CLIENTS_TIMEOUT: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs a whole cluster in one process: nyc, mci and sea, each with push, pop, message-id, subscription-position and
@@ -146,15 +145,9 @@ impl Cluster {
         std::future::pending().await
     }
 
-    /// Clients first, then what serves them, then what that stands on.
     async fn stop(self, deadline: Instant) {
-        for front in self.fronts {
-            front.close(deadline.min(Instant::now() + CLIENTS_TIMEOUT)).await;
-        }
-        self.embedded.stop(deadline).await;
-        for admin in self.admins {
-            admin.close(deadline.min(Instant::now() + CLIENTS_TIMEOUT)).await;
-        }
+        self.embedded.stop(self.fronts, deadline).await;
+        join_all(self.admins.into_iter().map(|admin| admin.close(Instant::now()))).await;
     }
 }
 
@@ -179,12 +172,10 @@ async fn open_admin(
         seeds: surroundings.seeds.clone(),
     };
     process.spawn("follow map", follower.follow());
-    let nodes = layout.plans().into_iter().filter(|plan| !plan.role.is_stateful());
-    let nodes = nodes.map(|plan| Known { name: plan.name, address: plan.advertise }).collect();
+    let nodes = layout.plans().iter().filter(|plan| !plan.role.is_stateful()).map(Known::from).collect();
     let healthy = embedded.readiness();
     let controls = Some(Arc::new(Handle(embedded.clone())) as Arc<dyn Controls>);
     let metrics = surroundings.metrics.clone();
-    let subject =
-        Subject { network, map, nodes: Arc::new(RwLock::new(nodes)), metrics, healthy, wan, controls };
+    let subject = Subject { network, map, nodes, metrics, healthy, wan, controls };
     Ok(Admin::open(&layout.admin(&datacenter), subject, own).await?)
 }

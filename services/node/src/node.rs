@@ -5,6 +5,7 @@ mod services;
 mod starting;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use trunkline_transport::{Listener, Wan};
 use trunkline_types::{DatacenterName, Role};
 use trunkline_wire::internal::GetStatusResponse;
 
-use crate::front::Parts;
+use crate::front::{Front, Parts};
 use crate::known_map::RoundTrips;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -145,8 +146,8 @@ impl Node {
         Arc::new(move || running.is_ready(&shutdown))
     }
 
-    /// Finishes what is under way until `deadline`, then ends.
-    pub(crate) async fn stop(self, deadline: Instant) {
+    /// Takes nothing new and finishes what is under way until `deadline`. Harmless to repeat.
+    async fn drain(&self, deadline: Instant) {
         self.shutdown.drain();
         let drained = self.running.drained.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(drained) = drained
@@ -154,6 +155,11 @@ impl Node {
         {
             tracing::info!(node = self.identity().name, "not everything under way was finished");
         }
+    }
+
+    /// Drains until `deadline`, then ends.
+    pub(crate) async fn stop(self, deadline: Instant) {
+        self.drain(deadline).await;
         self.shutdown.stop();
         let Self { listener, process, storage, directory, metrics, host, .. } = self;
         // What still speaks to this node are streams of peers, which resume elsewhere.
@@ -196,17 +202,23 @@ async fn end(
     drop(directory);
 }
 
-/// What is asked stops before what is asked by it. Each step has until `deadline`, so all of them do.
+/// Push and pop first, with the listeners of their clients; then what they ask.
 const STOP_ORDER: [&[Role]; 4] =
     [&[Role::Push, Role::Pop], &[Role::MessageStore], &[Role::SubscriptionPosition], &[Role::MessageId]];
+/// How long clients may take to go once their calls are answered.
+const CLIENTS_END: Duration = Duration::from_secs(1);
 
 /// Stops nodes in the reverse of the order in which they need each other.
-pub(crate) async fn stop_in_reverse(nodes: Vec<Node>, deadline: Instant) {
+pub(crate) async fn stop_all(fronts: Vec<Front>, nodes: Vec<Node>, deadline: Instant) {
+    let public = nodes.iter().filter(|node| !node.identity().role.is_stateful());
+    join_all(public.map(|node| node.drain(deadline))).await;
+    let clients_end = deadline.min(Instant::now() + CLIENTS_END);
+    join_all(fronts.into_iter().map(|front| front.close(clients_end))).await;
     let mut left = nodes;
     for roles in STOP_ORDER {
-        let (now, later) = left.into_iter().partition(|node| roles.contains(&node.identity().role));
+        let (now, later): (Vec<Node>, Vec<Node>) =
+            left.into_iter().partition(|node| roles.contains(&node.identity().role));
         left = later;
-        let now: Vec<Node> = now;
         join_all(now.into_iter().map(|node| node.stop(deadline))).await;
     }
 }

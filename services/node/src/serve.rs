@@ -3,7 +3,7 @@
 mod config;
 
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use clap::Args;
 use futures::future::{join_all, select_all};
@@ -21,7 +21,7 @@ use crate::follow_map::Follower;
 use crate::front::Front;
 use crate::known_map::KnownMap;
 use crate::metrics::Metrics;
-use crate::node::{Node, Surroundings, stop_in_reverse};
+use crate::node::{Node, Surroundings, stop_all};
 use crate::refusal::Refusal;
 use crate::signals;
 
@@ -105,10 +105,7 @@ impl Process {
     }
 
     async fn stop(self, deadline: Instant) {
-        if let Some(front) = self.front {
-            front.close(deadline).await;
-        }
-        stop_in_reverse(self.nodes, deadline).await;
+        stop_all(self.front.into_iter().collect(), self.nodes, deadline).await;
         self.admin.close(Instant::now()).await;
     }
 }
@@ -134,19 +131,16 @@ async fn open_admin(config: &Config, shared: &Surroundings, nodes: &[Node]) -> R
     let known = Arc::new(KnownMap::open("admin", None, &shared.cluster_name, None)?);
     let map = known.watch();
     // Its own nodes know the map too.
-    let identities = || nodes.iter().map(Node::identity);
-    let seeds =
-        identities().map(|identity| identity.address.clone()).chain(shared.seeds.iter().cloned()).collect();
+    let here: Vec<Known> = nodes.iter().map(Known::from).collect();
+    let seeds = here.iter().map(|node| node.address.clone()).chain(shared.seeds.iter().cloned()).collect();
     let follower =
         Follower { known, network: network.clone(), process: process.clone(), datacenter, own: None, seeds };
     process.spawn("follow map", follower.follow());
-    let here =
-        identities().map(|identity| Known { name: identity.name.clone(), address: identity.address.clone() });
     let readiness: Vec<_> = nodes.iter().map(Node::readiness).collect();
     let subject = Subject {
         network,
         map,
-        nodes: Arc::new(RwLock::new(here.collect())),
+        nodes: here.into(),
         metrics: shared.metrics.clone(),
         healthy: Arc::new(move || readiness.iter().all(|ready| ready())),
         wan: None,

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use trunkline_delivery::dispatcher::{Lease, subscription_check};
-use trunkline_ports::CallOptions;
 use trunkline_runtime::Backoff;
 use trunkline_types::limits::ACK_DEADLINE_DEFAULT;
 use trunkline_types::{FencingToken, Generation, TopicName};
@@ -20,6 +19,7 @@ use crate::peers::{Link, Peers, Pulse};
 use crate::positions::{Acquire, Key};
 use crate::routes::{Route, Routes};
 use crate::table::{Found, NoClaim};
+use crate::trace;
 use crate::worker::{Tools, Worker};
 
 const RETRY_FIRST: Duration = Duration::from_millis(20);
@@ -128,7 +128,7 @@ impl Dispatch {
         }
         let to = stored.dispatcher.as_ref().filter(|dispatcher| !self.is_me(dispatcher))?;
         let target = target(key, to, stored.fencing_token);
-        describe_there(&self.tools.host, &Link::peer(to), target, CallOptions::until(until)).await
+        describe_there(&self.tools.host, &Link::peer(to), target, trace::until(until)).await
     }
 
     /// Gives up every subscription, committing what there is, and resolves when that is done.

@@ -14,6 +14,7 @@ use trunkline_wire::{Status, v1};
 
 use crate::handle::{AckCall, Handle, PopCall, Reply, Situation};
 use crate::routes::Route;
+use crate::trace;
 
 pub(crate) trait Errand: Send + Sync {
     type Answer: Send;
@@ -64,8 +65,7 @@ impl Errand for PopErrand<'_> {
             pop: Some(self.request.clone()),
             patience_ms,
         };
-        let response =
-            host.network.call(peer, FORWARD_POP, &request, CallOptions::until(self.deadline())).await?;
+        let response = host.network.call(peer, FORWARD_POP, &request, trace::until(self.deadline())).await?;
         Ok(match response.outcome {
             Some(forward_pop_response::Outcome::Answered(answer)) => Reply::Answered(answer),
             Some(forward_pop_response::Outcome::Refused(refused)) => Reply::Refused(from_message(&refused)),
@@ -111,8 +111,7 @@ impl Errand for AckErrand<'_> {
             ack: Some(self.request.clone()),
             patience_ms,
         };
-        let response =
-            host.network.call(peer, FORWARD_ACK, &request, CallOptions::until(self.deadline())).await?;
+        let response = host.network.call(peer, FORWARD_ACK, &request, trace::until(self.deadline())).await?;
         Ok(match response.outcome {
             Some(forward_ack_response::Outcome::Answered(answer)) => Reply::Answered(answer),
             Some(forward_ack_response::Outcome::Refused(refused)) => Reply::Refused(from_message(&refused)),

@@ -27,6 +27,7 @@ use crate::positions::Key;
 use crate::reading::Reading;
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
+use crate::trace;
 use crate::validate;
 
 /// Everything behind the calls.
@@ -43,9 +44,9 @@ pub(crate) struct Calls {
 macro_rules! on {
     ($calls:expr, $method:ident) => {{
         let calls = $calls.clone();
-        move |context, request| {
+        move |context: CallContext, request| {
             let calls = calls.clone();
-            async move { calls.$method(context, request).await }
+            trace::under(context.trace.clone(), async move { calls.$method(context, request).await })
         }
     }};
 }

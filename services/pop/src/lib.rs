@@ -31,6 +31,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod trace;
 mod validate;
 mod worker;
 

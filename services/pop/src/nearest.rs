@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
-use trunkline_ports::{CallOptions, Class, Host, Peer};
+use trunkline_ports::{Class, Host, Peer};
 use trunkline_types::NodeId;
 use trunkline_types::limits::SILENCE_MAX;
 use trunkline_wire::method::Unary;
 use trunkline_wire::{Message, Status};
 
 use crate::error;
+use crate::trace;
 
 /// A node that did not answer is asked last for so long.
 const AVOIDED_FOR: Duration = Duration::from_secs(2);
@@ -84,7 +85,7 @@ impl Nearest {
         for (index, candidate) in candidates.iter().enumerate() {
             let is_last = index + 1 == candidates.len();
             let until = if is_last { deadline } else { deadline.min(Instant::now() + SILENCE_MAX) };
-            match self.host.network.call(&candidate.peer, method, request, CallOptions::until(until)).await {
+            match self.host.network.call(&candidate.peer, method, request, trace::until(until)).await {
                 Err(error) if error::is_of_the_way(&error) => {
                     if error::is_silence(&error) {
                         self.avoid(candidate.node);

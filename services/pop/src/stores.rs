@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tracing::warn;
 use trunkline_placement::{replicas, replicas_in};
-use trunkline_ports::{CallOptions, Class};
+use trunkline_ports::Class;
 use trunkline_types::limits::{READ_THROUGH_AFTER, SILENCE_MAX};
 use trunkline_types::{TopicId, checksum};
 use trunkline_wire::internal::store_service::READ;
@@ -18,6 +18,7 @@ use trunkline_wire::{Code, Message, Status, v1};
 use crate::error;
 use crate::metrics::Metrics;
 use crate::nearest::{Candidate, Nearest};
+use crate::trace;
 
 /// An ID above every other, and far from overflowing.
 const BEYOND: u64 = 1 << 62;
@@ -197,7 +198,7 @@ impl Stores {
             max_bytes: span.bytes_max,
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         };
-        let answer = host.network.call(&to.peer, READ, &request, CallOptions::until(until)).await;
+        let answer = host.network.call(&to.peer, READ, &request, trace::until(until)).await;
         if let Err(error) = &answer
             && error::is_silence(error)
         {

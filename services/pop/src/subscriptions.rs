@@ -219,7 +219,7 @@ fn public(stored: &StoredSubscription) -> v1::Subscription {
     v1::Subscription {
         topic: stored.topic.clone(),
         consumer: stored.consumer.clone(),
-        options: stored.options.clone(),
+        options: stored.options,
         position: position(stored),
     }
 }

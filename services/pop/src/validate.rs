@@ -238,7 +238,7 @@ mod tests {
     fn options_are_said_aloud_and_bounded() {
         let said = options(None).unwrap();
         assert_eq!(said.ack_deadline.map(|deadline| deadline.seconds), Some(30));
-        assert_eq!(options(Some(said.clone())).unwrap(), said);
+        assert_eq!(options(Some(said)).unwrap(), said);
         let deadline = |seconds| v1::SubscriptionOptions {
             start: None,
             ack_deadline: Some(prost_types::Duration { seconds, nanos: 0 }),

@@ -144,12 +144,12 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = shutdown.stopped() => break,
+                (read, result) = finished(&mut self.read) => self.was_read(read.number, result),
+                (commit, result) = finished(&mut self.commit) => self.was_committed(&commit, result),
                 command = self.commands.recv() => match command {
                     Some(command) => self.take(command),
                     None => break,
                 },
-                (read, result) = finished(&mut self.read) => self.was_read(read.number, result),
-                (commit, result) = finished(&mut self.commit) => self.was_committed(&commit, result),
                 () = tokio::time::sleep_until(wake) => self.step(Event::Time),
             }
             self.tidy();

@@ -30,6 +30,8 @@ mod push;
 mod receipt;
 mod replicas;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod validate;
 

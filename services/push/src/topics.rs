@@ -5,7 +5,7 @@
 mod cache;
 mod voters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(crate) use voters::Voters;
 const LOCAL_ANSWER_MAX: Duration = Duration::from_millis(300);
 /// Names that are looked up at the same time.
 const LOOKUPS_MAX: usize = 1_024;
+/// Ended topics that are remembered, for the moment in which not everyone knows it.
+const ENDED_MAX: usize = 1_024;
 
 /// What a push needs to know of its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,9 @@ type Lookup = watch::Receiver<Option<Found>>;
 struct State {
     cache: Cache,
     lookups: BTreeMap<TopicName, Lookup>,
+    /// Topics that a coordinator said have ended, the latest last: a voter or replica that has not heard of it yet
+    /// is not believed.
+    ended: VecDeque<TopicId>,
 }
 
 /// Cheap to clone.
@@ -76,7 +81,8 @@ pub(crate) struct Topics {
 
 impl Topics {
     pub(crate) fn new(host: &Host, voters: Voters, options: &Options) -> Self {
-        let state = State { cache: Cache::new(options.topics_cached_max), lookups: BTreeMap::new() };
+        let cache = Cache::new(options.topics_cached_max);
+        let state = State { cache, lookups: BTreeMap::new(), ended: VecDeque::new() };
         let state = Arc::new(Mutex::new(state));
         Self { host: host.clone(), voters, state, auto_create: options.auto_create_topics }
     }
@@ -96,7 +102,18 @@ impl Topics {
 
     /// A coordinator said that this topic has ended: the name is looked up anew.
     pub(crate) fn forget(&self, name: &TopicName, id: TopicId) {
-        self.state().cache.remove(name, id);
+        let mut state = self.state();
+        state.cache.remove(name, id);
+        if !state.ended.contains(&id) {
+            if state.ended.len() >= ENDED_MAX {
+                state.ended.pop_front();
+            }
+            state.ended.push_back(id);
+        }
+    }
+
+    fn has_ended(&self, id: TopicId) -> bool {
+        self.state().ended.contains(&id)
     }
 
     /// Keeps what another call has learned.
@@ -137,22 +154,29 @@ impl Topics {
 
     async fn look_up(&self, name: &TopicName, deadline: Instant) -> Found {
         let local = Instant::now() + LOCAL_ANSWER_MAX;
-        if let Some(topic) = self.voters.find_nearby(name, local).await {
-            return Ok(Topic::of(&topic));
+        let mut nearby = self.voters.find_nearby(name, local).await.map(|topic| Topic::of(&topic));
+        if nearby.is_none() {
+            // A replica knows its topics from the facts, also in a datacenter that is cut off without a voter.
+            nearby = self.find_at_replica(name).await;
         }
-        // A replica knows its topics from the facts, also in a datacenter that is cut off without a voter.
-        if let Some(topic) = self.find_at_replica(name).await {
+        let ended = nearby.is_some_and(|topic| self.has_ended(topic.id));
+        if let Some(topic) = nearby.filter(|_| !ended) {
             return Ok(topic);
         }
-        if self.auto_create {
-            let created = self.voters.create(name, TopicOptions::default(), true, deadline).await;
-            return created.map(|topic| Topic::of(&topic)).map_err(|error| error::before_storing(&error));
+        if self.auto_create && !ended {
+            return self.create(name, deadline).await;
         }
         match self.voters.find_confirmed(name, deadline).await {
             Ok(Some((topic, _))) => Ok(Topic::of(&topic)),
+            Ok(None) if self.auto_create => self.create(name, deadline).await,
             Ok(None) => Err(error::no_such_topic(name)),
             Err(error) => Err(error::before_storing(&error)),
         }
+    }
+
+    async fn create(&self, name: &TopicName, deadline: Instant) -> Found {
+        let created = self.voters.create(name, TopicOptions::default(), true, deadline).await;
+        created.map(|topic| Topic::of(&topic)).map_err(|error| error::before_storing(&error))
     }
 
     async fn find_at_replica(&self, name: &TopicName) -> Option<Topic> {

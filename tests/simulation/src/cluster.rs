@@ -93,7 +93,7 @@ impl Cluster {
         let disk = self.disks.get_mut(name).expect("every node has a disk");
         disk.starts += 1;
         self.world.tell(format_args!("{name} starts, {}", disk.starts));
-        let storage = disk.storage.reopen(); if disk.starts == 2 && name.contains("store") { storage.wipe(); }
+        let storage = disk.storage.reopen();
         let started = SimulatedNode::start(&self.world.network, &self.map, node, disk.starts);
         storage.belongs_to(&started.process, disk.random.clone());
         // In a task of the node's process, as in production.

@@ -15,7 +15,7 @@ use trunkline_testkit::{Random, SimulatedNetwork};
 use crate::history::History;
 
 /// Simulated time after which a scenario has failed.
-const SIMULATED_MAX: Duration = Duration::from_secs(3_600);
+const SIMULATED_MAX: Duration = Duration::from_secs(1_200);
 /// Real time after which a scenario hangs: it spins without time passing.
 const REAL_MAX: Duration = Duration::from_secs(300);
 
@@ -51,7 +51,7 @@ impl Simulation {
     /// message that was delivered.
     ///
     /// # Panics
-    /// If the scenario or any task of it does, or takes more than an hour of simulated time.
+    /// If the scenario or any task of it does, or takes more than twenty minutes of simulated time.
     pub fn run<F: Future<Output = ()>>(self, scenario: impl FnOnce(World) -> F) -> History {
         let history = History::default();
         let _replay = PrintsReplay { seed: self.seed, history: history.clone() };

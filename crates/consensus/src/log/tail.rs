@@ -73,6 +73,11 @@ impl Tail {
         }
     }
 
+    /// How many of the newest entries are not on disk.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.entries.iter().rev().take_while(|&&(_, write)| write > self.on_disk).count() as u64
+    }
+
     fn drop_first(&mut self) -> bool {
         let Some((entry, _)) = self.entries.pop_front() else { return false };
         self.bytes -= entry.len();
@@ -96,8 +101,9 @@ mod tests {
     #[test]
     fn what_is_not_on_disk_stays_whatever_the_budget_says() {
         let mut tail = tail(5..15);
-        assert_eq!(tail.first(), 5);
+        assert_eq!((tail.first(), tail.unwritten()), (5, 10));
         tail.written(6);
+        assert_eq!(tail.unwritten(), 8);
         assert_eq!((tail.first(), tail.get(6), tail.get(7).is_some()), (7, None, true));
         tail.written(14);
         assert_eq!((tail.first(), tail.bytes), (12, 30));

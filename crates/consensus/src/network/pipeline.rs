@@ -83,24 +83,30 @@ where
     }
 }
 
-fn send(
-    client: &Client,
-    request: AppendRequest,
-) -> (usize, impl Future<Output = (Item, usize, bool)> + Send + use<>) {
+fn send(client: &Client, request: AppendRequest) -> (usize, impl Future<Output = (Item, usize, bool)> + Send + use<>) {
+    let (followers, peer, leader) = (client.network.followers.clone(), client.link.peer(), request.vote.leader_id);
     let previous = request.prev_log_id;
     let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+    let is_known = followers.is_known(peer, &request, &client.network.log);
     let message = convert::from_append(&request);
     let bytes = message.encoded_len();
-    let deadline = client.network.timing.append;
-    let answer = client.submit(Body::Append(message));
-    let answer = client.answer(answer, RPCTypes::AppendEntries, deadline);
+    let answer = (!is_known).then(|| client.submit(Body::Append(message)));
+    let answer = answer.map(|answer| client.answer(answer, RPCTypes::AppendEntries, client.network.timing.append));
     let answer = async move {
-        let item = match answer.await {
-            Ok(Body::Appended(response)) => convert::to_append_response(&response)
-                .and_then(|response| outcome(response, previous, last))
-                .map_err(malformed),
-            Ok(_) => Err(malformed(Malformed("answer"))),
-            Err(error) => Err(error),
+        let item = match answer {
+            None => Ok(Ok(previous)),
+            Some(answer) => match answer.await {
+                Ok(Body::Appended(response)) => {
+                    let outcome = convert::to_append_response(&response);
+                    let outcome = outcome.and_then(|response| outcome_of(response, previous, last));
+                    if !matches!(outcome, Ok(Err(StreamAppendError::HigherVote(_)))) {
+                        followers.said(peer, leader, response.on_disk.as_ref());
+                    }
+                    outcome.map_err(malformed)
+                }
+                Ok(_) => Err(malformed(Malformed("answer"))),
+                Err(error) => Err(error),
+            },
         };
         let goes_on = matches!(&item, Ok(Ok(upto)) if *upto == last);
         (item, bytes, goes_on)
@@ -108,7 +114,7 @@ fn send(
     (bytes, answer)
 }
 
-fn outcome(
+fn outcome_of(
     response: AppendResponse,
     previous: Option<LogId>,
     last: Option<LogId>,

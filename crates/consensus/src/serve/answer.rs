@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use trunkline_types::GroupId;
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::raft_frame::Body;
-use trunkline_wire::internal::{RaftFrame, RaftRefused, RaftTransferred};
+use trunkline_wire::internal::{RaftAppended, RaftFrame, RaftRefused, RaftTransferred, RaftVoteResponse};
 
 use crate::convert;
 use crate::member::Member;
@@ -36,11 +36,17 @@ async fn body_of_answer(member: &Arc<Member>, request: Body) -> Result<Option<Bo
     Ok(match request {
         Body::Append(request) => {
             let response = raft.append_entries(convert::to_append(request)?).await.ok();
-            response.map(|response| Body::Appended(convert::from_append_response(&response)))
+            let on_disk = member.on_disk();
+            response.map(|response| {
+                Body::Appended(RaftAppended { on_disk, ..convert::from_append_response(&response) })
+            })
         }
         Body::Vote(request) => {
             let response = raft.vote(convert::to_vote_request(&request)?).await.ok();
-            response.map(|response| Body::Voted(convert::from_vote_response(&response)))
+            let on_disk = member.on_disk();
+            response.map(|response| {
+                Body::Voted(RaftVoteResponse { on_disk, ..convert::from_vote_response(&response) })
+            })
         }
         Body::PreVote(request) => {
             let response = raft.pre_vote(convert::to_vote_request(&request)?).await.ok();

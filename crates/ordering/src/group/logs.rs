@@ -70,6 +70,11 @@ impl Logs {
         self.open.iter().map(|(&number, log)| (number, log))
     }
 
+    /// How many logs are open.
+    pub fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
     pub fn is_closed(&self, log: &LogName) -> bool {
         self.closed.get(&(log.bucket, log.node, log.lane)).is_some_and(|closed| closed.contains(place(log)))
     }

@@ -62,6 +62,13 @@ impl Pull {
         }
     }
 
+    /// The log's origin sends unasked again: whoever else was asked is asked no more.
+    pub fn origin_is_back(&mut self, now: Duration, origin: NodeId) -> Option<Ask> {
+        let asked = self.asked.take_if(|asked| *asked != origin)?;
+        self.progress_at = now;
+        Some(Ask::Stop(asked))
+    }
+
     /// The stream from `node` has ended.
     pub fn lost(&mut self, now: Duration, node: NodeId) {
         if self.asked == Some(node) {

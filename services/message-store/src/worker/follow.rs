@@ -1,11 +1,13 @@
 //! As follower: what holders send is taken where it continues a log, acknowledged when it is on disk, and asked for
 //! elsewhere when it does not come.
 
+mod pull;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use trunkline_ordering::store::{Accepted, Ask, Candidate, LogNo, Pull};
+use trunkline_ordering::store::{Accepted, LogNo, Pull};
 use trunkline_types::{LogName, NodeId, TopicId};
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::{
@@ -143,6 +145,7 @@ impl Worker {
             && let Some(holder) = self.following.holders.get_mut(&node)
         {
             holder.announced = true;
+            self.origin_is_back(node);
         }
         for records in frame.records {
             self.take_records(node, records)?;
@@ -156,7 +159,9 @@ impl Worker {
     fn known_log(
         &mut self, name: LogName, predecessor: Option<trunkline_wire::internal::Predecessor>,
     ) -> Option<LogNo> {
-        if !self.catalog.holds(name.bucket) {
+        // What this boot writes, it follows from nobody.
+        let own = name.node == self.me() && name.boot == self.host.identity.boot;
+        if own || !self.catalog.holds(name.bucket) {
             return None;
         }
         let mut rows = Vec::new();
@@ -247,73 +252,6 @@ impl Worker {
             && let Some(holder) = self.following.holders.get_mut(source)
         {
             holder.acknowledge.insert(log);
-        }
-    }
-}
-
-/// What is asked for.
-impl Worker {
-    fn candidate(&self, node: NodeId, log: LogNo) -> Option<Candidate> {
-        let peer = self.layout.peer(node)?;
-        let known = self.catalog.log(log);
-        Some(Candidate {
-            node,
-            has: known.at(node),
-            near: peer.near,
-            origin: known.name.node == node,
-            round_trip: peer.round_trip,
-        })
-    }
-
-    fn step_pull(&mut self, log: LogNo) {
-        let candidates: Vec<Candidate> =
-            self.following.holders.keys().filter_map(|&node| self.candidate(node, log)).collect();
-        let known = self.catalog.log(log);
-        let (bucket, next, closed) = (known.name.bucket, known.accepted(), known.closed);
-        let more = candidates.iter().any(|candidate| candidate.has > next);
-        let down: Vec<NodeId> = self.following.down.iter().copied().collect();
-        let relay = self.layout.relay(bucket, self.layout.here, &down) == Some(self.me());
-        let now = self.now();
-        let Some(pull) = self.following.pulls.get_mut(&log) else { return };
-        if closed.is_some_and(|end| next >= end) || (!more && pull.asked().is_none()) {
-            self.following.pulls.remove(&log);
-            return;
-        }
-        if more {
-            let asks = pull.step(now, next, relay, &candidates);
-            for ask in asks {
-                self.ask(log, Some(ask));
-            }
-        }
-    }
-
-    fn ask(&mut self, log: LogNo, ask: Option<Ask>) {
-        let known = self.catalog.log(log);
-        let (node, stop) = match ask {
-            Some(Ask::Want(node)) => (node, false),
-            Some(Ask::Stop(node)) => (node, true),
-            None => return,
-        };
-        let want = Want { log: Some(known.name.into()), from: known.accepted(), stop };
-        if let Some(holder) = self.following.holders.get_mut(&node) {
-            holder.wants.push(want);
-        }
-    }
-
-    pub(super) fn following_wants_fast(&self) -> bool {
-        !self.following.relay || self.following.pulls.keys().any(|&log| self.lacks(log))
-    }
-
-    fn lacks(&self, log: LogNo) -> bool {
-        let known = self.catalog.log(log);
-        self.following.holders.keys().any(|&node| known.at(node) > known.accepted())
-    }
-
-    pub(super) fn follow_tick(&mut self) {
-        self.check_relay();
-        let logs: Vec<LogNo> = self.following.pulls.keys().copied().collect();
-        for log in logs {
-            self.step_pull(log);
         }
     }
 }

@@ -98,7 +98,7 @@ impl Worker {
             response.records.push(record.clone());
             next += 1;
         }
-        if response.records.is_empty() && request.from <= topic.watermark() && messages > 0 {
+        if response.records.is_empty() && request.from <= topic.watermark() {
             self.metrics.cold_reads.inc();
             return ReadAnswer::Cold { watermark: response.watermark, indexed: response.indexed };
         }
@@ -113,9 +113,12 @@ impl Worker {
     }
 }
 
-/// The messages and bytes that a read may answer with; at least one message comes, whatever its size.
+/// The messages and bytes that a read may answer with, 0 being the maximum; at least one message comes, whatever its size.
 pub(crate) fn bounds(request: &ReadRequest) -> (usize, usize) {
-    let messages = usize::try_from(request.max_messages).unwrap_or(usize::MAX).clamp(1, READ_MESSAGES_MAX);
+    let messages = match usize::try_from(request.max_messages).unwrap_or(usize::MAX) {
+        0 => READ_MESSAGES_MAX,
+        messages => messages.min(READ_MESSAGES_MAX),
+    };
     let bytes = match usize::try_from(request.max_bytes).unwrap_or(usize::MAX) {
         0 => READ_BYTES_MAX,
         bytes => bytes.min(READ_BYTES_MAX),

@@ -33,6 +33,7 @@ struct Group {
     logs: BTreeMap<LogName, Log>,
     next_id: BTreeMap<u64, u64>,
     counter: u64,
+    numbers: u32,
     helds: BTreeMap<NodeId, Held>,
 }
 
@@ -177,7 +178,8 @@ impl Orderer {
         &self, group: u16, next: &mut u64, behind: &mut BTreeSet<u16>, to: &Responder<SessionResponse>,
     ) -> Result<(), Status> {
         let (at, kept_from) = self.state.lock().unwrap().groups.get(&group).map_or((Vec::new(), 0), |known| {
-            (known.facts.iter().filter(|at| at.index >= *next).cloned().collect(), known.kept_from)
+            let told = usize::try_from(*next - 1).unwrap().min(known.facts.len());
+            (known.facts[told..].to_vec(), known.kept_from)
         });
         if *next < kept_from {
             if behind.insert(group) {
@@ -195,6 +197,8 @@ impl Orderer {
         let number = GroupId::from_u32(report.group).unwrap().number;
         self.with(|state| {
             let group = state.groups.entry(number).or_default();
+            let named: Vec<LogName> =
+                report.logs.iter().map(|said| LogName::try_from(said.log.unwrap()).unwrap()).collect();
             if report.first {
                 group.logs.values_mut().for_each(|log| log.held.retain(|&other, _| other != store));
             }
@@ -212,7 +216,9 @@ impl Orderer {
                 }
                 assert!(seq <= said.held, "a run reaches beyond what is on disk");
             }
-            state.order_all();
+            if !state.stopped {
+                group.order(&state.map, named);
+            }
         });
     }
 
@@ -229,9 +235,10 @@ impl Group {
         self.facts.push(FactsAt { index: self.facts.len() as u64 + 1, facts });
     }
 
-    fn order(&mut self, map: &ClusterMap) {
-        loop {
-            let ready = self.logs.iter().find_map(|(&name, log)| {
+    /// Orders what can be of the logs named, and of those that come after them.
+    fn order(&mut self, map: &ClusterMap, mut named: Vec<LogName>) {
+        while let Some(name) = named.pop() {
+            let ready = self.logs.get(&name).and_then(|log| {
                 let end = evidence(map, log).min(log.topics.last_key_value().map_or(1, |(seq, _)| seq + 1));
                 let before = log.predecessor.filter(|before| !before.overtaking).is_none_or(|before| {
                     let name = LogName { ordinal: before.ordinal.into(), ..name };
@@ -239,17 +246,20 @@ impl Group {
                 });
                 (end > log.ordered && before).then_some((name, end))
             });
-            let Some((name, end)) = ready else { return };
-            self.assign(name, end);
+            if let Some((name, end)) = ready {
+                self.assign(name, end);
+                named.push(LogName { ordinal: trunkline_types::Ordinal(name.ordinal.0 + 1), ..name });
+            }
         }
     }
 
     fn assign(&mut self, name: LogName, end: u64) {
-        let fresh = self.logs.values().map(|log| log.number).max().unwrap_or(0) + 1;
+        self.numbers += 1;
+        let fresh = self.numbers;
         let log = self.logs.get_mut(&name).unwrap();
         let mut facts = Vec::new();
         if log.number == 0 {
-            log.number = fresh + self.facts.len() as u32;
+            log.number = fresh;
             let (number, predecessor) = (log.number, log.predecessor);
             facts.push(fact::What::LogOpened(LogOpened { number, log: Some(name.into()), predecessor }));
         }
@@ -273,7 +283,10 @@ impl Group {
 impl State {
     fn order_all(&mut self) {
         if !self.stopped {
-            self.groups.values_mut().for_each(|group| group.order(&self.map));
+            for group in self.groups.values_mut() {
+                let all = group.logs.keys().copied().collect();
+                group.order(&self.map, all);
+            }
         }
     }
 }

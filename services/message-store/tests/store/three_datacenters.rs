@@ -44,3 +44,16 @@ async fn a_payload_crosses_each_wan_link_once() {
     let crossed = cluster.wan_bytes() / payload as f64;
     assert!((2.0..2.1).contains(&crossed), "the payload crossed {crossed} links");
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_its_sibling_a_store_waits_for_the_first_other_store_wherever() {
+    let mut cluster = Cluster::of(MapBuilder::three_datacenters()).await;
+    let topic = cluster.orderer.create_topic("t");
+    cluster.crash("nyc-message-store-2");
+    let mut pusher = cluster.pusher("nyc-message-store-1").await;
+    pusher.push(topic, &bodies("warm", 0..1)).await;
+    let began = tokio::time::Instant::now();
+    pusher.push(topic, &bodies("a", 0..1)).await;
+    let trip = std::time::Duration::from_millis(33);
+    assert!(began.elapsed() >= trip && began.elapsed() < trip * 2, "mci is 33 ms away: {:?}", began.elapsed());
+}

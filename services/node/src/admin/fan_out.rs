@@ -1,36 +1,77 @@
 //! Asks every node how it is.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Class, Network, Peer};
 use trunkline_types::limits::DEADLINE_MARGIN;
-use trunkline_wire::internal::{GetStatusRequest, NodeStatus, StatusResponse, node_service};
+use trunkline_types::{DatacenterName, Node, NodeId, Role};
+use trunkline_wire::internal::{
+    GetStatusRequest, GetStatusResponse, NodeStatus, StatusResponse, node_service,
+};
 
 use super::Subject;
+use crate::node::Plan;
 
 /// How long a node may take.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// A node that does not stand in the map.
+/// What is known of a node without asking it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) name: String,
     pub(crate) address: String,
+    pub(crate) role: Role,
+    pub(crate) datacenter: DatacenterName,
+    /// Of push and pop nodes it is not known: they are someone new at each start.
+    pub(crate) id: NodeId,
+}
+
+impl From<&Plan> for Known {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            name: plan.name.clone(),
+            address: plan.advertise.clone(),
+            role: plan.role,
+            datacenter: plan.datacenter.clone(),
+            id: NodeId(0),
+        }
+    }
+}
+
+impl From<&crate::node::Node> for Known {
+    fn from(node: &crate::node::Node) -> Self {
+        let identity = node.identity();
+        Self {
+            name: identity.name.clone(),
+            address: identity.address.clone(),
+            role: identity.role,
+            datacenter: identity.datacenter.clone(),
+            id: identity.node,
+        }
+    }
+}
+
+impl From<&Node> for Known {
+    fn from(node: &Node) -> Self {
+        Self {
+            name: node.name.clone(),
+            address: node.address.clone(),
+            role: node.role,
+            datacenter: node.datacenter.clone(),
+            id: node.id,
+        }
+    }
 }
 
 /// In order of name.
 pub(super) async fn status(subject: &Subject, deadline: Instant) -> StatusResponse {
     let map = subject.map.borrow().clone();
-    let of_map =
-        map.nodes.iter().map(|node| Known { name: node.name.clone(), address: node.address.clone() });
-    let mut nodes: Vec<Known> = of_map.collect();
-    let own = subject.nodes.read().unwrap_or_else(PoisonError::into_inner).clone();
-    for node in own {
+    let mut nodes: Vec<Known> = map.nodes.iter().map(Known::from).collect();
+    for node in subject.nodes.iter() {
         if nodes.iter().all(|known| known.address != node.address) {
-            nodes.push(node);
+            nodes.push(node.clone());
         }
     }
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -46,5 +87,12 @@ async fn ask(network: &Network, node: Known, deadline: Instant) -> NodeStatus {
     let options = CallOptions::until(deadline);
     let answer = network.call(&peer, node_service::GET_STATUS, &GetStatusRequest {}, options).await;
     let error = answer.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
-    NodeStatus { name: node.name, address: node.address, error, status: answer.ok() }
+    let status = answer.unwrap_or_else(|_| GetStatusResponse {
+        name: node.name.clone(),
+        role: node.role.as_str().to_owned(),
+        datacenter: node.datacenter.0,
+        node: node.id.0,
+        ..GetStatusResponse::default()
+    });
+    NodeStatus { name: node.name, address: node.address, error, status: Some(status) }
 }

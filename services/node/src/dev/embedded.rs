@@ -12,7 +12,7 @@ use trunkline_types::{DatacenterName, Role};
 use super::layout::Layout;
 use crate::admin::Controls;
 use crate::front::{Front, Parts};
-use crate::node::{Node, Plan, Surroundings, stop_in_reverse};
+use crate::node::{Node, Plan, Surroundings, stop_all};
 use crate::refusal::Refusal;
 
 pub(super) struct Embedded {
@@ -74,9 +74,9 @@ impl Embedded {
         nodes.values().filter(|node| !node.is_ready()).map(|node| node.identity().name.clone()).collect()
     }
 
-    pub(super) async fn stop(&self, deadline: Instant) {
+    pub(super) async fn stop(&self, fronts: Vec<Front>, deadline: Instant) {
         let nodes = std::mem::take(&mut *self.nodes.lock().await);
-        stop_in_reverse(nodes.into_values().collect(), deadline).await;
+        stop_all(fronts, nodes.into_values().collect(), deadline).await;
     }
 
     fn plan(&self, name: &str) -> Result<Plan, Refusal> {

@@ -1,0 +1,120 @@
+//! Nearness, failover and retries.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use trunkline_wire::Code;
+use trunkline_wire::status::{is_not_stored, not_stored, overloaded, reason, unavailable};
+use trunkline_wire::v1::{AckLevel, ListTopicsRequest, Message};
+
+use super::{World, pass};
+
+fn message() -> Message {
+    Message { payload: "m".into(), ..Message::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_nearest_datacenter_is_asked_however_they_are_configured() {
+    let world = World::new();
+    world.client.push_one("t", message(), AckLevel::Local).await.expect("pushed");
+    assert_eq!(world.taken(), [1, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_fails_over_to_the_next_and_returns_when_the_nearest_does() {
+    let world = World::new();
+    world.client.push_one("t", message(), AckLevel::Local).await.expect("pushed");
+    pass(100).await;
+    let address = world.server("nyc").address.clone();
+    world.server("nyc").process.crash();
+    world.client.push_one("t", message(), AckLevel::Local).await.expect("pushed elsewhere");
+    assert_eq!(world.taken(), [1, 1, 0]);
+    let back = super::Server::start(&world.network, "nyc");
+    assert_eq!(back.address, address);
+    pass(10_000).await;
+    world.client.push_one("t", message(), AckLevel::Local).await.expect("pushed");
+    assert_eq!(back.taken(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_of_unknown_outcome_is_not_made_again() {
+    let world = World::new();
+    world.server("nyc").fails_with([unavailable(reason::UNREACHABLE, "the coordinator was lost")]);
+    let failure = world.client.push_one("t", message(), AckLevel::Local).await.expect_err("unknown");
+    assert_eq!(failure.status.code(), Code::Unavailable);
+    assert!(!is_not_stored(&failure.status));
+    assert_eq!(world.taken(), [0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_was_certainly_not_stored_is_made_again() {
+    let world = World::new();
+    let full = overloaded("full", Duration::from_millis(400));
+    world.server("nyc").fails_with([full, not_stored(&unavailable(reason::NO_QUORUM, "cut off"))]);
+    let begun = Instant::now();
+    world.client.push_one("t", message(), AckLevel::Local).await.expect("pushed");
+    assert!(begun.elapsed() >= Duration::from_millis(400), "it waited as it was told");
+    assert_eq!(world.taken(), [0, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_are_made_again_wherever_they_may_go_better() {
+    let world = World::new();
+    for name in ["nyc", "mci"] {
+        world.server(name).fails_with([unavailable(reason::NO_QUORUM, "cut off")]);
+    }
+    let begun = Instant::now();
+    world.client.list_topics(&ListTopicsRequest::default()).await.expect("sea answers");
+    assert!(begun.elapsed() < Duration::from_millis(400), "other datacenters are asked at once");
+    let only = world.client.only("nyc").expect("known");
+    world.server("nyc").fails_with([unavailable(reason::NO_QUORUM, "cut off")]);
+    only.list_topics(&ListTopicsRequest::default()).await.expect("the same one, again");
+    assert!(world.client.only("lax").is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_is_left_for_another() {
+    let world = World::new();
+    world.client.list_topics(&ListTopicsRequest::default()).await.expect("measured");
+    world.server("nyc").process.pause();
+    let begun = Instant::now();
+    world.client.list_topics(&ListTopicsRequest::default()).await.expect("mci answers");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_end_with_the_budget_and_the_deadline() {
+    let world = World::new();
+    for name in ["nyc", "mci", "sea"] {
+        let down = not_stored(&unavailable(reason::NO_QUORUM, "down"));
+        world.server(name).fails_with(std::iter::repeat_n(down, 1_000));
+    }
+    let begun = Instant::now();
+    let failure = world.client.push_one("t", message(), AckLevel::Local).await.expect_err("all are down");
+    assert!(is_not_stored(&failure.status));
+    assert!(begun.elapsed() <= Duration::from_secs(10));
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(100) {
+        let again = world.client.push_one("t", message(), AckLevel::Local).await;
+        assert!(again.is_err());
+        pass(1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_echoes_what_it_was_given_until_that_has_arrived() {
+    let world = World::new();
+    let mut subscriber = world.client.subscriber("t", "c");
+    pass(100).await;
+    subscriber.pop(1, Duration::ZERO).await.expect("popped");
+    world.server("nyc").fails_with([unavailable(reason::NO_QUORUM, "lost")]);
+    subscriber.pop(1, Duration::ZERO).await.expect("popped elsewhere");
+    assert_eq!(world.server("nyc").previous(), [vec![], vec![bytes::Bytes::from(vec![1])]]);
+    assert_eq!(world.server("mci").previous(), [[bytes::Bytes::from(vec![1])]], "said again");
+    subscriber.ack().await.expect("acknowledged");
+    subscriber.pop(1, Duration::ZERO).await.expect("popped");
+    let acked: Vec<_> = ["nyc", "mci"].iter().flat_map(|name| world.server(name).acked()).collect();
+    assert_eq!(acked.len(), 1);
+    let last = world.server("nyc").previous().pop().expect("one");
+    assert!(last.is_empty(), "what is acknowledged is not echoed");
+}
