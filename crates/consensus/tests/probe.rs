@@ -3,33 +3,29 @@ mod nodes;
 use std::time::Duration;
 use bytes::Bytes;
 use nodes::*;
-use tokio::time::Instant;
 use trunkline_consensus::Options;
 use trunkline_testkit::MapBuilder;
 
-struct Clock(Instant);
-impl tracing_subscriber::fmt::time::FormatTime for Clock {
-    fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
-        write!(w, "{:?}", self.0.elapsed().as_millis())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn probe() {
-    let start = Instant::now();
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_timer(Clock(start)).with_ansi(false).init();
-    let options = Options { balance_interval: Duration::ZERO, ..Options::default() };
-    let mut cluster = Cluster::new(MapBuilder::three_datacenters().round_trips(150), options);
-    let mut voters = cluster.start_all().await;
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
-    let leading = leader(&voters).await;
-    voters[leading].group.propose(Bytes::from_static(b"x"), within(1000)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
-    let crashed = voters.remove(leading);
-    crashed.node.process.crash();
-    println!("CRASH at {}", start.elapsed().as_millis());
-    let leading = leader(&voters).await;
-    println!("LEADER at {}", start.elapsed().as_millis());
-    voters[leading].group.propose(Bytes::from_static(b"x"), within(5000)).await.unwrap();
-    println!("COMMITTED at {}", start.elapsed().as_millis());
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false).init();
+    let mut cluster = Cluster::new(MapBuilder::three_datacenters(), Options { snapshot_entries: 20, entries_kept: 5, ..Options::default() });
+    println!("--- start");
+    let voters = cluster.start_all().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    println!("--- propose");
+    for i in 0..100 {
+    voters[i % 3].group.propose(Bytes::from_static(b"x"), within(5000)).await.unwrap();
+    }
+    println!("--- transfer");
+    let l = leader(&voters).await;
+    voters[l].group.transfer(voters[(l + 1) % 3].id);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    voters[1].group.confirm(within(5000)).await.unwrap();
+    println!("--- stop");
+    for voter in &voters { voter.stop(); }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    println!("{:?}", voters[0].group.propose(Bytes::from_static(b"x"), within(5000)).await);
+    println!("{:?}", voters[0].group.confirm(within(5000)).await);
+    println!("{:?}", voters[0].node.process.task_names());
 }

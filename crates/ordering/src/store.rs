@@ -26,6 +26,9 @@ pub mod source;
 pub mod succession;
 pub mod topic;
 
+#[cfg(test)]
+mod tests;
+
 pub use appends::{Answer, Appends, Level};
 pub use catalog::{Catalog, Effect};
 pub use copy::{Copied, CopiedLog, CopiedTopic};

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the libraries below us say at `info` is for their authors.
-const FILTER: &str = "info,openraft=warn,h2=warn,hyper=warn,tower=warn,tonic=warn,opentelemetry=warn";
+/// What the libraries below us say at `info` is for their authors. To openraft each peer that does not answer is a
+/// warning or an error; to us it is ordinary, and what is not ends the process in words of our own.
+const FILTER: &str = "info,openraft=off,h2=warn,hyper=warn,tower=warn,tonic=warn,opentelemetry=warn";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -2,6 +2,8 @@
 
 use futures::stream::{self, StreamExt as _};
 
+use trunkline_client::Code;
+
 use crate::args::Connection;
 use crate::context::Context;
 use crate::failure::{Failure, describe};
@@ -40,6 +42,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     while let Some(answer) = details.next().await {
         let detail = match answer {
             Ok(answer) => Detail::new(answer),
+            // It ended between the list and the question, perhaps with its topic.
+            Err(status) if status.code() == Code::NotFound => continue,
             Err(status) => {
                 failed = true;
                 context.note(&format!("trunkline: {}", describe(&status)));

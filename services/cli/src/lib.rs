@@ -20,6 +20,8 @@ mod status;
 mod subscribe;
 mod subscriptions;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use clap::Subcommand;

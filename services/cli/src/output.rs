@@ -18,8 +18,9 @@ pub(crate) fn json(context: &mut Context, value: &impl Serialize) -> io::Result<
 pub(crate) fn table(headings: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_header(headings.iter().map(|heading| heading.to_uppercase()));
-    for &column in right {
-        if let Some(column) = table.column_mut(column) {
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&number) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -31,4 +32,9 @@ pub(crate) fn print(context: &mut Context, table: &Table) -> io::Result<()> {
         writeln!(context.stdout, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// To three decimals, as people and programs want it.
+pub(crate) fn round(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
 }

@@ -27,7 +27,7 @@ pub struct Args {
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line {
-    Cluster { cluster: String, map_version: u64 },
+    Cluster { cluster: String, map_version: u64, cut_off: Vec<String> },
     Node(Node),
     Group(Group),
     Replication(Replication),
@@ -76,10 +76,11 @@ struct View {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let answer = admin::call(context, &args.connection, admin_service::STATUS, &StatusRequest {}).await?;
     let (cluster, map_version) = (answer.cluster.clone(), answer.map_version);
+    let cut_off = answer.cut_off.clone();
     let view = view(&answer);
     let failed = view.nodes.iter().any(|node| node.error.is_some());
     if args.connection.json {
-        output::json(context, &Line::Cluster { cluster, map_version })?;
+        output::json(context, &Line::Cluster { cluster, map_version, cut_off })?;
         for node in view.nodes {
             output::json(context, &Line::Node(node))?;
         }
@@ -90,7 +91,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             output::json(context, &Line::Replication(replication))?;
         }
     } else {
-        writeln!(context.stdout, "cluster {cluster}, map version {map_version}\n")?;
+        writeln!(context.stdout, "cluster {cluster}, map version {map_version}")?;
+        if !cut_off.is_empty() {
+            writeln!(context.stdout, "cut off: {}", cut_off.join(", "))?;
+        }
+        writeln!(context.stdout)?;
         print(&view, context)?;
     }
     if failed { Err(Failure::Told) } else { Ok(()) }

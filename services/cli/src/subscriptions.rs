@@ -59,7 +59,7 @@ impl Detail {
             position: subscription.position,
             outstanding: status.outstanding,
             lag_messages: status.lag_messages,
-            lag_seconds,
+            lag_seconds: output::round(lag_seconds),
             oldest_unacknowledged: Some(status.oldest_unacknowledged).filter(|&id| id > 0),
             dispatching_datacenter: Some(status.dispatching_datacenter).filter(|name| !name.is_empty()),
         }

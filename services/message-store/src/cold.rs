@@ -27,12 +27,16 @@ fn failed(error: &StorageError) -> Status {
 
 /// Messages from disk: IDs from the request's first up to `watermark`.
 pub(crate) async fn read(
-    storage: &dyn Storage, request: &ReadRequest, watermark: u64, indexed: u64,
+    storage: &dyn Storage,
+    request: &ReadRequest,
+    watermark: u64,
+    indexed: u64,
 ) -> Result<ReadResponse, Status> {
     let topic = TopicId(request.topic_id);
     let (messages, bytes_max) = bounds(request);
     let until = (watermark + 1).min(request.from.saturating_add(messages as u64));
-    let runs = load::index_runs(storage, topic, request.from, until, messages).await.map_err(|e| failed(&e))?;
+    let runs =
+        load::index_runs(storage, topic, request.from, until, messages).await.map_err(|e| failed(&e))?;
     let mut response =
         ReadResponse { first_id: request.from, watermark, indexed, earliest: 1, ..ReadResponse::default() };
     let mut next = request.from;
@@ -78,7 +82,9 @@ fn verify(record: &Record, id: u64) -> Result<(), Status> {
 
 /// What became of a record, as far as this store's disk knows.
 pub(crate) async fn resolve(
-    storage: &dyn Storage, request: &ResolveRequest, at: Location,
+    storage: &dyn Storage,
+    request: &ResolveRequest,
+    at: Location,
 ) -> Result<ResolveResponse, Status> {
     let seq = request.sequence;
     let mut response =

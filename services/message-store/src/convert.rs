@@ -1,9 +1,9 @@
 //! Between what a voter says and what the catalog takes.
 
-use trunkline_wire::Message as _;
 use trunkline_ordering::group::{OrderedRun, Predecessor};
 use trunkline_ordering::store::{Fact, FactsAt, Held, LogHeld, Report};
 use trunkline_types::{GroupId, LogName, NodeId, TopicId};
+use trunkline_wire::Message as _;
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::{self, fact, session_request};
 use trunkline_wire::v1::TopicOptions;
@@ -79,7 +79,11 @@ pub(crate) fn report(group: u16, report: Report) -> session_request::What {
             log: Some(log.log.into()),
             from: log.from,
             held: log.held,
-            runs: log.runs.iter().map(|run| internal::Run { topic_id: run.topic.0, count: run.count }).collect(),
+            runs: log
+                .runs
+                .iter()
+                .map(|run| internal::Run { topic_id: run.topic.0, count: run.count })
+                .collect(),
             predecessor: to_predecessor(log.predecessor),
         })
         .collect();

@@ -84,7 +84,10 @@ impl Worker {
 
 /// Answers [`COPY_INDEX`].
 pub(crate) async fn serve(
-    host: Host, handle: Handle, storage: Arc<dyn Storage>, request: CopyIndexRequest,
+    host: Host,
+    handle: Handle,
+    storage: Arc<dyn Storage>,
+    request: CopyIndexRequest,
     responses: Responder<CopyIndexResponse>,
 ) -> Result<(), Status> {
     host.check(request.envelope.as_ref())?;
@@ -93,7 +96,8 @@ pub(crate) async fn serve(
     let Snapshot { facts_index, logs, topics, boots_ended } = snapshot;
     send(&responses, CopyIndexResponse { facts_index, boots_ended, ..CopyIndexResponse::default() }).await?;
     for topics in topics.chunks(ENTRIES_MAX) {
-        send(&responses, CopyIndexResponse { topics: topics.to_vec(), ..CopyIndexResponse::default() }).await?;
+        send(&responses, CopyIndexResponse { topics: topics.to_vec(), ..CopyIndexResponse::default() })
+            .await?;
     }
     for part in logs.chunks(ENTRIES_MAX) {
         let logs = part.iter().map(|(_, log)| *log).collect();
@@ -106,7 +110,10 @@ pub(crate) async fn serve(
 }
 
 async fn send_orders(
-    responses: &Responder<CopyIndexResponse>, storage: &dyn Storage, log: LogNo, ordered: u64,
+    responses: &Responder<CopyIndexResponse>,
+    storage: &dyn Storage,
+    log: LogNo,
+    ordered: u64,
 ) -> Result<(), Status> {
     let mut from = 1;
     while from < ordered {
@@ -147,7 +154,9 @@ pub(crate) async fn copy(host: Host, handle: Handle, group: u16, facts_from: u64
                     return;
                 }
                 Ok(false) => {}
-                Err(status) => tracing::debug!(group, %address, %status, "the index could not be copied from here"),
+                Err(status) => {
+                    tracing::debug!(group, %address, %status, "the index could not be copied from here")
+                }
             }
         }
         backoff.wait(&host.process).await;
@@ -155,7 +164,11 @@ pub(crate) async fn copy(host: Host, handle: Handle, group: u16, facts_from: u64
 }
 
 async fn copy_once(
-    host: &Host, handle: &Handle, group: u16, facts_from: u64, address: &Arc<str>,
+    host: &Host,
+    handle: &Handle,
+    group: u16,
+    facts_from: u64,
+    address: &Arc<str>,
 ) -> Result<bool, Status> {
     let peer = Peer::new(address.clone(), Class::Calls);
     let opening = host.network.open(&peer, COPY_INDEX, CallOptions::default());
@@ -180,9 +193,14 @@ async fn copy_once(
 
 impl Worker {
     pub(crate) fn copy_frame(
-        &mut self, group: u16, stream: u64, frame: CopyIndexResponse, permit: OwnedSemaphorePermit,
+        &mut self,
+        group: u16,
+        stream: u64,
+        frame: CopyIndexResponse,
+        permit: OwnedSemaphorePermit,
     ) {
-        let mut copying = self.copying.remove(&group).filter(|copying| copying.stream == stream).unwrap_or_default();
+        let mut copying =
+            self.copying.remove(&group).filter(|copying| copying.stream == stream).unwrap_or_default();
         copying.stream = stream;
         let done = frame.done;
         if let Err(malformed) = self.take_copy(&mut copying, frame) {

@@ -22,7 +22,8 @@ impl Worker {
     /// Dials whom the layout names; what has not changed goes on.
     pub(crate) fn dial(&mut self) {
         let (host, handle, layout) = (&self.host, &self.handle, &self.layout);
-        let named = |node: NodeId, address: &Arc<str>| layout.peer(node).is_some_and(|p| p.address == *address);
+        let named =
+            |node: NodeId, address: &Arc<str>| layout.peer(node).is_some_and(|p| p.address == *address);
         self.dialed.peers.retain(|&node, (address, _)| named(node, address));
         for peer in &layout.peers {
             self.dialed.peers.entry(peer.node).or_insert_with(|| {

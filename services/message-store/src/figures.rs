@@ -18,7 +18,11 @@ pub(crate) struct Figures {
 impl Figures {
     #[allow(clippy::cast_precision_loss, reason = "figures are for people")]
     pub(crate) fn publish(
-        &self, replication: Vec<ReplicationStatus>, logs: usize, topics: usize, metrics: &Metrics,
+        &self,
+        replication: Vec<ReplicationStatus>,
+        logs: usize,
+        topics: usize,
+        metrics: &Metrics,
     ) {
         let mut figures = metrics.figures();
         figures.insert("logs_open".to_owned(), logs as f64);
@@ -29,7 +33,8 @@ impl Figures {
     }
 
     pub(crate) fn status(&self) -> GetStatusResponse {
-        let (replication, figures) = self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let (replication, figures) =
+            self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         GetStatusResponse { replication, figures, ..GetStatusResponse::default() }
     }
 

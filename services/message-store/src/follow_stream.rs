@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 use trunkline_ports::{CallOptions, Class, Host, Peer, Receiver, Responder, Sender};
 use trunkline_runtime::Backoff;
-use trunkline_types::{NodeId, checksum};
 use trunkline_types::limits::{CONNECT_TIMEOUT, HEARTBEAT_INTERVAL, SILENCE_MAX};
+use trunkline_types::{NodeId, checksum};
 use trunkline_wire::internal::follow_service::FOLLOW;
 use trunkline_wire::internal::{Envelope, FollowRequest, FollowResponse};
 use trunkline_wire::{Code, Message as _, Status};
@@ -47,7 +47,11 @@ pub(crate) async fn follow(host: Host, handle: Handle, node: NodeId, address: Ar
 }
 
 async fn follow_once(
-    host: &Host, handle: &Handle, node: NodeId, address: &Arc<str>, up: &mut bool,
+    host: &Host,
+    handle: &Handle,
+    node: NodeId,
+    address: &Arc<str>,
+    up: &mut bool,
 ) -> Result<(), Status> {
     let peer = Peer::new(address.clone(), Class::Follow);
     let opening = host.network.open(&peer, FOLLOW, CallOptions::default());
@@ -71,7 +75,10 @@ async fn follow_once(
 }
 
 async fn receive(
-    handle: &Handle, node: NodeId, stream: u64, receiver: &mut Receiver<FollowResponse>,
+    handle: &Handle,
+    node: NodeId,
+    stream: u64,
+    receiver: &mut Receiver<FollowResponse>,
 ) -> Result<(), Status> {
     loop {
         let frame = timeout(SILENCE_MAX, receiver.next()).await.map_err(|_| silent())??;
@@ -105,7 +112,10 @@ async fn send(sender: &Sender<FollowRequest>, frame: &FollowRequest) -> Result<(
 
 /// The holder's side.
 pub(crate) async fn serve(
-    host: Host, handle: Handle, mut requests: Receiver<FollowRequest>, responses: Responder<FollowResponse>,
+    host: Host,
+    handle: Handle,
+    mut requests: Receiver<FollowRequest>,
+    responses: Responder<FollowResponse>,
 ) -> Result<(), Status> {
     let first = timeout(CONNECT_TIMEOUT, requests.next()).await.map_err(|_| silent())??.ok_or_else(silent)?;
     host.check(first.hello.as_ref())?;
@@ -124,7 +134,10 @@ pub(crate) async fn serve(
 }
 
 async fn take(
-    handle: &Handle, node: NodeId, stream: u64, requests: &mut Receiver<FollowRequest>,
+    handle: &Handle,
+    node: NodeId,
+    stream: u64,
+    requests: &mut Receiver<FollowRequest>,
 ) -> Result<(), Status> {
     loop {
         let frame = timeout(SILENCE_MAX, requests.next()).await.map_err(|_| silent())??;
@@ -135,7 +148,10 @@ async fn take(
     }
 }
 
-async fn answers(inlet: &mut Inlet<FollowResponse>, responses: &Responder<FollowResponse>) -> Result<(), Status> {
+async fn answers(
+    inlet: &mut Inlet<FollowResponse>,
+    responses: &Responder<FollowResponse>,
+) -> Result<(), Status> {
     loop {
         match timeout(HEARTBEAT_INTERVAL, inlet.next()).await {
             Ok(Some(frame)) => answer(responses, &frame).await?,

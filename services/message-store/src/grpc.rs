@@ -36,7 +36,9 @@ pub(crate) fn router(doors: &Doors) -> Router {
     let (append, read, resolve, find) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
     let (follow, copy) = (doors.clone(), doors.clone());
     Router::new()
-        .streaming(store_service::APPEND, move |_, requests, responses| append.clone().append(requests, responses))
+        .streaming(store_service::APPEND, move |_, requests, responses| {
+            append.clone().append(requests, responses)
+        })
         .unary(store_service::READ, move |context, request| read.clone().read(context, request))
         .unary(store_service::RESOLVE, move |_, request| resolve.clone().resolve(request))
         .unary(store_service::FIND_TOPIC, move |_, request| find.clone().find_topic(request))
@@ -55,9 +57,12 @@ pub(crate) fn router(doors: &Doors) -> Router {
 
 impl Doors {
     async fn append(
-        self, mut requests: Receiver<AppendRequest>, responses: Responder<AppendResponse>,
+        self,
+        mut requests: Receiver<AppendRequest>,
+        responses: Responder<AppendResponse>,
     ) -> Result<(), Status> {
-        let first = timeout(CONNECT_TIMEOUT, requests.next()).await.map_err(|_| silent())??.ok_or_else(silent)?;
+        let first =
+            timeout(CONNECT_TIMEOUT, requests.next()).await.map_err(|_| silent())??.ok_or_else(silent)?;
         self.host.check(first.hello.as_ref())?;
         let welcome = AppendResponse { hello: Some(self.host.envelope()), results: Vec::new() };
         answer(&responses, &welcome).await?;
@@ -72,7 +77,10 @@ impl Doors {
     }
 
     async fn take_appends(
-        &self, stream: u64, first: Vec<AppendRecord>, requests: &mut Receiver<AppendRequest>,
+        &self,
+        stream: u64,
+        first: Vec<AppendRecord>,
+        requests: &mut Receiver<AppendRequest>,
         responses: &Responder<AppendResponse>,
     ) -> Result<(), Status> {
         let mut records = first;
@@ -89,19 +97,27 @@ impl Doors {
 
     /// Admission, before the queue: what is refused here was neither written nor sent.
     async fn take_records(
-        &self, stream: u64, mut records: Vec<AppendRecord>, responses: &Responder<AppendResponse>,
+        &self,
+        stream: u64,
+        mut records: Vec<AppendRecord>,
+        responses: &Responder<AppendResponse>,
     ) -> Result<(), Status> {
         let mut refused = Vec::new();
         records.retain(|append| {
-            let sound = append.record.as_ref().is_some_and(|record| checksum(&record.body) == record.checksum);
+            let sound =
+                append.record.as_ref().is_some_and(|record| checksum(&record.body) == record.checksum);
             if !sound {
-                refused.push(refusal(append.tag, &status::invalid("record.checksum", "does not fit the body")));
+                refused
+                    .push(refusal(append.tag, &status::invalid("record.checksum", "does not fit the body")));
             }
             sound
         });
-        let bytes = records.iter().filter_map(|append| append.record.as_ref()).map(|r| r.body.len() + 64).sum();
+        let bytes =
+            records.iter().filter_map(|append| append.record.as_ref()).map(|r| r.body.len() + 64).sum();
         let permit = if self.storage.has_room() {
-            self.handle.append_room(bytes).ok_or_else(|| status::overloaded("the store is behind", RETRY_AFTER))
+            self.handle
+                .append_room(bytes)
+                .ok_or_else(|| status::overloaded("the store is behind", RETRY_AFTER))
         } else {
             Err(disk_full())
         };
@@ -144,7 +160,11 @@ impl Doors {
         match answer {
             ReadAnswer::Ready(response) => Ok(response),
             ReadAnswer::Cold { watermark, indexed } => {
-                let _turn = self.cold_reads.acquire().await.map_err(|_| Status::unavailable("the store is ending"))?;
+                let _turn = self
+                    .cold_reads
+                    .acquire()
+                    .await
+                    .map_err(|_| Status::unavailable("the store is ending"))?;
                 cold::read(&*self.storage, &request, watermark, indexed).await
             }
         }
@@ -180,7 +200,10 @@ fn disk_full() -> Status {
 }
 
 /// Answers as the worker has them; silence is filled.
-async fn answers(inlet: &mut Inlet<AppendResponse>, responses: &Responder<AppendResponse>) -> Result<(), Status> {
+async fn answers(
+    inlet: &mut Inlet<AppendResponse>,
+    responses: &Responder<AppendResponse>,
+) -> Result<(), Status> {
     loop {
         match timeout(HEARTBEAT_INTERVAL, inlet.next()).await {
             Ok(Some(response)) => answer(responses, &response).await?,

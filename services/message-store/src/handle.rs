@@ -8,8 +8,8 @@ use trunkline_ordering::store::LogNo;
 use trunkline_types::limits::APPEND_QUEUE_BYTES_MAX;
 use trunkline_types::{Boot, LogName, NodeId, TopicId};
 use trunkline_wire::internal::{
-    AppendRecord, AppendResponse, CopyIndexResponse, FollowRequest, FollowResponse, ReadRequest, ReadResponse,
-    SessionRequest, session_response,
+    AppendRecord, AppendResponse, CopyIndexResponse, FollowRequest, FollowResponse, ReadRequest,
+    ReadResponse, SessionRequest, session_response,
 };
 
 use crate::copy_index::Snapshot;
@@ -45,7 +45,10 @@ pub(crate) enum Input {
 pub(crate) enum ReadAnswer {
     Ready(ReadResponse),
     /// The records are on disk: IDs from the request's first up to `watermark`.
-    Cold { watermark: u64, indexed: u64 },
+    Cold {
+        watermark: u64,
+        indexed: u64,
+    },
 }
 
 /// Where a log is in this store.

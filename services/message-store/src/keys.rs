@@ -2,12 +2,12 @@
 //! they sort; everything here is covered by golden bytes, and `meta/format` names the version.
 
 use bytes::Bytes;
-use trunkline_wire::Message as _;
 use serde::{Deserialize, Serialize};
 use trunkline_ordering::group::{OrderedRun, Predecessor};
 use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_ports::Space;
 use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, TopicId};
+use trunkline_wire::Message as _;
 use trunkline_wire::internal::Record;
 
 /// The version of everything below.
@@ -172,7 +172,10 @@ pub(crate) struct LogRow {
 
 impl LogRow {
     pub(crate) fn new(
-        name: LogName, predecessor: Option<Predecessor>, closed: Option<u64>, complete: bool,
+        name: LogName,
+        predecessor: Option<Predecessor>,
+        closed: Option<u64>,
+        complete: bool,
     ) -> Self {
         let Boot { counter, random } = name.boot;
         let (bucket, node, lane, ordinal) = (name.bucket.0, name.node.0, name.lane.0, name.ordinal.0);
@@ -259,7 +262,11 @@ mod tests {
         let rows = [
             (facts_key(7), Bytes::copy_from_slice(&9u64.to_be_bytes()), Meta::Facts { group: 7, index: 9 }),
             (number_key(7, 8), number_value(None), Meta::Number { group: 7, number: 8, log: None }),
-            (number_key(7, 8), number_value(Some(LogNo(1))), Meta::Number { group: 7, number: 8, log: Some(LogNo(1)) }),
+            (
+                number_key(7, 8),
+                number_value(Some(LogNo(1))),
+                Meta::Number { group: 7, number: 8, log: Some(LogNo(1)) },
+            ),
             (
                 boot_key(7, NodeId(5)),
                 Bytes::copy_from_slice(&6u32.to_be_bytes()),

@@ -47,7 +47,8 @@ impl Layout {
                 stores.into_iter().map(|node| (datacenter_of(&map, node), node.id)).collect()
             })
             .collect();
-        let holds = |node: NodeId| move |stores: &Vec<(u16, NodeId)>| stores.iter().any(|store| store.1 == node);
+        let holds =
+            |node: NodeId| move |stores: &Vec<(u16, NodeId)>| stores.iter().any(|store| store.1 == node);
         let held: Vec<bool> = replicas.iter().map(holds(me)).collect();
         let mut peers = Vec::new();
         for node in map.nodes_of(trunkline_types::Role::MessageStore).filter(|node| node.id != me) {
@@ -94,7 +95,10 @@ impl Layout {
 
     /// The first-ranked replica of a bucket in a datacenter, those in `lost` left out: the relay.
     pub(crate) fn relay(&self, bucket: Bucket, datacenter: u16, lost: &[NodeId]) -> Option<NodeId> {
-        self.of(bucket).iter().find(|(dc, node)| *dc == datacenter && !lost.contains(node)).map(|store| store.1)
+        self.of(bucket)
+            .iter()
+            .find(|(dc, node)| *dc == datacenter && !lost.contains(node))
+            .map(|store| store.1)
     }
 
     fn of(&self, bucket: Bucket) -> &[(u16, NodeId)] {

@@ -63,7 +63,11 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// # Errors
 /// [`StartError`]: the options, the disk, or a map that does not name this node.
 pub async fn start(
-    host: Host, storage: Arc<dyn Storage>, options: Options, shutdown: Shutdown, metrics: &mut Registry,
+    host: Host,
+    storage: Arc<dyn Storage>,
+    options: Options,
+    shutdown: Shutdown,
+    metrics: &mut Registry,
 ) -> Result<Service, StartError> {
     options.validate().map_err(StartError::Options)?;
     let me = host.identity.node;

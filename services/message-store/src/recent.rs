@@ -85,7 +85,9 @@ impl RecentRecords {
     /// Drops the oldest records until the rest fits.
     pub(crate) fn evict(&mut self, durable: impl Fn(LogNo) -> u64) {
         while self.bytes > self.max {
-            let Some(slice) = self.slices.front().filter(|slice| durable(slice.log) >= slice.end) else { return };
+            let Some(slice) = self.slices.front().filter(|slice| durable(slice.log) >= slice.end) else {
+                return;
+            };
             let shelf = &mut self.shelves[slice.log.0 as usize];
             while shelf.base < slice.end && shelf.records.pop_front().is_some() {
                 shelf.base += 1;

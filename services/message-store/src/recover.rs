@@ -13,7 +13,10 @@ const ROWS: ScanLimit = ScanLimit::rows(4_096);
 
 /// The catalog as of the last write, and what is to be read further.
 pub(crate) async fn recover(
-    storage: &dyn Storage, layout: &Layout, me: NodeId, boot: Boot,
+    storage: &dyn Storage,
+    layout: &Layout,
+    me: NodeId,
+    boot: Boot,
 ) -> Result<(Catalog, Vec<Effect>), StartError> {
     check_format(storage).await?;
     let mut catalog = Catalog::new(layout.held.clone(), layout.map.ordering_groups);
@@ -49,7 +52,8 @@ async fn check_format(storage: &dyn Storage) -> Result<(), StartError> {
     let key = Bytes::from_static(keys::FORMAT_KEY);
     match storage.get(keys::META, key.clone()).await? {
         Some(value) => {
-            let format = value[..].try_into().map(u32::from_be_bytes).map_err(|_| StartError::Corrupt("meta"))?;
+            let format =
+                value[..].try_into().map(u32::from_be_bytes).map_err(|_| StartError::Corrupt("meta"))?;
             if format == keys::FORMAT { Ok(()) } else { Err(StartError::Format(format, keys::FORMAT)) }
         }
         None => {
@@ -61,7 +65,10 @@ async fn check_format(storage: &dyn Storage) -> Result<(), StartError> {
 }
 
 async fn recover_logs(
-    storage: &dyn Storage, catalog: &mut Catalog, me: NodeId, boot: Boot,
+    storage: &dyn Storage,
+    catalog: &mut Catalog,
+    me: NodeId,
+    boot: Boot,
 ) -> Result<(), StartError> {
     let mut rows = Rows::new(keys::LOGS);
     let mut expected = 0;
@@ -85,13 +92,17 @@ async fn recover_logs(
 }
 
 async fn durable_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartError> {
-    let last = storage.scan_back(keys::RECORDS, keys::place(log, 0), keys::place_end(log), ScanLimit::rows(1)).await?;
+    let last = storage
+        .scan_back(keys::RECORDS, keys::place(log, 0), keys::place_end(log), ScanLimit::rows(1))
+        .await?;
     let Some((key, _)) = last.first() else { return Ok(1) };
     keys::place_of(key).map(|(_, seq)| seq + 1).ok_or(StartError::Corrupt("records"))
 }
 
 async fn ordered_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartError> {
-    let last = storage.scan_back(keys::ORDERS, keys::place(log, 0), keys::place_end(log), ScanLimit::rows(1)).await?;
+    let last = storage
+        .scan_back(keys::ORDERS, keys::place(log, 0), keys::place_end(log), ScanLimit::rows(1))
+        .await?;
     let Some((key, value)) = last.first() else { return Ok(1) };
     let (_, seq) = keys::place_of(key).ok_or(StartError::Corrupt("orders"))?;
     let run = keys::order_run(value).ok_or(StartError::Corrupt("orders"))?;

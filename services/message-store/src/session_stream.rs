@@ -11,7 +11,9 @@ use trunkline_types::limits::{CONNECT_TIMEOUT, HEARTBEAT_INTERVAL, SILENCE_MAX};
 use trunkline_wire::Status;
 use trunkline_wire::internal::node_service::IDENTIFY;
 use trunkline_wire::internal::order_service::SESSION;
-use trunkline_wire::internal::{Heartbeat, IdentifyRequest, SessionRequest, SessionResponse, session_request};
+use trunkline_wire::internal::{
+    Heartbeat, IdentifyRequest, SessionRequest, SessionResponse, session_request,
+};
 
 use crate::follow_stream::silent;
 use crate::handle::{Handle, Input};
@@ -46,7 +48,12 @@ pub(crate) async fn run(host: Host, handle: Handle, number: usize, plan: Plan) {
 }
 
 async fn session_once(
-    host: &Host, handle: &Handle, plan: usize, voter: &Arc<str>, nearest: Option<&Arc<str>>, up: &mut bool,
+    host: &Host,
+    handle: &Handle,
+    plan: usize,
+    voter: &Arc<str>,
+    nearest: Option<&Arc<str>>,
+    up: &mut bool,
 ) -> Result<(), Status> {
     let peer = Peer::new(voter.clone(), Class::Calls);
     let opening = host.network.open(&peer, SESSION, CallOptions::default());
@@ -63,7 +70,11 @@ async fn session_once(
 }
 
 async fn receive(
-    handle: &Handle, plan: usize, stream: u64, receiver: &mut Receiver<SessionResponse>, up: &mut bool,
+    handle: &Handle,
+    plan: usize,
+    stream: u64,
+    receiver: &mut Receiver<SessionResponse>,
+    up: &mut bool,
 ) -> Result<(), Status> {
     loop {
         let frame = timeout(SILENCE_MAX, receiver.next()).await.map_err(|_| silent())??;

@@ -183,12 +183,16 @@ impl Worker {
             Input::FollowerUp { node, boot, stream, outlet } => self.follower_up(node, boot, stream, outlet),
             Input::FollowerFrame { node, stream, frame } => self.follower_frame(node, stream, frame),
             Input::HolderUp { node, stream, outlet } => self.holder_up(node, stream, outlet),
-            Input::HolderFrame { node, stream, frame, permit } => self.holder_frame(node, stream, frame, permit),
+            Input::HolderFrame { node, stream, frame, permit } => {
+                self.holder_frame(node, stream, frame, permit)
+            }
             Input::HolderDown { node } => self.holder_down(node),
             Input::SessionUp { plan, stream, outlet } => self.session_up(plan, stream, outlet),
             Input::SessionFrame { plan, stream, what } => self.session_frame(plan, stream, what),
             Input::CopySnapshot { group, reply } => drop(reply.send(self.copy_snapshot(group))),
-            Input::CopyFrame { group, stream, frame, permit } => self.copy_frame(group, stream, frame, permit),
+            Input::CopyFrame { group, stream, frame, permit } => {
+                self.copy_frame(group, stream, frame, permit)
+            }
             Input::CopyEnded { group } => self.copy_ended(group),
         }
     }

@@ -119,6 +119,6 @@ pub async fn start(
 fn status(table: &Table) -> GetStatusResponse {
     #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
     let dispatched = *table.count().borrow() as f64;
-    let figures = [("trunkline_pop_dispatched".to_owned(), dispatched)].into();
+    let figures = [("dispatched".to_owned(), dispatched)].into();
     GetStatusResponse { figures, ..GetStatusResponse::default() }
 }

@@ -44,7 +44,7 @@ impl Metrics {
             commits: Family::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
         };
-        let to = registry.sub_registry_with_prefix("trunkline_pop");
+        let to = registry.sub_registry_with_prefix("pop");
         to.register("pops", "Pops dispatched here", metrics.pops.clone());
         to.register(
             "bare_pops",

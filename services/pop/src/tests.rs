@@ -86,10 +86,7 @@ async fn pops_elsewhere_are_forwarded_until_eight_in_a_row_move_the_dispatch() {
     // The move is a take-over: what nyc's client has and has not acknowledged comes again.
     assert_eq!(got, [1, 2, 3, 4, 5, 6, 7, 8, 1]);
     let count = |name| world.metric("sea", name);
-    assert_eq!(
-        (count("trunkline_pop_forwards_total{outcome=\"answered\"}"), count("trunkline_pop_acquires")),
-        (7, 1)
-    );
+    assert_eq!((count("pop_forwards_total{outcome=\"answered\"}"), count("pop_acquires")), (7, 1));
     let ack = v1::AckRequest { topic: "t".to_owned(), consumer: "c".to_owned(), tokens: tokens(&first) };
     let refused = world.call("nyc", pop_service::ACK, &ack, Duration::from_secs(5)).await.unwrap_err();
     assert_eq!(reason_of(&refused), (Code::FailedPrecondition, reason::DELIVERY_EXPIRED.to_owned()));
@@ -406,11 +403,48 @@ async fn a_subscription_that_nobody_pops_is_given_up_and_taken_again() {
     world.push("t", 2);
     let first = world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap();
     world.pop("nyc", "a", tokens(&first), 1, 0).await.unwrap();
-    assert_eq!(world.metric("nyc", "trunkline_pop_dispatched"), 1);
+    assert_eq!(world.metric("nyc", "pop_dispatched"), 1);
     tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(world.metric("nyc", "trunkline_pop_dispatched"), 0);
+    assert_eq!(world.metric("nyc", "pop_dispatched"), 0);
     let reads = world.reads();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.reads(), reads, "nothing is read for nobody");
     assert_eq!(ids(&world.pop("nyc", "a", Vec::new(), 9, 0).await.unwrap()), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_pop_whose_forwarded_reply_is_lost_loses_nothing_inside_the_cluster() {
+    let world = World::new().await;
+    world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
+    world.push("t", 3);
+    world.pop("nyc", "n", Vec::new(), 1, 0).await.unwrap();
+    let pop = |datacenter: &str| Side::node(format!("{datacenter}-pop-1"));
+    world.network.cut_one_way(&pop("nyc"), &pop("sea"));
+    let deliveries = world.pop("sea", "", Vec::new(), 2, 0).await.unwrap();
+    assert_eq!(ids(&deliveries), [1, 2], "by a new dispatcher, which knows nothing of the lost reply");
+    assert_eq!(world.metric("sea", "pop_bare_pops"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_goes_to_the_dispatcher_wherever_it_is_and_is_idempotent() {
+    let world = World::new().await;
+    world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
+    world.push("t", 3);
+    let given = world.pop("nyc", "n", Vec::new(), 2, 0).await.unwrap();
+    let ack = v1::AckRequest { topic: "t".to_owned(), consumer: "c".to_owned(), tokens: tokens(&given) };
+    for datacenter in ["mci", "nyc", "mci"] {
+        world.call(datacenter, pop_service::ACK, &ack, Duration::from_secs(5)).await.unwrap();
+        let (subscription, status) = world.describe(datacenter).await.unwrap();
+        assert_eq!((subscription.position, status.outstanding, status.lag_messages), (2, 0, 1));
+        assert_eq!(status.oldest_unacknowledged, 3);
+    }
+    world.pops["nyc"].node.process.crash();
+    world.call("mci", pop_service::ACK, &ack, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(ids(&world.pop("mci", "m", Vec::new(), 9, 0).await.unwrap()), [3]);
+    let malformed = v1::AckRequest { tokens: vec!["x".into()], ..ack };
+    let refused = world.call("mci", pop_service::ACK, &malformed, Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::InvalidArgument, "tokens[0] is not a delivery token")
+    );
 }

@@ -98,7 +98,7 @@ impl Groups {
         };
         let subscriptions: usize = self.iter().map(|member| member.state.read().len()).sum();
         #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
-        let figures = [("trunkline_position_subscriptions".to_owned(), subscriptions as f64)].into();
+        let figures = [("subscriptions".to_owned(), subscriptions as f64)].into();
         GetStatusResponse {
             groups: self.iter().map(group).collect(),
             figures,

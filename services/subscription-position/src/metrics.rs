@@ -22,7 +22,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let registry = registry.sub_registry_with_prefix("trunkline_position");
+        let registry = registry.sub_registry_with_prefix("position");
         registry.register(
             "proposals",
             "Creations, acquisitions and commits by outcome",

@@ -181,12 +181,12 @@ impl Processes {
     /// If one does not end with success, or its log has an unlisted WARN or ERROR.
     pub async fn stop(&mut self) {
         for (_, role, _, _) in NODES {
+            // Two of the nodes are of one role: whatever has ended is gone from here.
             let processes = self.processes.values_mut().filter(|process| process.role == role);
-            for child in processes.filter_map(|process| process.child.as_mut()) {
+            for mut child in processes.filter_map(|process| process.child.take()) {
                 child.terminate().await;
             }
         }
-        self.processes.values_mut().for_each(|process| process.child = None);
         for process in self.processes.values() {
             assert_clean(&process.log, &self.allowed);
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use trunkline_consensus::{Node, Options};
 use trunkline_ports::{Consensus as _, Group, StateMachine, Storage};
@@ -71,6 +72,14 @@ pub(crate) struct Voter {
     pub(crate) consensus: Arc<Node>,
     pub(crate) group: Arc<dyn Group>,
     pub(crate) ledger: Ledger,
+    stop: watch::Sender<bool>,
+}
+
+impl Voter {
+    /// Ends its groups, as a process does that is told to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
 }
 
 /// All of them, and what outlives them.
@@ -108,13 +117,14 @@ impl Cluster {
             disk.belongs_to(&node.process, self.random.clone());
             Arc::new(disk)
         });
-        let never = std::future::pending();
-        let opened = trunkline_consensus::open(node.host.clone(), storage, self.options.clone(), never);
+        let (stop, mut told) = watch::channel(false);
+        let stopped = async move { drop(told.wait_for(|stop| *stop).await) };
+        let opened = trunkline_consensus::open(node.host.clone(), storage, self.options.clone(), stopped);
         let (consensus, router) = opened.await.expect("the log opens");
         node.listen(router);
         let ledger = Ledger::default();
         let group = consensus.start(GROUP, Box::new(ledger.clone())).await.expect("the group starts");
-        Voter { id, name: described.name.clone(), node, consensus, group, ledger }
+        Voter { id, name: described.name.clone(), node, consensus, group, ledger, stop }
     }
 
     pub(crate) async fn start(&mut self, id: NodeId) -> Voter {

@@ -16,10 +16,18 @@ pub enum Level {
 /// An answer for the push that `T` stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<T> {
-    Stored { push: T, seq: u64 },
+    Stored {
+        push: T,
+        seq: u64,
+    },
     /// 0: decided without an ID.
-    Ordered { push: T, id: u64 },
-    Everywhere { push: T },
+    Ordered {
+        push: T,
+        id: u64,
+    },
+    Everywhere {
+        push: T,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +67,15 @@ impl<T: Copy> Appends<T> {
 
     /// Record `seq`, higher than any before, waits until `until` at most.
     pub fn push(&mut self, seq: u64, push: T, level: Level, until: Duration) {
-        self.waiting.push_back(Waiting { seq, push, level, until, stored: false, ordered: false, done: false });
+        self.waiting.push_back(Waiting {
+            seq,
+            push,
+            level,
+            until,
+            stored: false,
+            ordered: false,
+            done: false,
+        });
     }
 
     /// Records up to `end` are on disk on two stores.

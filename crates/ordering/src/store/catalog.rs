@@ -137,12 +137,18 @@ impl Catalog {
 
     /// The group's own numbers of logs.
     pub fn numbers(&self, group: u16) -> impl Iterator<Item = (u32, Option<LogNo>)> + '_ {
-        self.groups.get(&group).into_iter().flat_map(|group| group.numbers.iter().map(|(&number, &log)| (number, log)))
+        self.groups
+            .get(&group)
+            .into_iter()
+            .flat_map(|group| group.numbers.iter().map(|(&number, &log)| (number, log)))
     }
 
     /// Boots that have ended: all of a node below a counter.
     pub fn boots_ended(&self, group: u16) -> impl Iterator<Item = (NodeId, u32)> + '_ {
-        self.groups.get(&group).into_iter().flat_map(|group| group.boots_ended.iter().map(|(&node, &end)| (node, end)))
+        self.groups
+            .get(&group)
+            .into_iter()
+            .flat_map(|group| group.boots_ended.iter().map(|(&node, &end)| (node, end)))
     }
 
     pub(super) fn group_mut(&mut self, group: u16) -> &mut Group {
@@ -150,7 +156,12 @@ impl Catalog {
     }
 
     /// The number of a log, given now if it is new.
-    pub fn open_log(&mut self, name: LogName, predecessor: Option<Predecessor>, rows: &mut Vec<Row>) -> LogNo {
+    pub fn open_log(
+        &mut self,
+        name: LogName,
+        predecessor: Option<Predecessor>,
+        rows: &mut Vec<Row>,
+    ) -> LogNo {
         if let Some(no) = self.find_log(&name) {
             let log = self.log_mut(no);
             if log.predecessor.is_none() && predecessor.is_some() {
@@ -289,7 +300,12 @@ impl Catalog {
 impl Catalog {
     /// Rows come in order of their numbers, none is left out.
     pub fn recover_log(
-        &mut self, name: LogName, predecessor: Option<Predecessor>, closed: Option<u64>, durable: u64, ordered: u64,
+        &mut self,
+        name: LogName,
+        predecessor: Option<Predecessor>,
+        closed: Option<u64>,
+        durable: u64,
+        ordered: u64,
     ) -> LogNo {
         let mut log = Log::new(name, predecessor);
         log.recover(durable, ordered);

@@ -38,7 +38,13 @@ pub struct Copied {
 
 impl Catalog {
     /// Takes a copy, if it is ahead of what is here. Its rows are to be written after those of the index.
-    pub fn stage_copy(&mut self, group: u16, copied: Copied, rows: &mut Vec<Row>, settled: &mut Vec<Settled>) {
+    pub fn stage_copy(
+        &mut self,
+        group: u16,
+        copied: Copied,
+        rows: &mut Vec<Row>,
+        settled: &mut Vec<Settled>,
+    ) {
         if copied.facts_index < self.facts_from(group) {
             return;
         }
@@ -50,7 +56,8 @@ impl Catalog {
             if !from.deleted && !from.name.is_empty() {
                 self.topic_names.insert(from.name.clone(), from.topic);
             }
-            let topic = self.topics.entry(from.topic).or_insert_with(|| Topic::new(String::new(), Vec::new()));
+            let topic =
+                self.topics.entry(from.topic).or_insert_with(|| Topic::new(String::new(), Vec::new()));
             (topic.name, topic.options, topic.deleted) = (from.name, from.options, from.deleted);
             topic.staged_next = topic.staged_next.max(from.next);
             topics.push((from.topic, from.next));
@@ -67,7 +74,10 @@ impl Catalog {
             self.log_is_named(from.log);
             self.forget_if_complete(from.log);
             logs.push((from.log, from.ordered));
-            rows.extend([Row::Log(from.log), Row::Number { group, number: from.number, log: Some(from.log) }]);
+            rows.extend([
+                Row::Log(from.log),
+                Row::Number { group, number: from.number, log: Some(from.log) },
+            ]);
         }
         for (node, counter) in copied.boots_ended {
             self.recover_boot(group, node, counter);
@@ -78,7 +88,10 @@ impl Catalog {
     }
 
     pub(super) fn settle_copied(
-        &mut self, logs: &[(LogNo, u64)], topics: &[(TopicId, u64)], effects: &mut Vec<Effect>,
+        &mut self,
+        logs: &[(LogNo, u64)],
+        topics: &[(TopicId, u64)],
+        effects: &mut Vec<Effect>,
     ) {
         for &(no, ordered) in logs {
             let log = self.log_mut(no);

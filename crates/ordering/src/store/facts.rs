@@ -32,25 +32,56 @@ pub enum Row {
     /// The log's name, predecessor and end, as the catalog has them now.
     Log(LogNo),
     /// Records from `end` on go.
-    DropBeyond { log: LogNo, end: u64 },
+    DropBeyond {
+        log: LogNo,
+        end: u64,
+    },
     /// The group's own number of a log; `None`: of a bucket that is not held here.
-    Number { group: u16, number: u32, log: Option<LogNo> },
+    Number {
+        group: u16,
+        number: u32,
+        log: Option<LogNo>,
+    },
     Topic(TopicId),
     /// The topic's next ID and watermark, as the catalog has them now.
     Mark(TopicId),
-    Index { topic: TopicId, run: IndexRun },
-    Order { log: LogNo, seq: u64, run: OrderedRun },
-    Boot { group: u16, node: NodeId, counter: u32 },
-    Facts { group: u16, index: u64 },
+    Index {
+        topic: TopicId,
+        run: IndexRun,
+    },
+    Order {
+        log: LogNo,
+        seq: u64,
+        run: OrderedRun,
+    },
+    Boot {
+        group: u16,
+        node: NodeId,
+        counter: u32,
+    },
+    Facts {
+        group: u16,
+        index: u64,
+    },
 }
 
 /// What holds once the rows are on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
-    Ordered { log: LogNo, from: u64, runs: Vec<OrderedRun> },
-    Facts { group: u16, index: u64 },
+    Ordered {
+        log: LogNo,
+        from: u64,
+        runs: Vec<OrderedRun>,
+    },
+    Facts {
+        group: u16,
+        index: u64,
+    },
     /// Copied from another store: logs are ordered, topics indexed, up to there.
-    Copied { logs: Vec<(LogNo, u64)>, topics: Vec<(TopicId, u64)> },
+    Copied {
+        logs: Vec<(LogNo, u64)>,
+        topics: Vec<(TopicId, u64)>,
+    },
 }
 
 /// Facts that do not continue what is here. Nothing of the offending fact was taken; what came before it was.
@@ -71,7 +102,11 @@ impl Catalog {
     /// # Errors
     /// [`Inconsistent`]: the session is to start again from [`Catalog::facts_from`]. The rows are to be written even so.
     pub fn stage(
-        &mut self, group: u16, at: FactsAt, rows: &mut Vec<Row>, settled: &mut Vec<Settled>,
+        &mut self,
+        group: u16,
+        at: FactsAt,
+        rows: &mut Vec<Row>,
+        settled: &mut Vec<Settled>,
     ) -> Result<(), Inconsistent> {
         if at.index != 0 && at.index < self.facts_from(group) {
             return Ok(());
@@ -94,12 +129,18 @@ impl Catalog {
     }
 
     fn stage_one(
-        &mut self, group: u16, fact: Fact, rows: &mut Vec<Row>, settled: &mut Vec<Settled>,
+        &mut self,
+        group: u16,
+        fact: Fact,
+        rows: &mut Vec<Row>,
+        settled: &mut Vec<Settled>,
     ) -> Result<(), Inconsistent> {
         match fact {
             Fact::TopicCreated { topic, name, options } => self.create_topic(topic, name, options, rows),
             Fact::TopicDeleted { topic } => self.delete_topic(topic, rows),
-            Fact::LogOpened { number, log, predecessor } => self.number_log(group, number, log, predecessor, rows),
+            Fact::LogOpened { number, log, predecessor } => {
+                self.number_log(group, number, log, predecessor, rows)
+            }
             Fact::Ordered { number, from, runs } => {
                 if let Some(log) = self.numbered(group, number)? {
                     self.order(log, from, runs, rows, settled)?;
@@ -145,7 +186,12 @@ impl Catalog {
     }
 
     fn number_log(
-        &mut self, group: u16, number: u32, name: LogName, predecessor: Option<Predecessor>, rows: &mut Vec<Row>,
+        &mut self,
+        group: u16,
+        number: u32,
+        name: LogName,
+        predecessor: Option<Predecessor>,
+        rows: &mut Vec<Row>,
     ) {
         if self.group_mut(group).numbers.contains_key(&number) {
             return;
@@ -159,7 +205,12 @@ impl Catalog {
     }
 
     fn order(
-        &mut self, log: LogNo, from: u64, runs: Vec<OrderedRun>, rows: &mut Vec<Row>, settled: &mut Vec<Settled>,
+        &mut self,
+        log: LogNo,
+        from: u64,
+        runs: Vec<OrderedRun>,
+        rows: &mut Vec<Row>,
+        settled: &mut Vec<Settled>,
     ) -> Result<(), Inconsistent> {
         let known = self.log_mut(log);
         let end = from + runs.iter().map(|run| run.count).sum::<u64>();
@@ -175,7 +226,8 @@ impl Catalog {
         for &run in &runs {
             rows.push(Row::Order { log, seq, run });
             if run.first_id != 0 {
-                let topic = self.topics.entry(run.topic).or_insert_with(|| Topic::new(String::new(), Vec::new()));
+                let topic =
+                    self.topics.entry(run.topic).or_insert_with(|| Topic::new(String::new(), Vec::new()));
                 topic.staged_next = run.first_id + run.count;
                 let indexed = IndexRun { first: run.first_id, log, seq, count: run.count };
                 rows.extend([Row::Index { topic: run.topic, run: indexed }, Row::Mark(run.topic)]);

@@ -181,7 +181,10 @@ mod tests {
 
     fn log() -> Log {
         let boot = Boot { counter: 1, random: 1 };
-        Log::new(LogName { bucket: Bucket(1), node: NodeId(1), boot, lane: Lane(0), ordinal: Ordinal(1) }, None)
+        Log::new(
+            LogName { bucket: Bucket(1), node: NodeId(1), boot, lane: Lane(0), ordinal: Ordinal(1) },
+            None,
+        )
     }
 
     #[test]

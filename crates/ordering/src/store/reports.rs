@@ -108,6 +108,8 @@ impl Reports {
             return None;
         }
         self.told.insert(log.name, Told { held, runs_end });
+        // Where more is ordered than is here, there are no runs to tell.
+        let from = from.min(held);
         Some(LogReport { log: log.name, from, held, runs, predecessor: log.predecessor })
     }
 

@@ -104,7 +104,7 @@ impl RunWindow {
         let mut at = from;
         let begin = self.runs.partition_point(|&(first, run)| first + run.count <= from);
         for &(first, run) in self.runs.range(begin..) {
-            if taken.len() >= max || first >= until {
+            if taken.len() >= max || first.max(at) >= until {
                 break;
             }
             let end = (first + run.count).min(until);

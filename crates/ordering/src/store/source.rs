@@ -98,7 +98,8 @@ impl Pull {
             return Vec::new(); // It sends unasked.
         }
         let Some(choice) = self.choose(next, candidates) else { return Vec::new() };
-        let mut asks: Vec<Ask> = self.asked.filter(|&before| before != choice).map(Ask::Stop).into_iter().collect();
+        let mut asks: Vec<Ask> =
+            self.asked.filter(|&before| before != choice).map(Ask::Stop).into_iter().collect();
         asks.push(Ask::Want(choice));
         (self.asked, self.progress_at) = (Some(choice), now);
         asks

@@ -9,6 +9,7 @@ use trunkline_types::IntervalSet;
 
 use super::payload::Mark;
 use super::report::{Figures, Latency, Pair, Report};
+use crate::output::round;
 
 /// Latencies are kept in microseconds, up to two minutes, to three digits.
 const MICROS_MAX: u64 = 120_000_000;
@@ -225,12 +226,12 @@ fn sum(histograms: &[Histogram<u64>]) -> Histogram<u64> {
 
 #[allow(clippy::cast_precision_loss, reason = "figures for people")]
 fn latency(histogram: &Histogram<u64>, over: Duration) -> Latency {
-    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+    let at = |quantile| round(histogram.value_at_quantile(quantile) as f64 / 1_000.0);
     let seconds = over.as_secs_f64().max(0.001);
     if histogram.is_empty() {
         return Latency::default();
     }
-    Latency { rate: histogram.len() as f64 / seconds, p50_ms: at(0.5), p99_ms: at(0.99), p999_ms: at(0.999) }
+    Latency { rate: round(histogram.len() as f64 / seconds), p50_ms: at(0.5), p99_ms: at(0.99), p999_ms: at(0.999) }
 }
 
 #[cfg(test)]

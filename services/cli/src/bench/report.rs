@@ -53,11 +53,17 @@ impl Figures {
             let said: Vec<f64> = all.iter().filter_map(|status| status.figures.get(name).copied()).collect();
             (!said.is_empty()).then(|| said.iter().sum())
         };
-        Self { wan_bytes: sum("wan_bytes"), raft_bytes: sum("raft_bytes"), cpu_seconds: sum("cpu_seconds") }
+        Self {
+            // What the links carried where that is counted, else what stores sent over them.
+            wan_bytes: sum("wan_bytes").or_else(|| sum("wan_bytes_sent")),
+            // What Raft carried where that is counted, else the entries of the ordering groups.
+            raft_bytes: sum("raft_bytes").or_else(|| sum("message_id_entry_bytes")),
+            cpu_seconds: sum("cpu_seconds"),
+        }
     }
 
     pub(super) fn between(before: Self, after: Self) -> Self {
-        let used = |before: Option<f64>, after: Option<f64>| Some((after? - before?).max(0.0));
+        let used = |before: Option<f64>, after: Option<f64>| Some(output::round((after? - before?).max(0.0)));
         Self {
             wan_bytes: used(before.wan_bytes, after.wan_bytes),
             raft_bytes: used(before.raft_bytes, after.raft_bytes),
@@ -110,7 +116,7 @@ struct Line<'a> {
 impl Report {
     pub(super) fn print(&self, context: &mut Context, json: bool) -> io::Result<()> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let fsync_p50_ms = self.fsync.map(|fsync| fsync.as_secs_f64() * 1_000.0);
+        let fsync_p50_ms = self.fsync.map(|fsync| output::round(fsync.as_secs_f64() * 1_000.0));
         if json {
             return output::json(context, &self.line(cores, fsync_p50_ms));
         }

@@ -85,7 +85,11 @@ impl Coordinator {
     }
 
     /// Steps the pushes that wait on one log; returns their answers.
-    fn step(&mut self, log: LogNo, step: impl FnOnce(&mut Appends<Push>, &mut Vec<Answer<Push>>)) -> Vec<Answer<Push>> {
+    fn step(
+        &mut self,
+        log: LogNo,
+        step: impl FnOnce(&mut Appends<Push>, &mut Vec<Answer<Push>>),
+    ) -> Vec<Answer<Push>> {
         let mut answers = Vec::new();
         if let Some(appends) = self.appends.get_mut(&log) {
             let before = appends.len();
@@ -228,7 +232,8 @@ impl Worker {
                     self.coordinator.answer(push, appended::What::Ordered(Ordered { message_id: id }));
                 }
                 Answer::Everywhere { push } => {
-                    let datacenters = self.layout.map.datacenters.iter().map(|dc| dc.name.0.clone()).collect();
+                    let datacenters =
+                        self.layout.map.datacenters.iter().map(|dc| dc.name.0.clone()).collect();
                     self.coordinator.answer(push, appended::What::Everywhere(Everywhere { datacenters }));
                 }
             }

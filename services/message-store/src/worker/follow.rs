@@ -125,7 +125,11 @@ impl Worker {
 /// What holders send.
 impl Worker {
     pub(super) fn holder_frame(
-        &mut self, node: NodeId, stream: u64, frame: FollowResponse, permit: OwnedSemaphorePermit,
+        &mut self,
+        node: NodeId,
+        stream: u64,
+        frame: FollowResponse,
+        permit: OwnedSemaphorePermit,
     ) {
         if self.following.holders.get(&node).is_none_or(|holder| holder.stream != stream) {
             return;
@@ -157,7 +161,9 @@ impl Worker {
     }
 
     fn known_log(
-        &mut self, name: LogName, predecessor: Option<trunkline_wire::internal::Predecessor>,
+        &mut self,
+        name: LogName,
+        predecessor: Option<trunkline_wire::internal::Predecessor>,
     ) -> Option<LogNo> {
         // What this boot writes, it follows from nobody.
         let own = name.node == self.me() && name.boot == self.host.identity.boot;

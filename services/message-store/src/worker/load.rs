@@ -90,14 +90,26 @@ impl Loads {
     }
 
     /// Records [from, until) of a log, about `bytes` of them, for a follower.
-    pub(crate) fn records(&mut self, node: NodeId, stream: u64, log: LogNo, from: u64, until: u64, bytes: usize) {
+    pub(crate) fn records(
+        &mut self,
+        node: NodeId,
+        stream: u64,
+        log: LogNo,
+        from: u64,
+        until: u64,
+        bytes: usize,
+    ) {
         let storage = self.storage.clone();
         self.push(async move {
             let records = records(&*storage, log, from, until, ScanLimit { rows: ROWS_MAX, bytes }).await?;
             let sound = records.iter().take_while(|record| checksum(&record.body) == record.checksum).count();
             let mut records = records;
             if sound < records.len() {
-                tracing::error!(log = log.0, seq = from + sound as u64, "a record on disk does not fit its checksum");
+                tracing::error!(
+                    log = log.0,
+                    seq = from + sound as u64,
+                    "a record on disk does not fit its checksum"
+                );
                 records.truncate(sound);
             }
             Ok(Loaded::Records { node, stream, log, from, records })
@@ -115,7 +127,11 @@ pub(crate) fn corrupt(space: &str) -> StorageError {
 
 /// Index runs of [from, until) of a topic, from the one that has `from` on, at most `max`.
 pub(crate) async fn index_runs(
-    storage: &dyn Storage, topic: TopicId, from: u64, until: u64, max: usize,
+    storage: &dyn Storage,
+    topic: TopicId,
+    from: u64,
+    until: u64,
+    max: usize,
 ) -> Result<Vec<IndexRun>, StorageError> {
     let first = (keys::id_key(topic, 0), keys::id_key(topic, from.saturating_add(1)));
     let mut rows = storage.scan_back(keys::INDEX, first.0, first.1.clone(), ScanLimit::rows(1)).await?;
@@ -131,7 +147,11 @@ pub(crate) async fn index_runs(
 
 /// Consecutive records [from, until) of a log, within a limit.
 pub(crate) async fn records(
-    storage: &dyn Storage, log: LogNo, from: u64, until: u64, limit: ScanLimit,
+    storage: &dyn Storage,
+    log: LogNo,
+    from: u64,
+    until: u64,
+    limit: ScanLimit,
 ) -> Result<Vec<Record>, StorageError> {
     let rows = storage.scan(keys::RECORDS, keys::place(log, from), keys::place(log, until), limit).await?;
     let mut records = Vec::with_capacity(rows.len());

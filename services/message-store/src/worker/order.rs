@@ -216,7 +216,9 @@ impl Worker {
         if std::mem::take(&mut session.hello_due) {
             return Some(hello);
         }
-        for (&group, known) in self.sessions.groups.iter_mut().filter(|(_, known)| known.plan == plan && known.dirty) {
+        for (&group, known) in
+            self.sessions.groups.iter_mut().filter(|(_, known)| known.plan == plan && known.dirty)
+        {
             match known.reports.next(&self.catalog) {
                 Some(report) => return Some(convert::report(group, report)),
                 None => known.dirty = false,
@@ -238,8 +240,10 @@ impl Worker {
 
     fn hello(&self, plan: usize) -> session_request::What {
         let groups = self.layout.plans.get(plan).map_or(&[][..], |plan| &plan.groups);
-        let cursor =
-            |&group: &u16| GroupCursor { group: convert::packed(group), facts_from: self.catalog.facts_from(group) };
+        let cursor = |&group: &u16| GroupCursor {
+            group: convert::packed(group),
+            facts_from: self.catalog.facts_from(group),
+        };
         let groups = groups.iter().map(cursor).collect();
         session_request::What::Hello(SessionHello { envelope: Some(self.host.envelope()), groups })
     }

@@ -109,7 +109,13 @@ impl Follower {
 
 /// The follower's side of the stream: up, frames, gone.
 impl Worker {
-    pub(super) fn follower_up(&mut self, node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowResponse>) {
+    pub(super) fn follower_up(
+        &mut self,
+        node: NodeId,
+        boot: Boot,
+        stream: u64,
+        outlet: Outlet<FollowResponse>,
+    ) {
         let Some(peer) = self.layout.peer(node).cloned() else { return };
         if self.followers.get(&node).is_some_and(|before| before.boot.counter > boot.counter) {
             return; // A later boot of it follows already.
@@ -286,7 +292,9 @@ impl Worker {
             return self.standing_changed();
         }
         let me = self.me();
-        self.announce_to_siblings_of(node, gone.datacenter, |worker, log| worker.catalog.log(log).name.node == me);
+        self.announce_to_siblings_of(node, gone.datacenter, |worker, log| {
+            worker.catalog.log(log).name.node == me
+        });
     }
 
     pub(super) fn drop_gone_followers(&mut self) {

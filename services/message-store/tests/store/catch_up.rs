@@ -123,6 +123,12 @@ async fn closed_logs_stay_readable_and_a_restart_knows_them() {
         assert_eq!(cluster.all(NYC, topic, 100).await, bodies("a", 0..100));
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(cluster.orderer.held(cluster.id(NYC)).iter().all(|held| held.lacking.is_empty() && held.ended.is_empty()));
+    assert!(
+        cluster
+            .orderer
+            .held(cluster.id(NYC))
+            .iter()
+            .all(|held| held.lacking.is_empty() && held.ended.is_empty())
+    );
     assert!(cluster.orderer.logs().is_empty() && cluster.envelope().node != 0);
 }

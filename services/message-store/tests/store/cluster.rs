@@ -152,7 +152,11 @@ impl Cluster {
     }
 
     pub(crate) async fn try_read(
-        &self, store: &str, topic: TopicId, from: u64, wait: Duration,
+        &self,
+        store: &str,
+        topic: TopicId,
+        from: u64,
+        wait: Duration,
     ) -> Result<ReadResponse, Status> {
         let (host, address) = self.host(store);
         let request = ReadRequest {
@@ -183,7 +187,13 @@ impl Cluster {
         all
     }
 
-    pub(crate) async fn resolve(&self, store: &str, topic: TopicId, stored: &Stored, body: &str) -> ResolveResponse {
+    pub(crate) async fn resolve(
+        &self,
+        store: &str,
+        topic: TopicId,
+        stored: &Stored,
+        body: &str,
+    ) -> ResolveResponse {
         let (host, address) = self.host(store);
         let request = ResolveRequest {
             envelope: Some(host.envelope()),
@@ -205,7 +215,10 @@ impl Cluster {
 }
 
 async fn call<Q: trunkline_wire::Message, A: trunkline_wire::Message + Default>(
-    network: &Network, address: &str, method: trunkline_wire::method::Unary<Q, A>, request: &Q,
+    network: &Network,
+    address: &str,
+    method: trunkline_wire::method::Unary<Q, A>,
+    request: &Q,
 ) -> Result<A, Status> {
     let options = CallOptions::until(Instant::now() + LONG);
     network.call(&Peer::new(address, Class::Records), method, request, options).await
@@ -241,7 +254,8 @@ impl Pusher {
     pub(crate) async fn answers(&mut self, count: usize) -> Vec<(u64, appended::What)> {
         let mut answers = Vec::new();
         while answers.len() < count {
-            let next = tokio::time::timeout(LONG, self.receiver.next()).await.expect("an answer").unwrap().unwrap();
+            let next =
+                tokio::time::timeout(LONG, self.receiver.next()).await.expect("an answer").unwrap().unwrap();
             answers.extend(next.results.into_iter().map(|result| (result.tag, result.what.unwrap())));
         }
         answers
@@ -251,10 +265,9 @@ impl Pusher {
     pub(crate) async fn push(&mut self, topic: TopicId, bodies: &[String]) -> Vec<Stored> {
         self.send(topic, bodies, AckLevel::Local).await;
         let stored = |(_, what)| match what {
-            appended::What::Stored(stored) => Stored {
-                log: LogName::try_from(stored.log.unwrap()).unwrap(),
-                sequence: stored.sequence,
-            },
+            appended::What::Stored(stored) => {
+                Stored { log: LogName::try_from(stored.log.unwrap()).unwrap(), sequence: stored.sequence }
+            }
             other => panic!("not stored: {other:?}"),
         };
         self.answers(bodies.len()).await.into_iter().map(stored).collect()

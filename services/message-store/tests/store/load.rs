@@ -23,7 +23,9 @@ async fn many_topics_at_once_wait_for_nothing_but_disks_and_links() {
         for (at, pusher) in pushers.iter_mut().enumerate() {
             for n in 0..10 {
                 let topic = topics[(round * 7 + at * 31 + n * 13) % topics.len()];
-                pusher.send(topic, &[format!("{round}-{at}-{n}-{body}")], trunkline_wire::v1::AckLevel::Ordered).await;
+                pusher
+                    .send(topic, &[format!("{round}-{at}-{n}-{body}")], trunkline_wire::v1::AckLevel::Ordered)
+                    .await;
             }
         }
         for pusher in &mut pushers {

@@ -10,9 +10,9 @@ use trunkline_ports::{Receiver, Responder, Router};
 use trunkline_types::{ClusterMap, GroupId, LogName, NodeId, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
-    Behind, Fact, Facts, FactsAt, Heartbeat, Held, LogClosed, LogOpened, OrderedRun, Predecessor, RecordsOrdered,
-    Report, SessionRequest, SessionResponse, SessionWelcome, TopicCreated, fact, order_service, session_request,
-    session_response,
+    Behind, Fact, Facts, FactsAt, Heartbeat, Held, LogClosed, LogOpened, OrderedRun, Predecessor,
+    RecordsOrdered, Report, SessionRequest, SessionResponse, SessionWelcome, TopicCreated, fact,
+    order_service, session_request, session_response,
 };
 use trunkline_wire::v1::Topic;
 
@@ -117,7 +117,9 @@ impl Orderer {
 
     /// What stores said of facts and ended logs last.
     pub(crate) fn held(&self, store: NodeId) -> Vec<Held> {
-        self.with(|state| state.groups.values().filter_map(|group| group.helds.get(&store).cloned()).collect())
+        self.with(|state| {
+            state.groups.values().filter_map(|group| group.helds.get(&store).cloned()).collect()
+        })
     }
 
     pub(crate) fn router(&self) -> Router {
@@ -128,9 +130,13 @@ impl Orderer {
     }
 
     async fn session(
-        self, mut requests: Receiver<SessionRequest>, responses: Responder<SessionResponse>,
+        self,
+        mut requests: Receiver<SessionRequest>,
+        responses: Responder<SessionResponse>,
     ) -> Result<(), Status> {
-        let Some(SessionRequest { what: Some(session_request::What::Hello(hello)) }) = requests.next().await? else {
+        let Some(SessionRequest { what: Some(session_request::What::Hello(hello)) }) =
+            requests.next().await?
+        else {
             return Err(Status::invalid_argument("hello"));
         };
         let store = NodeId(hello.envelope.unwrap().node);
@@ -164,7 +170,12 @@ impl Orderer {
     }
 
     /// What numbers stand for, where the fact that said so is below the store's first.
-    async fn tell_numbers(&self, group: u16, from: u64, to: &Responder<SessionResponse>) -> Result<(), Status> {
+    async fn tell_numbers(
+        &self,
+        group: u16,
+        from: u64,
+        to: &Responder<SessionResponse>,
+    ) -> Result<(), Status> {
         let facts = self.state.lock().unwrap().groups.get(&group).map_or(Vec::new(), |known| {
             let early = known.facts.iter().filter(|at| at.index < from.max(known.kept_from));
             let opened = |fact: &&Fact| matches!(fact.what, Some(fact::What::LogOpened(_)));
@@ -175,12 +186,17 @@ impl Orderer {
     }
 
     async fn tell_facts(
-        &self, group: u16, next: &mut u64, behind: &mut BTreeSet<u16>, to: &Responder<SessionResponse>,
+        &self,
+        group: u16,
+        next: &mut u64,
+        behind: &mut BTreeSet<u16>,
+        to: &Responder<SessionResponse>,
     ) -> Result<(), Status> {
-        let (at, kept_from) = self.state.lock().unwrap().groups.get(&group).map_or((Vec::new(), 0), |known| {
-            let told = usize::try_from(*next - 1).unwrap().min(known.facts.len());
-            (known.facts[told..].to_vec(), known.kept_from)
-        });
+        let (at, kept_from) =
+            self.state.lock().unwrap().groups.get(&group).map_or((Vec::new(), 0), |known| {
+                let told = usize::try_from(*next - 1).unwrap().min(known.facts.len());
+                (known.facts[told..].to_vec(), known.kept_from)
+            });
         if *next < kept_from {
             if behind.insert(group) {
                 let told = Behind { group: packed(group), facts_from: kept_from };
@@ -297,7 +313,8 @@ fn evidence(map: &ClusterMap, log: &Log) -> u64 {
         .datacenters
         .iter()
         .map(|datacenter| {
-            let here = log.held.iter().filter(|(node, _)| map.node(**node).unwrap().datacenter == datacenter.name);
+            let here =
+                log.held.iter().filter(|(node, _)| map.node(**node).unwrap().datacenter == datacenter.name);
             here.map(|(_, &held)| held).max().unwrap_or(1)
         })
         .collect();

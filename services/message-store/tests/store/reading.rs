@@ -78,7 +78,8 @@ async fn a_restart_recovers_everything_that_was_acknowledged() {
     pusher.push(topic, &bodies("c", 0..1)).await;
     for store in [ONE, TWO] {
         let all = cluster.all(store, topic, 101).await;
-        let own = |prefix: &str| all.iter().filter(|body| body.starts_with(prefix)).cloned().collect::<Vec<_>>();
+        let own =
+            |prefix: &str| all.iter().filter(|body| body.starts_with(prefix)).cloned().collect::<Vec<_>>();
         assert_eq!(all[..50], bodies("a", 0..50));
         assert_eq!(own("b-"), bodies("b", 0..50));
         let resolved = cluster.resolve(store, topic, &stored[7], "a-7").await;

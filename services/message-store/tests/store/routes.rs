@@ -44,7 +44,8 @@ async fn the_log_of_a_dead_origin_is_finished_from_its_sibling() {
     let mut pusher = cluster.pusher("nyc-message-store-1").await;
     pusher.push(topic, &bodies("a", 0..20)).await;
     cluster.crash("nyc-message-store-1");
-    for store in ["nyc-message-store-2", "mci-message-store-1", "sea-message-store-1", "sea-message-store-2"] {
+    for store in ["nyc-message-store-2", "mci-message-store-1", "sea-message-store-1", "sea-message-store-2"]
+    {
         assert_eq!(cluster.all(store, topic, 20).await, bodies("a", 0..20), "{store}");
     }
 }

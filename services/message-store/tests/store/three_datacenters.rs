@@ -11,7 +11,8 @@ async fn all_levels_are_answered_and_every_store_reads_the_same() {
     let mut pusher = cluster.pusher("mci-message-store-2").await;
     pusher.send(topic, &bodies("a", 0..1), AckLevel::Everywhere).await;
     let answers = pusher.answers(3).await;
-    let [(1, What::Stored(_)), (1, What::Ordered(ordered)), (1, What::Everywhere(everywhere))] = &answers[..] else {
+    let [(1, What::Stored(_)), (1, What::Ordered(ordered)), (1, What::Everywhere(everywhere))] = &answers[..]
+    else {
         panic!("{answers:?}");
     };
     assert_eq!((ordered.message_id, everywhere.datacenters.len()), (1, 3));
@@ -30,7 +31,8 @@ async fn a_payload_crosses_each_wan_link_once() {
     for store in cluster.stores() {
         let mut pusher = cluster.pusher(&store).await;
         for (n, &topic) in topics.iter().enumerate() {
-            let bodies: Vec<String> = (0..20).map(|m| format!("{store}-{n}-{m}-{}", "x".repeat(5_000))).collect();
+            let bodies: Vec<String> =
+                (0..20).map(|m| format!("{store}-{n}-{m}-{}", "x".repeat(5_000))).collect();
             payload += bodies.iter().map(String::len).sum::<usize>();
             pusher.push(topic, &bodies).await;
         }
@@ -55,5 +57,9 @@ async fn without_its_sibling_a_store_waits_for_the_first_other_store_wherever() 
     let began = tokio::time::Instant::now();
     pusher.push(topic, &bodies("a", 0..1)).await;
     let trip = std::time::Duration::from_millis(33);
-    assert!(began.elapsed() >= trip && began.elapsed() < trip * 2, "mci is 33 ms away: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= trip && began.elapsed() < trip * 2,
+        "mci is 33 ms away: {:?}",
+        began.elapsed()
+    );
 }

@@ -31,7 +31,8 @@ impl Worker {
         let Some(follower) = self.followers.get(&node).filter(|follower| follower.ready) else { return };
         let known = self.catalog.log(log);
         let there = known.at(node);
-        let serve = follower.logs.get(&log).copied().unwrap_or(Serve { next: 1, wanted: false, queued: false });
+        let serve =
+            follower.logs.get(&log).copied().unwrap_or(Serve { next: 1, wanted: false, queued: false });
         let next = serve.next.max(there);
         if serve.queued || next >= known.accepted() || !self.sends(node, follower, log) {
             return;
@@ -82,8 +83,14 @@ impl Worker {
         }
     }
 
-    pub(super) fn announce_to_siblings_of(&mut self, node: NodeId, datacenter: u16, which: impl Fn(&Self, LogNo) -> bool) {
-        let siblings = self.followers.iter().filter(|(other, f)| **other != node && f.datacenter == datacenter);
+    pub(super) fn announce_to_siblings_of(
+        &mut self,
+        node: NodeId,
+        datacenter: u16,
+        which: impl Fn(&Self, LogNo) -> bool,
+    ) {
+        let siblings =
+            self.followers.iter().filter(|(other, f)| **other != node && f.datacenter == datacenter);
         let siblings: Vec<NodeId> = siblings.map(|(&other, _)| other).collect();
         for sibling in siblings {
             self.announce_where(sibling, &which);
@@ -135,7 +142,9 @@ impl Worker {
         let there = self.layout.peer(holder).map(|peer| peer.datacenter);
         let others = self.catalog.log(log).elsewhere();
         others
-            .filter(|&(datacenter, end)| datacenter != self.layout.here && Some(datacenter) != there && end > 1)
+            .filter(|&(datacenter, end)| {
+                datacenter != self.layout.here && Some(datacenter) != there && end > 1
+            })
             .map(|(datacenter, end)| DatacenterEnd {
                 datacenter: self.layout.datacenter_name(datacenter).to_owned(),
                 end,

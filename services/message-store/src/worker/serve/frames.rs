@@ -51,7 +51,9 @@ impl Worker {
     }
 
     fn put_announcements(&mut self, node: NodeId, frame: &mut FollowResponse) {
-        let Some(follower) = self.followers.get_mut(&node).filter(|follower| follower.announce_now) else { return };
+        let Some(follower) = self.followers.get_mut(&node).filter(|follower| follower.announce_now) else {
+            return;
+        };
         while frame.ends.len() < ENDS_MAX
             && let Some(log) = follower.announce.pop_first()
         {
@@ -129,7 +131,12 @@ impl Worker {
     }
 
     fn put_records(
-        &mut self, node: NodeId, frame: &mut FollowResponse, log: LogNo, records: Vec<Record>, catch_up: bool,
+        &mut self,
+        node: NodeId,
+        frame: &mut FollowResponse,
+        log: LogNo,
+        records: Vec<Record>,
+        catch_up: bool,
     ) -> usize {
         let now = self.now();
         let Some(follower) = self.followers.get_mut(&node) else { return 0 };
@@ -150,7 +157,14 @@ impl Worker {
     }
 
     /// Records read from disk for a follower's catch-up. None: unreadable here, it will turn to another holder.
-    pub(in crate::worker) fn records_loaded(&mut self, node: NodeId, stream: u64, log: LogNo, from: u64, records: Vec<Record>) {
+    pub(in crate::worker) fn records_loaded(
+        &mut self,
+        node: NodeId,
+        stream: u64,
+        log: LogNo,
+        from: u64,
+        records: Vec<Record>,
+    ) {
         let Some(follower) = self.followers.get_mut(&node).filter(|f| f.stream == stream) else { return };
         follower.loading = None;
         if records.is_empty() {
