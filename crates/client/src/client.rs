@@ -14,8 +14,8 @@ use trunkline_wire::{Code, Message, Status};
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::nearness::Nearness;
 use crate::options::Options;
-use crate::retry::{Budget, Kind, Verdict, verdict};
 use crate::ping;
+use crate::retry::{Budget, Kind, Verdict, verdict};
 
 /// Pause before a call is made again where it has been made already: grows to the second, with full jitter above half.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -72,7 +72,8 @@ impl Client {
         let (told, measured) = watch::channel(endpoints.len() == 1);
         let state = State { nearness: Nearness::new(endpoints.len()), budget: Budget::new(Instant::now()) };
         let state = Mutex::new(state);
-        let inner = Arc::new(Inner { network, process: process.clone(), options, endpoints, state, measured });
+        let inner =
+            Arc::new(Inner { network, process: process.clone(), options, endpoints, state, measured });
         process.spawn("nearness", ping::run(Arc::downgrade(&inner), told));
         Self { inner, only: None }
     }
@@ -125,7 +126,10 @@ impl Client {
 
     /// Makes a call, wherever it can be answered, until its deadline.
     pub(crate) async fn call<Q: Message, A: Message + Default>(
-        &self, method: Unary<Q, A>, request: &Q, needs: Needs,
+        &self,
+        method: Unary<Q, A>,
+        request: &Q,
+        needs: Needs,
     ) -> Result<A, Status> {
         self.inner.state().budget.deposit();
         let mut tried = self.tried();
@@ -148,7 +152,11 @@ impl Client {
     }
 
     async fn attempt<Q: Message, A: Message + Default>(
-        &self, endpoint: usize, method: Unary<Q, A>, request: &Q, needs: Needs,
+        &self,
+        endpoint: usize,
+        method: Unary<Q, A>,
+        request: &Q,
+        needs: Needs,
     ) -> Result<A, Status> {
         let patient = Instant::now() + needs.wait + PATIENCE;
         // A push that is left half-way is one of unknown outcome: it has all the time there is.
@@ -163,7 +171,13 @@ impl Client {
     }
 
     /// Waits until the next attempt, or says that there is none.
-    pub(crate) async fn again(&self, verdict: Verdict, endpoint: usize, tried: &[u32], deadline: Instant) -> bool {
+    pub(crate) async fn again(
+        &self,
+        verdict: Verdict,
+        endpoint: usize,
+        tried: &[u32],
+        deadline: Instant,
+    ) -> bool {
         let now = Instant::now();
         let repeated = if self.alternatives() { tried.iter().min() } else { tried.get(endpoint) };
         let pause = match verdict {

@@ -101,7 +101,10 @@ mod tests {
         let text = "nyc=127.0.0.1:7101,mci=127.0.0.1:7201,sea=127.0.0.1:7301";
         assert_eq!(text.parse(), Ok(Endpoints::of_dev()));
         assert_eq!(Endpoints::of_dev().to_string(), text);
-        assert_eq!("a=[::1]:1, ".parse::<Endpoints>().expect("one").iter().next().expect("one").address, "[::1]:1");
+        assert_eq!(
+            "a=[::1]:1, ".parse::<Endpoints>().expect("one").iter().next().expect("one").address,
+            "[::1]:1"
+        );
     }
 
     #[test]

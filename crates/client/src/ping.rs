@@ -32,7 +32,8 @@ pub(crate) async fn run(client: Weak<Inner>, measured: watch::Sender<bool>) {
 
 async fn round(inner: &Arc<Inner>, measured: &watch::Sender<bool>) {
     let begun = Instant::now();
-    let mut pings: FuturesUnordered<_> = (0..inner.endpoints()).map(|endpoint| ping(inner, endpoint)).collect();
+    let mut pings: FuturesUnordered<_> =
+        (0..inner.endpoints()).map(|endpoint| ping(inner, endpoint)).collect();
     // The first to answer is the nearest; others that are alike are given the time to show it.
     let mut enough = begun + PING_MAX;
     loop {

@@ -55,7 +55,12 @@ impl Client {
     ///
     /// # Errors
     /// The call's status when none of it was stored, or when it broke and nothing is known of it.
-    pub async fn push(&self, topic: &str, messages: Vec<Message>, level: AckLevel) -> Result<Vec<Outcome>, Status> {
+    pub async fn push(
+        &self,
+        topic: &str,
+        messages: Vec<Message>,
+        level: AckLevel,
+    ) -> Result<Vec<Outcome>, Status> {
         let count = messages.len();
         let request = PushRequest { topic: topic.to_owned(), messages, ack_level: level.into() };
         let needs = Needs {

@@ -40,7 +40,9 @@ pub(crate) fn verdict(kind: Kind, error: &Status) -> Verdict {
             Verdict::Elsewhere { suspect }
         }
         Code::FailedPrecondition if because == Some(reason::STALE) => Verdict::Elsewhere { suspect: false },
-        Code::DeadlineExceeded | Code::Cancelled if kind == Kind::Idempotent => Verdict::Elsewhere { suspect: true },
+        Code::DeadlineExceeded | Code::Cancelled if kind == Kind::Idempotent => {
+            Verdict::Elsewhere { suspect: true }
+        }
         _ => Verdict::Final,
     }
 }

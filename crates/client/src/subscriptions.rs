@@ -6,8 +6,8 @@ use trunkline_ports::Class;
 use trunkline_wire::Status;
 use trunkline_wire::v1::{
     AckRequest, GetSubscriptionRequest, GetSubscriptionResponse, ListSubscriptionsRequest,
-    ListSubscriptionsResponse, ReadRequest, ReadResponse, SubscribeRequest, Subscription, SubscriptionOptions,
-    pop_service,
+    ListSubscriptionsResponse, ReadRequest, ReadResponse, SubscribeRequest, Subscription,
+    SubscriptionOptions, pop_service,
 };
 
 use crate::client::{Client, IDEMPOTENT, Needs};
@@ -21,7 +21,10 @@ impl Client {
     /// # Errors
     /// The call's status.
     pub async fn subscribe(
-        &self, topic: &str, consumer: &str, options: SubscriptionOptions,
+        &self,
+        topic: &str,
+        consumer: &str,
+        options: SubscriptionOptions,
     ) -> Result<Subscription, Status> {
         let (topic, consumer) = (topic.to_owned(), consumer.to_owned());
         let request = SubscribeRequest { topic, consumer, options: Some(options) };
@@ -48,7 +51,8 @@ impl Client {
     /// # Errors
     /// The call's status.
     pub async fn list_subscriptions(
-        &self, request: &ListSubscriptionsRequest,
+        &self,
+        request: &ListSubscriptionsRequest,
     ) -> Result<ListSubscriptionsResponse, Status> {
         self.simple(pop_service::LIST_SUBSCRIPTIONS, request).await
     }
@@ -58,16 +62,15 @@ impl Client {
     /// # Errors
     /// The call's status.
     pub async fn read(
-        &self, topic: &str, from: u64, max_messages: u32, wait: Duration,
+        &self,
+        topic: &str,
+        from: u64,
+        max_messages: u32,
+        wait: Duration,
     ) -> Result<ReadResponse, Status> {
         let wait = wait.min(WAIT_MAX);
-        let request = ReadRequest {
-            topic: topic.to_owned(),
-            from,
-            max_messages,
-            max_bytes: 0,
-            wait: duration(wait),
-        };
+        let request =
+            ReadRequest { topic: topic.to_owned(), from, max_messages, max_bytes: 0, wait: duration(wait) };
         let deadline = self.deadline(wait);
         let needs = Needs { class: Class::Records, kind: IDEMPOTENT, deadline, wait };
         self.call(pop_service::READ, &request, needs).await

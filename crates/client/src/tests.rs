@@ -29,7 +29,8 @@ impl World {
         };
         let endpoints = Endpoints::new(servers.iter().map(endpoint).collect()).expect("three");
         let process = network.process("client", &"nyc".into());
-        let client = Client::new(network.network(&process), process.process(), &endpoints, Options::default());
+        let client =
+            Client::new(network.network(&process), process.process(), &endpoints, Options::default());
         Self { network, servers, client }
     }
 

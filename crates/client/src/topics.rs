@@ -41,12 +41,16 @@ impl Client {
     /// # Errors
     /// The call's status.
     pub async fn delete_topic(&self, topic: &str) -> Result<(), Status> {
-        self.simple(topic_service::DELETE_TOPIC, &DeleteTopicRequest { topic: topic.to_owned() }).await.map(drop)
+        self.simple(topic_service::DELETE_TOPIC, &DeleteTopicRequest { topic: topic.to_owned() })
+            .await
+            .map(drop)
     }
 
     /// A short call that answers the same the second time.
     pub(crate) async fn simple<Q: Message, A: Message + Default>(
-        &self, method: Unary<Q, A>, request: &Q,
+        &self,
+        method: Unary<Q, A>,
+        request: &Q,
     ) -> Result<A, Status> {
         let (deadline, wait) = (self.deadline(Duration::ZERO), Duration::ZERO);
         self.call(method, request, Needs { class: Class::Calls, kind: IDEMPOTENT, deadline, wait }).await

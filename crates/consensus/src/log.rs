@@ -82,7 +82,8 @@ impl Log {
     pub(crate) fn last_on_disk(&self) -> Option<LogId> {
         let inner = self.inner();
         let index = inner.shape.last_index().and_then(|last| last.checked_sub(inner.tail.unwritten()));
-        let on_disk = index.and_then(|index| inner.shape.leader_of(index).map(|leader| LogId::new(leader, index)));
+        let on_disk =
+            index.and_then(|index| inner.shape.leader_of(index).map(|leader| LogId::new(leader, index)));
         on_disk.max(inner.shape.purged)
     }
 

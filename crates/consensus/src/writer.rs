@@ -88,7 +88,9 @@ async fn run(
 
 /// Everything that waits, up to a batch's size.
 fn gather(
-    first: Write, queue: &mut mpsc::Receiver<Write>, lazy: &Mutex<BTreeMap<Bytes, Bytes>>,
+    first: Write,
+    queue: &mut mpsc::Receiver<Write>,
+    lazy: &Mutex<BTreeMap<Bytes, Bytes>>,
 ) -> (Batch, Vec<Done>) {
     // Taken first: what a lazy row says of earlier writes (that they are committed) must not be on disk before them, and
     // those are in the queue by now.
@@ -147,7 +149,9 @@ mod tests {
         let first = queue.try_recv().unwrap_or_else(|_| write(0));
         let (batch, _) = gather(first, &mut queue, &lazy);
         assert_eq!(batch.changes.len(), 2);
-        assert!(matches!(&batch.changes[1], Change::Put(space, key, _) if *space == keys::STATE && key == "committed"));
+        assert!(
+            matches!(&batch.changes[1], Change::Put(space, key, _) if *space == keys::STATE && key == "committed")
+        );
         assert!(lazy.lock().unwrap().is_empty());
     }
 }

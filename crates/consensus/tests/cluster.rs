@@ -292,6 +292,22 @@ async fn a_failed_write_ends_the_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_is_told_to_stop_refuses_and_the_others_go_on() {
+    let mut cluster = Cluster::new(three(), steady());
+    let mut voters = cluster.start_all().await;
+    let leading = leader(&voters).await;
+    let stopped = voters.remove(leading);
+    propose(&stopped, 1).await;
+    stopped.stop();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(stopped.group.propose(entry(2), within(5_000)).await, Err(ProposeError::ShuttingDown));
+    assert_eq!(stopped.group.confirm(within(5_000)).await, Err(ProposeError::ShuttingDown));
+    assert!(!stopped.group.leadership().borrow().is_here);
+    leader(&voters).await;
+    propose(&voters[0], 3).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_many_proposals_are_refused_at_the_door() {
     let options = Options { proposals_bytes_max: 1 << 20, ..steady() };
     let mut cluster = Cluster::new(three(), options);

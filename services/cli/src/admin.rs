@@ -68,7 +68,11 @@ pub(crate) async fn start(args: NodeArgs, context: &mut Context) -> Result<(), F
 }
 
 fn said(
-    context: &mut Context, connection: &AdminConnection, done: &str, name: &str, words: &str,
+    context: &mut Context,
+    connection: &AdminConnection,
+    done: &str,
+    name: &str,
+    words: &str,
 ) -> Result<(), Failure> {
     if connection.json {
         crate::output::json(context, &serde_json::json!({ done: name }))?;
@@ -80,7 +84,10 @@ fn said(
 
 /// Asks the first admin listener that answers.
 pub(crate) async fn call<Q: Message, A: Message + Default>(
-    context: &Context, connection: &AdminConnection, method: Unary<Q, A>, request: &Q,
+    context: &Context,
+    connection: &AdminConnection,
+    method: Unary<Q, A>,
+    request: &Q,
 ) -> Result<A, Failure> {
     let mut last = Status::invalid_argument("no admin address is named");
     for address in &connection.admin {

@@ -235,7 +235,8 @@ async fn settle(bench: &Bench, bar: &ProgressBar, until: Instant) {
 }
 
 fn bar(context: &Context, duration: Duration) -> ProgressBar {
-    let target = if context.interactive { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target =
+        if context.interactive { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let bar = ProgressBar::with_draw_target(Some(millis), target);
     let style = ProgressStyle::with_template("{bar:30} {elapsed_precise}  {msg}");

@@ -57,8 +57,12 @@ impl fmt::Debug for Context {
 impl Context {
     /// A client of the cluster that the command line names.
     pub(crate) fn client(&self, connection: &Connection) -> Result<Client, Failure> {
-        let client =
-            Client::new(self.network.clone(), self.process.clone(), &connection.endpoints, Options::default());
+        let client = Client::new(
+            self.network.clone(),
+            self.process.clone(),
+            &connection.endpoints,
+            Options::default(),
+        );
         match &connection.datacenter {
             Some(datacenter) => Ok(client.only(datacenter)?),
             None => Ok(client),

@@ -29,7 +29,6 @@ use clap::Subcommand;
 pub use args::{Acks, Connection, Level};
 pub use context::{Context, Exit};
 
-
 /// A client command.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {

@@ -38,7 +38,11 @@ struct Expired<'a> {
 
 /// Prints a message; `attempt` where it was popped.
 pub(crate) fn print(
-    context: &mut Context, json: bool, topic: &str, received: &ReceivedMessage, attempt: Option<u32>,
+    context: &mut Context,
+    json: bool,
+    topic: &str,
+    received: &ReceivedMessage,
+    attempt: Option<u32>,
 ) -> io::Result<()> {
     let empty = trunkline_client::api::Message::default();
     let message = received.message.as_ref().unwrap_or(&empty);
@@ -72,7 +76,12 @@ pub(crate) fn print(
 }
 
 /// Says that some IDs will not come.
-pub(crate) fn print_expired(context: &mut Context, json: bool, topic: &str, range: &ExpiredRange) -> io::Result<()> {
+pub(crate) fn print_expired(
+    context: &mut Context,
+    json: bool,
+    topic: &str,
+    range: &ExpiredRange,
+) -> io::Result<()> {
     if json {
         let line = Expired { topic, expired_from: range.from, expired_to: range.to };
         return output::json(context, &line);
@@ -84,7 +93,8 @@ pub(crate) fn print_expired(context: &mut Context, json: bool, topic: &str, rang
 fn time(at: Option<&prost_types::Timestamp>) -> String {
     let at = at.copied().unwrap_or_default();
     let millis = i128::from(at.seconds) * 1_000 + i128::from(at.nanos) / 1_000_000;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let time =
+        OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     time.format(&Rfc3339).unwrap_or_default()
 }
 

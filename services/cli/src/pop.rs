@@ -63,7 +63,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 
 /// What could not be printed is not acknowledged.
 async fn print(
-    args: &Args, context: &mut Context, subscriber: &mut Subscriber, response: &PopResponse,
+    args: &Args,
+    context: &mut Context,
+    subscriber: &mut Subscriber,
+    response: &PopResponse,
 ) -> Result<(), Failure> {
     let json = args.connection.json;
     let mut failed = None;

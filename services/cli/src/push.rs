@@ -130,7 +130,8 @@ fn tell(context: &mut Context, args: &Args, outcome: &Outcome) -> Result<(), Fai
 
 /// Each line of standard input, over one stream; results in the order of the lines.
 async fn lines(args: &Args, client: &Client, context: &mut Context) -> Result<(), Failure> {
-    let input = context.stdin.take().ok_or_else(|| Failure::Usage("standard input is not there".to_owned()))?;
+    let input =
+        context.stdin.take().ok_or_else(|| Failure::Usage("standard input is not there".to_owned()))?;
     let options = StreamOptions { level: args.acks.level(), reopen: true, ..StreamOptions::default() };
     let stream = client.push_stream(&args.topic, options);
     let (sent, mut pending) = mpsc::channel::<Pending>(options.window);

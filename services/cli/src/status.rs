@@ -102,7 +102,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 }
 
 fn print(view: &View, context: &mut Context) -> Result<(), Failure> {
-    let mut nodes = output::table(&["node", "role", "datacenter", "address", "boot", "map", "state"], &[4, 5]);
+    let mut nodes =
+        output::table(&["node", "role", "datacenter", "address", "boot", "map", "state"], &[4, 5]);
     for node in &view.nodes {
         let state = node.error.clone().unwrap_or_else(|| "up".to_owned());
         let (boot, map) = (node.boot.to_string(), node.map_version.to_string());
@@ -113,7 +114,8 @@ fn print(view: &View, context: &mut Context) -> Result<(), Failure> {
     let mut groups = output::table(&["group", "leader", "term", "applied", "voters"], &[2, 3, 4]);
     for group in &view.groups {
         let leader = group.leader.clone().unwrap_or_else(|| "none".to_owned());
-        let (term, applied, voters) = (group.term.to_string(), group.applied.to_string(), group.voters.to_string());
+        let (term, applied, voters) =
+            (group.term.to_string(), group.applied.to_string(), group.voters.to_string());
         groups.add_row([&group.group, &leader, &term, &applied, &voters]);
     }
     output::print(context, &groups)?;
@@ -139,15 +141,19 @@ fn view(answer: &StatusResponse) -> View {
     let mut pairs: BTreeMap<(String, String), Replication> = BTreeMap::new();
     for status in answer.nodes.iter().filter_map(|node| node.status.as_ref()) {
         for group in &status.groups {
-            let name = GroupId::from_u32(group.group).map_or_else(|| group.group.to_string(), |id| id.to_string());
+            let name =
+                GroupId::from_u32(group.group).map_or_else(|| group.group.to_string(), |id| id.to_string());
             let leader = (group.leader != 0).then(|| {
-                names.get(&group.leader).map_or_else(|| format!("{:016x}", group.leader), |&name| name.to_owned())
+                names
+                    .get(&group.leader)
+                    .map_or_else(|| format!("{:016x}", group.leader), |&name| name.to_owned())
             });
             let seen =
                 Group { group: name, leader, term: group.term, applied: group.applied, voters: group.voters };
             // Of several voters, the one with the newest term knows best.
             let newest = groups.get(&group.group).is_none_or(|known| {
-                (known.term, known.leader.is_some(), known.applied) < (seen.term, seen.leader.is_some(), seen.applied)
+                (known.term, known.leader.is_some(), known.applied)
+                    < (seen.term, seen.leader.is_some(), seen.applied)
             });
             if newest {
                 groups.insert(group.group, seen);
@@ -188,8 +194,7 @@ mod tests {
     use super::*;
 
     fn voter(name: &str, node: u64, term: u64, leader: u64) -> NodeStatus {
-        let group =
-            GroupStatus { group: GroupId::ordering(1).to_u32(), leader, term, applied: 5, voters: 3 };
+        let group = GroupStatus { group: GroupId::ordering(1).to_u32(), leader, term, applied: 5, voters: 3 };
         let status = GetStatusResponse { node, groups: vec![group], ..GetStatusResponse::default() };
         NodeStatus { name: name.to_owned(), status: Some(status), ..NodeStatus::default() }
     }
@@ -218,7 +223,8 @@ mod tests {
         };
         let nodes = vec![NodeStatus { status: Some(store), ..NodeStatus::default() }];
         let view = view(&StatusResponse { nodes, ..StatusResponse::default() });
-        let json = serde_json::to_string(&Line::Replication(view.replication.into_iter().next().expect("one")));
+        let json =
+            serde_json::to_string(&Line::Replication(view.replication.into_iter().next().expect("one")));
         assert_eq!(
             json.expect("serializable"),
             "{\"kind\":\"replication\",\"from\":\"nyc\",\"to\":\"sea\",\"connected\":1,\"streams\":2,\

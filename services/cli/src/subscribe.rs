@@ -40,11 +40,7 @@ pub(crate) struct Line<'a> {
 
 impl<'a> Line<'a> {
     pub(crate) fn new(subscription: &'a Subscription) -> Self {
-        Self {
-            topic: &subscription.topic,
-            consumer: &subscription.consumer,
-            position: subscription.position,
-        }
+        Self { topic: &subscription.topic, consumer: &subscription.consumer, position: subscription.position }
     }
 }
 

@@ -12,8 +12,8 @@ use trunkline_wire::internal::{CutResponse, admin_service};
 use trunkline_wire::status::{failed_precondition, invalid, not_stored, reason, to_message, unavailable};
 use trunkline_wire::v1::{
     AckLevel, AckResponse, Delivery, ListTopicsResponse, Message, PopResponse, PushResponse, PushResult,
-    PushStreamRequest, PushStreamResponse, PushStreamResult, ReceivedMessage, Topic, TopicOptions, pop_service,
-    push_service, topic_service,
+    PushStreamRequest, PushStreamResponse, PushStreamResult, ReceivedMessage, Topic, TopicOptions,
+    pop_service, push_service, topic_service,
 };
 
 use crate::context::testing::{Buffer, on, text};
@@ -50,7 +50,11 @@ impl World {
         let state = Arc::new(Mutex::new(State::default()));
         network.listen(&process, "127.0.0.1:7101", router(&state));
         let admin = Router::new().unary(admin_service::CUT, |_, request| async move {
-            if request.datacenter == "sea" { Ok(CutResponse {}) } else { Err(invalid("datacenter", "is not known")) }
+            if request.datacenter == "sea" {
+                Ok(CutResponse {})
+            } else {
+                Err(invalid("datacenter", "is not known"))
+            }
         });
         network.listen(&process, "127.0.0.1:7220", admin);
         Self { network, state }
@@ -124,7 +128,10 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
                 topic_id,
                 options: Some(TopicOptions::default()),
             };
-            Ok(ListTopicsResponse { topics: vec![topic("a", 7), topic("orders", 65_543)], ..Default::default() })
+            Ok(ListTopicsResponse {
+                topics: vec![topic("a", 7), topic("orders", 65_543)],
+                ..Default::default()
+            })
         })
 }
 
@@ -135,7 +142,9 @@ fn delivery(id: u64) -> Delivery {
 }
 
 async fn stream_of(
-    state: Arc<Mutex<State>>, mut requests: Receiver<PushStreamRequest>, responses: Responder<PushStreamResponse>,
+    state: Arc<Mutex<State>>,
+    mut requests: Receiver<PushStreamRequest>,
+    responses: Responder<PushStreamResponse>,
 ) -> Result<(), Status> {
     let mut index = 0;
     while let Some(request) = requests.next().await? {
@@ -200,7 +209,7 @@ fn every_command_explains_itself_with_an_example() {
     use clap::CommandFactory as _;
     let mut words = Words::command();
     words.build();
-    words.debug_assert();
+    words.clone().debug_assert();
     for name in ["push", "pop", "tail", "subscribe", "lag", "status", "cut", "stop", "bench"] {
         let help = words.find_subcommand_mut(name).expect(name).render_help().to_string();
         assert!(help.contains("Examples:\n  trunkline "), "{name}: {help}");
@@ -235,11 +244,17 @@ async fn exit_codes_tell_a_failure_from_a_mistake() {
     assert_eq!(exit, Exit::Usage);
     assert_eq!(err, "trunkline: there is no endpoint of datacenter \"lax\"; there are nyc, mci, sea\n");
     let (exit, _, err) = world.run("pop orders nobody").await;
-    assert_eq!((exit, err.as_str()), (Exit::Failed, "trunkline: call Subscribe first (FAILED_PRECONDITION)\n"));
+    assert_eq!(
+        (exit, err.as_str()),
+        (Exit::Failed, "trunkline: call Subscribe first (FAILED_PRECONDITION)\n")
+    );
     let (exit, _, _) = world.run("push orders --file /nowhere/at/all").await;
     assert_eq!(exit, Exit::Usage);
     let (exit, _, err) = world.run("cut lax").await;
-    assert_eq!((exit, err.as_str()), (Exit::Usage, "trunkline: datacenter is not known (INVALID_ARGUMENT)\n"));
+    assert_eq!(
+        (exit, err.as_str()),
+        (Exit::Usage, "trunkline: datacenter is not known (INVALID_ARGUMENT)\n")
+    );
     let (exit, out, _) = world.run("cut sea").await;
     assert_eq!((exit, out.as_str()), (Exit::Done, "sea is cut off from the others\n"));
 }
@@ -247,12 +262,17 @@ async fn exit_codes_tell_a_failure_from_a_mistake() {
 #[tokio::test]
 async fn lines_are_pushed_in_order_and_each_failure_is_told() {
     let world = World::new();
-    let input = |context: &mut Context| context.stdin = Some(Box::new(Cursor::new(b"one\nbad\ntwo\n".to_vec())));
+    let input =
+        |context: &mut Context| context.stdin = Some(Box::new(Cursor::new(b"one\nbad\ntwo\n".to_vec())));
     let (exit, out, err) = world.run_with("push orders --lines --json", input).await;
     assert_eq!(exit, Exit::Failed);
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines[0], "{\"topic\":\"orders\",\"receipt\":\"r0\",\"message_id\":1}");
-    assert!(lines[1].ends_with("\"error\":\"cut off\",\"code\":\"UNAVAILABLE\",\"stored\":\"no\"}"), "{}", lines[1]);
+    assert!(
+        lines[1].ends_with("\"error\":\"cut off\",\"code\":\"UNAVAILABLE\",\"stored\":\"no\"}"),
+        "{}",
+        lines[1]
+    );
     assert_eq!(lines[2], "{\"topic\":\"orders\",\"receipt\":\"r2\",\"message_id\":3}");
     assert_eq!(
         err,

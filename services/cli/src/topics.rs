@@ -22,7 +22,9 @@ pub enum Command {
         connection: Connection,
     },
     /// Create a topic; creating it again with the same options is fine
-    #[command(after_help = "Examples:\n  trunkline topics create orders\n  trunkline topics create orders --ack ordered --label team=billing")]
+    #[command(
+        after_help = "Examples:\n  trunkline topics create orders\n  trunkline topics create orders --ack ordered --label team=billing"
+    )]
     Create {
         topic: String,
         #[command(flatten)]
@@ -122,7 +124,10 @@ async fn list(prefix: String, connection: &Connection, context: &mut Context) ->
 }
 
 fn describe(
-    context: &mut Context, connection: &Connection, topic: &Topic, watermark: Option<u64>,
+    context: &mut Context,
+    connection: &Connection,
+    topic: &Topic,
+    watermark: Option<u64>,
 ) -> Result<(), Failure> {
     let options = topic.options.clone().unwrap_or_default();
     let line = line(topic, &options, watermark);

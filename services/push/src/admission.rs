@@ -55,7 +55,12 @@ impl Admission {
     }
 
     /// Waits for room: what a stream does, so that it slows its sender down.
-    pub(crate) async fn wait(&self, messages: usize, bytes: usize, until: Instant) -> Result<Arc<Room>, Status> {
+    pub(crate) async fn wait(
+        &self,
+        messages: usize,
+        bytes: usize,
+        until: Instant,
+    ) -> Result<Arc<Room>, Status> {
         let taking = async {
             let messages = self.messages.clone().acquire_many_owned(count(messages)).await;
             let bytes = self.bytes.clone().acquire_many_owned(count(bytes)).await;

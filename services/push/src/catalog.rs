@@ -31,7 +31,9 @@ const TOKEN_VERSION: char = '1';
 impl Server {
     /// By name, bytewise; each group's table is asked from the name where the page begins.
     pub(crate) async fn list_topics(
-        &self, request: ListTopicsRequest, deadline: Instant,
+        &self,
+        request: ListTopicsRequest,
+        deadline: Instant,
     ) -> Result<ListTopicsResponse, Status> {
         let _inside = self.admission.enter()?;
         let size = validate::page_size(request.page_size)?;
@@ -50,7 +52,9 @@ impl Server {
 
     /// An existing topic with the same options is answered; with others it is `ALREADY_EXISTS`.
     pub(crate) async fn create_topic(
-        &self, request: CreateTopicRequest, deadline: Instant,
+        &self,
+        request: CreateTopicRequest,
+        deadline: Instant,
     ) -> Result<CreateTopicResponse, Status> {
         let _inside = self.admission.enter()?;
         let name = validate::topic(request.topic)?;
@@ -61,7 +65,11 @@ impl Server {
         Ok(CreateTopicResponse { topic: Some(topic) })
     }
 
-    pub(crate) async fn get_topic(&self, name: String, deadline: Instant) -> Result<GetTopicResponse, Status> {
+    pub(crate) async fn get_topic(
+        &self,
+        name: String,
+        deadline: Instant,
+    ) -> Result<GetTopicResponse, Status> {
         let _inside = self.admission.enter()?;
         let (name, until) = (validate::topic(name)?, answer_by(deadline));
         let found = self.voters.find_anywhere(&name, until).await?;
@@ -71,7 +79,11 @@ impl Server {
     }
 
     /// Deleting what is not there is fine.
-    pub(crate) async fn delete_topic(&self, name: String, deadline: Instant) -> Result<DeleteTopicResponse, Status> {
+    pub(crate) async fn delete_topic(
+        &self,
+        name: String,
+        deadline: Instant,
+    ) -> Result<DeleteTopicResponse, Status> {
         let _inside = self.admission.enter()?;
         let (name, until) = (validate::topic(name)?, answer_by(deadline));
         self.forget_by_name(&name, until).await;
@@ -130,7 +142,11 @@ fn merge(parts: Vec<OrderListTopicsResponse>, size: usize) -> ListTopicsResponse
     topics.truncate(size);
     let more = known_until.is_some() || topics.len() < before;
     let next_page_token = topics.last().filter(|_| more).map(|last| format!("{TOKEN_VERSION}{}", last.name));
-    ListTopicsResponse { topics, next_page_token: next_page_token.unwrap_or_default(), as_of: as_of.or(Some(Timestamp::default())) }
+    ListTopicsResponse {
+        topics,
+        next_page_token: next_page_token.unwrap_or_default(),
+        as_of: as_of.or(Some(Timestamp::default())),
+    }
 }
 
 /// The name after which a page begins.
@@ -164,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_page_ends_where_a_group_has_not_said_more() {
-        let page = merge(vec![part(&["a", "b"], true, 1), part(&["c", "d"], true, 1), part(&[], false, 1)], 3);
+        let page =
+            merge(vec![part(&["a", "b"], true, 1), part(&["c", "d"], true, 1), part(&[], false, 1)], 3);
         assert_eq!(names(&page), ["a", "b"], "group one may have names between b and c");
         assert_eq!(after(&page.next_page_token).expect("a token"), "b");
         let cut = merge(vec![part(&["a", "b", "c"], false, 1)], 2);

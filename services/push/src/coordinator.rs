@@ -65,7 +65,10 @@ impl Coordinators {
 
     /// The coordinator of a bucket. `avoid` names a store that has just refused; another takes its place.
     pub(crate) async fn of(
-        &self, bucket: Bucket, avoid: Option<NodeId>, deadline: Instant,
+        &self,
+        bucket: Bucket,
+        avoid: Option<NodeId>,
+        deadline: Instant,
     ) -> Result<Coordinator, Status> {
         let until = deadline.min(Instant::now() + WAIT_MAX);
         let mut late = false;
@@ -83,7 +86,9 @@ impl Coordinators {
                 return Err(error::no_coordinator(bucket));
             }
             let mut changes = vec![async move { drop(links.changed().await) }.boxed()];
-            changes.extend(watches.into_iter().map(|mut watch| async move { drop(watch.changed().await) }.boxed()));
+            changes.extend(
+                watches.into_iter().map(|mut watch| async move { drop(watch.changed().await) }.boxed()),
+            );
             late = timeout_at(until, select_all(changes)).await.is_err();
         }
     }
@@ -99,9 +104,8 @@ impl Coordinators {
     fn choose(&self, bucket: Bucket, ranked: &[Arc<Link>], anew: bool, late: bool) -> Option<Coordinator> {
         let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         let before = chosen.get(&bucket).copied().filter(|_| !anew);
-        let coordinator = |link: &Arc<Link>| {
-            link.writer().map(|writer| Coordinator { link: link.clone(), writer })
-        };
+        let coordinator =
+            |link: &Arc<Link>| link.writer().map(|writer| Coordinator { link: link.clone(), writer });
         let kept = ranked.iter().find(|link| Some(link.node) == before).and_then(coordinator);
         let found = kept.or_else(|| {
             // A better-ranked store that was never tried yet is worth the wait; one that is down is not.

@@ -50,13 +50,15 @@ pub(crate) fn no_time_left(what: &str) -> Status {
 
 /// The stream cannot go on in order. Messages from index `taken` on were certainly not stored.
 pub(crate) fn order_not_kept(taken: u64) -> Status {
-    let message = "the coordinator has changed: what follows could overtake what was sent before; open a new stream";
+    let message =
+        "the coordinator has changed: what follows could overtake what was sent before; open a new stream";
     status::with_metadata(&status::unavailable(reason::ORDER_NOT_KEPT, message), "taken", taken.to_string())
 }
 
 /// Like [`order_not_kept`], for a server that is ending.
 pub(crate) fn stream_drained(taken: u64) -> Status {
-    let status = status::unavailable(reason::DRAINING, "this push server is shutting down; open a new stream");
+    let status =
+        status::unavailable(reason::DRAINING, "this push server is shutting down; open a new stream");
     status::with_metadata(&status, "taken", taken.to_string())
 }
 
@@ -91,9 +93,13 @@ pub(crate) fn before_storing(error: &Status) -> Status {
 /// Whether another node may answer what this one did not.
 pub(crate) fn try_elsewhere(error: &Status) -> bool {
     let code = error.code();
-    let stale = code == Code::FailedPrecondition && status::reason_of(error).as_deref() == Some(reason::STALE);
+    let stale =
+        code == Code::FailedPrecondition && status::reason_of(error).as_deref() == Some(reason::STALE);
     stale
-        || matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal)
+        || matches!(
+            code,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal
+        )
 }
 
 #[cfg(test)]
@@ -102,7 +108,8 @@ mod tests {
 
     #[test]
     fn what_kept_a_push_from_being_stored_is_certain_whatever_its_code_was() {
-        for error in [Status::deadline_exceeded("late"), Status::internal("bug"), Status::unavailable("gone")] {
+        for error in [Status::deadline_exceeded("late"), Status::internal("bug"), Status::unavailable("gone")]
+        {
             let certain = before_storing(&error);
             assert!(status::is_not_stored(&certain), "{certain:?}");
             assert_eq!(certain.code(), Code::Unavailable);

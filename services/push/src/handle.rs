@@ -47,7 +47,11 @@ pub(crate) struct Encoded {
 
 impl Server {
     pub(crate) fn new(
-        host: Host, admission: Admission, coordinators: Coordinators, metrics: Metrics, options: Options,
+        host: Host,
+        admission: Admission,
+        coordinators: Coordinators,
+        metrics: Metrics,
+        options: Options,
     ) -> Self {
         let voters = Voters::new(&host);
         let topics = Topics::new(&host, voters.clone(), &options);
@@ -64,7 +68,10 @@ impl Server {
 
     /// Asks replicas for a stored record whose coordinator is gone.
     pub(crate) async fn follow(
-        &self, receipt: Receipt, level: AckLevel, deadline: Instant,
+        &self,
+        receipt: Receipt,
+        level: AckLevel,
+        deadline: Instant,
     ) -> Option<Vec<Outcome>> {
         let _turn = self.followed.acquire().await.expect("never closed");
         replicas::follow(&self.host, &receipt, level, deadline).await

@@ -64,7 +64,10 @@ pub enum StartError {
 /// [`StartError`] before anything runs.
 #[allow(clippy::unused_async, reason = "every service starts alike")]
 pub async fn start(
-    host: Host, options: Options, shutdown: Shutdown, metrics: &mut Registry,
+    host: Host,
+    options: Options,
+    shutdown: Shutdown,
+    metrics: &mut Registry,
 ) -> Result<Service, StartError> {
     options.validate().map_err(StartError::Options)?;
     let admission = Admission::new(&options, shutdown);
@@ -75,7 +78,11 @@ pub async fn start(
         internal: Router::new(),
         public: grpc::router(&server),
         status: Arc::new(move || GetStatusResponse {
-            figures: figures.figures().into_iter().map(|(name, value)| (name.to_owned(), as_f64(value))).collect(),
+            figures: figures
+                .figures()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), as_f64(value)))
+                .collect(),
             ..GetStatusResponse::default()
         }),
         ready: Arc::new(move || !ready.admission.is_draining() && ready.coordinators.any()),

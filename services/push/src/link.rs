@@ -96,13 +96,7 @@ impl Link {
         let peer = Peer::new(store.address.as_str(), Class::Records);
         let session = Session::new(host.clone(), peer, store.id, queue, told);
         let task = host.process.spawn("append", session.run());
-        Self {
-            node: store.id,
-            address: store.address.clone(),
-            batches,
-            state,
-            _task: task.abort_on_drop(),
-        }
+        Self { node: store.id, address: store.address.clone(), batches, state, _task: task.abort_on_drop() }
     }
 
     pub(crate) fn state(&self) -> LinkState {

@@ -55,9 +55,21 @@ impl Metrics {
             streams: Gauge::default(),
             figures: Arc::default(),
         };
-        registry.register("push_messages", "Messages answered, by level and outcome", metrics.messages.clone());
-        registry.register("push_seconds", "From a message's arrival to its answer, by level", metrics.seconds.clone());
-        registry.register("push_bytes", "Bytes of payloads, keys and attributes taken", metrics.bytes.clone());
+        registry.register(
+            "push_messages",
+            "Messages answered, by level and outcome",
+            metrics.messages.clone(),
+        );
+        registry.register(
+            "push_seconds",
+            "From a message's arrival to its answer, by level",
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "push_bytes",
+            "Bytes of payloads, keys and attributes taken",
+            metrics.bytes.clone(),
+        );
         registry.register("push_streams", "PushStreams that are open", metrics.streams.clone());
         metrics
     }

@@ -44,7 +44,10 @@ impl Options {
     pub fn validate(&self) -> Result<(), String> {
         let bytes = self.inflight_bytes_max.as_usize();
         if bytes < BATCH_BYTES_MAX || u32::try_from(bytes).is_err() {
-            return Err(format!("inflight-bytes-max: {} is not between 4MiB and 4GiB", self.inflight_bytes_max));
+            return Err(format!(
+                "inflight-bytes-max: {} is not between 4MiB and 4GiB",
+                self.inflight_bytes_max
+            ));
         }
         for (field, value) in [
             ("inflight-messages-max", self.inflight_messages_max),
@@ -72,6 +75,9 @@ mod tests {
         let small = Options { inflight_bytes_max: ByteSize(1), ..Options::default() };
         assert_eq!(small.validate(), Err("inflight-bytes-max: 1 is not between 4MiB and 4GiB".to_owned()));
         let none = Options { stream_messages_max: 0, ..Options::default() };
-        assert_eq!(none.validate(), Err("stream-messages-max: 0 is not between 1000 and 16777216".to_owned()));
+        assert_eq!(
+            none.validate(),
+            Err("stream-messages-max: 0 is not between 1000 and 16777216".to_owned())
+        );
     }
 }

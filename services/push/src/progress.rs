@@ -202,7 +202,10 @@ mod tests {
         let receipt = Receipt::from_text(&local.receipt).expect("a receipt");
         assert_eq!((local.reached(), receipt.sequence, receipt.checksum), (AckLevel::Local, Sequence(3), 42));
         let third = done(AckLevel::Ordered, &[stored.clone(), ordered.clone()]);
-        assert_eq!((third.reached(), third.message_id, third.receipt), (AckLevel::Ordered, 11, local.receipt));
+        assert_eq!(
+            (third.reached(), third.message_id, third.receipt),
+            (AckLevel::Ordered, 11, local.receipt)
+        );
         let everywhere = done(AckLevel::Everywhere, &[stored, ordered, Outcome::Everywhere(all.clone())]);
         assert_eq!((everywhere.reached(), everywhere.datacenters), (AckLevel::Everywhere, all));
     }

@@ -47,7 +47,9 @@ impl Server {
     }
 
     async fn push_messages(
-        &self, request: PushRequest, until: Instant,
+        &self,
+        request: PushRequest,
+        until: Instant,
     ) -> Result<(AckLevel, Vec<PushResult>), Status> {
         let name = validate::topic(request.topic)?;
         let level = validate::ack_level("ack_level", request.ack_level)?;
@@ -70,7 +72,8 @@ impl Server {
             let pushed = Pushed { topic, level, records: &records, room: room.clone(), until };
             let results = self.bring(&coordinator, pushed).await;
             let Some(why) = nothing_stored(&results) else { return Ok((level, results)) };
-            let again = attempts < ATTEMPTS_MAX && self.worth_another(&name, topic, &why, &coordinator, &mut avoid);
+            let again =
+                attempts < ATTEMPTS_MAX && self.worth_another(&name, topic, &why, &coordinator, &mut avoid);
             if !again {
                 return Err(why);
             }
@@ -80,7 +83,12 @@ impl Server {
 
     /// Whether another attempt may go better than one that nothing was stored by.
     fn worth_another(
-        &self, name: &TopicName, topic: Topic, why: &Status, coordinator: &Coordinator, avoid: &mut Option<NodeId>,
+        &self,
+        name: &TopicName,
+        topic: Topic,
+        why: &Status,
+        coordinator: &Coordinator,
+        avoid: &mut Option<NodeId>,
     ) -> bool {
         match refusal(why) {
             Refusal::TopicEnded => {
@@ -113,7 +121,8 @@ impl Server {
         }
         let cluster = self.host.map().cluster;
         let start = |record: &Encoded| Progress::new(cluster, pushed.topic.id, record.checksum, pushed.level);
-        let mut waiting = Waiting { open: count, entries: pushed.records.iter().map(|r| (start(r), None)).collect() };
+        let mut waiting =
+            Waiting { open: count, entries: pushed.records.iter().map(|r| (start(r), None)).collect() };
         let mut asking = FuturesUnordered::new();
         while waiting.open > 0 {
             tokio::select! {
@@ -159,7 +168,8 @@ impl Waiting {
     }
 
     fn results(self) -> Vec<PushResult> {
-        let result = |(progress, result): (Progress, Option<PushResult>)| result.unwrap_or_else(|| progress.overdue());
+        let result =
+            |(progress, result): (Progress, Option<PushResult>)| result.unwrap_or_else(|| progress.overdue());
         self.entries.into_iter().map(result).collect()
     }
 }
@@ -220,7 +230,9 @@ pub(crate) fn refusal(why: &Status) -> Refusal {
 mod tests {
     use std::time::Duration;
 
-    use trunkline_wire::status::{failed_precondition, invalid, not_found, not_stored, overloaded, unavailable};
+    use trunkline_wire::status::{
+        failed_precondition, invalid, not_found, not_stored, overloaded, unavailable,
+    };
 
     use super::*;
 

@@ -20,7 +20,8 @@ pub(crate) async fn get(host: &Host, text: &str, deadline: Instant) -> Result<Ge
     if u32::from(receipt.log.bucket.0) >= map.buckets {
         return Err(invalid("receipt", "names a bucket that is not there"));
     }
-    let known = replicas::ask(host, &receipt, deadline.checked_sub(DEADLINE_MARGIN).unwrap_or(deadline)).await;
+    let known =
+        replicas::ask(host, &receipt, deadline.checked_sub(DEADLINE_MARGIN).unwrap_or(deadline)).await;
     answer(&receipt, &known)
 }
 
@@ -32,7 +33,10 @@ fn answer(receipt: &Receipt, known: &Known) -> Result<GetReceiptResponse, Status
         // Those that do not answer may know of its ID; what is on some disk has an ID to come all the same.
         None if !known.on_disk.is_empty() || known.answered == known.asked => ReceiptState::Pending,
         None => {
-            let message = format!("only {} of {} replicas answer, and none of them has it", known.answered, known.asked);
+            let message = format!(
+                "only {} of {} replicas answer, and none of them has it",
+                known.answered, known.asked
+            );
             return Err(unavailable(reason::UNREACHABLE, message));
         }
     };
@@ -54,7 +58,8 @@ mod tests {
     fn receipt() -> Receipt {
         let topic = TopicId(1 << 16 | 3);
         let boot = Boot { counter: 1, random: 1 };
-        let log = LogName { bucket: topic.bucket(), node: NodeId(1), boot, lane: Lane(0), ordinal: Ordinal(1) };
+        let log =
+            LogName { bucket: topic.bucket(), node: NodeId(1), boot, lane: Lane(0), ordinal: Ordinal(1) };
         Receipt { cluster: ClusterId(1), topic, log, sequence: Sequence(1), checksum: 0 }
     }
 

@@ -91,7 +91,12 @@ pub(crate) async fn ask(host: &Host, receipt: &Receipt, deadline: Instant) -> Kn
 
 /// Asks until a stored record has reached its level; `None` when the deadline comes first.
 /// What it returns is what its coordinator would have answered last.
-pub(crate) async fn follow(host: &Host, receipt: &Receipt, level: AckLevel, deadline: Instant) -> Option<Vec<Outcome>> {
+pub(crate) async fn follow(
+    host: &Host,
+    receipt: &Receipt,
+    level: AckLevel,
+    deadline: Instant,
+) -> Option<Vec<Outcome>> {
     let mut backoff = Backoff::new(ASK_AGAIN_FIRST, ASK_AGAIN_MAX);
     while Instant::now() < deadline {
         let known = ask(host, receipt, deadline).await;

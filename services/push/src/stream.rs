@@ -32,7 +32,14 @@ const STREAM_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 enum Note {
     /// A message is on its way.
-    Begun { index: u64, topic: (TopicName, TopicId), progress: Progress, since: Instant, until: Instant, place: Place },
+    Begun {
+        index: u64,
+        topic: (TopicName, TopicId),
+        progress: Progress,
+        since: Instant,
+        until: Instant,
+        place: Place,
+    },
     /// A message was answered without being sent anywhere.
     Refused { index: u64, result: PushResult },
     /// Nothing follows. The stream ends with this once what is under way is answered.
@@ -80,7 +87,10 @@ impl Places {
 impl Server {
     /// Runs until the caller's half has ended and everything is answered, or order is lost.
     pub(crate) async fn push_stream(
-        &self, deadline: Instant, requests: Receiver<PushStreamRequest>, responses: Responder<PushStreamResponse>,
+        &self,
+        deadline: Instant,
+        requests: Receiver<PushStreamRequest>,
+        responses: Responder<PushStreamResponse>,
     ) -> Result<(), Status> {
         let _inside = self.admission.enter()?;
         let _open = self.metrics.stream();

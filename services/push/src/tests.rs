@@ -52,7 +52,9 @@ impl Cluster {
         let server = SimulatedNode::start(&network, &map, &node(Role::Push, &"nyc".into(), 1), 1);
         let shutdown = Shutdown::new();
         let mut registry = Registry::default();
-        let service = start(server.host.clone(), options, shutdown.clone(), &mut registry).await.expect("valid options");
+        let service = start(server.host.clone(), options, shutdown.clone(), &mut registry)
+            .await
+            .expect("valid options");
         server.listen(service.public);
         let process = network.process("client", &"nyc".into());
         let client = network.network(&process);

@@ -183,8 +183,10 @@ impl Topics {
         let map = self.host.map();
         for store in replicas_in(&map, name.bucket(map.buckets), &self.host.identity.datacenter) {
             let peer = Peer::new(store.address.as_str(), Class::Calls);
-            let request =
-                StoreFindTopicRequest { envelope: Some(self.host.envelope()), name: name.as_str().to_owned() };
+            let request = StoreFindTopicRequest {
+                envelope: Some(self.host.envelope()),
+                name: name.as_str().to_owned(),
+            };
             let options = CallOptions::until(Instant::now() + LOCAL_ANSWER_MAX);
             // "Not known here" and no answer are the same: the next one is asked.
             let answer = self.host.network.call(&peer, store_service::FIND_TOPIC, &request, options).await;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use trunkline_types::TopicName;
 use trunkline_types::limits::{
-    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, KEY_BYTES_MAX, LABELS_BYTES_MAX,
-    LABELS_MAX, NAME_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX,
+    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, KEY_BYTES_MAX,
+    LABELS_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX,
 };
 use trunkline_wire::Status;
 use trunkline_wire::status::invalid;
@@ -78,7 +78,8 @@ pub(crate) fn size(message: &Message) -> usize {
 pub(crate) fn topic_options(options: &TopicOptions) -> Result<(), Status> {
     ack_level("options.default_ack_level", options.default_ack_level)?;
     if options.message_bytes_max > PAYLOAD_INLINE_BYTES_MAX as u64 {
-        let problem = format!("is {}, at most {PAYLOAD_INLINE_BYTES_MAX} is allowed", options.message_bytes_max);
+        let problem =
+            format!("is {}, at most {PAYLOAD_INLINE_BYTES_MAX} is allowed", options.message_bytes_max);
         return Err(invalid("options.message_bytes_max", problem));
     }
     pairs(|| "options.labels".to_owned(), &options.labels, LABELS_MAX, LABELS_BYTES_MAX)
@@ -103,10 +104,16 @@ pub(crate) fn prefix(prefix: &str) -> Result<(), Status> {
 }
 
 fn pairs(
-    field: impl Fn() -> String, pairs: &BTreeMap<String, String>, count_max: usize, bytes_max: usize,
+    field: impl Fn() -> String,
+    pairs: &BTreeMap<String, String>,
+    count_max: usize,
+    bytes_max: usize,
 ) -> Result<(), Status> {
     if pairs.len() > count_max {
-        return Err(invalid(field(), format!("has {} entries, at most {count_max} are allowed", pairs.len())));
+        return Err(invalid(
+            field(),
+            format!("has {} entries, at most {count_max} are allowed", pairs.len()),
+        ));
     }
     let bytes = pairs_bytes(pairs);
     if bytes > bytes_max {
@@ -145,7 +152,10 @@ mod tests {
                 vec![of(1), of((1 << 20) + 1)],
                 "messages[1].payload is 1048577 bytes long, at most 1048576 are allowed",
             ),
-            (vec![of(0), of(0), keyed(1_025)], "messages[2].key is 1025 bytes long, at most 1024 are allowed"),
+            (
+                vec![of(0), of(0), keyed(1_025)],
+                "messages[2].key is 1025 bytes long, at most 1024 are allowed",
+            ),
             (
                 vec![of(0), of(0), of(0), with_attributes(65, 0)],
                 "messages[3].attributes has 65 entries, at most 64 are allowed",
@@ -191,8 +201,14 @@ mod tests {
         for (options, problem) in table {
             assert_eq!(topic_options(&options).expect_err(problem).message(), problem);
         }
-        assert_eq!(topic("a b".to_owned()).expect_err("a space").message(), "topic contains ' ', allowed are A-Z a-z 0-9 . _ -");
+        assert_eq!(
+            topic("a b".to_owned()).expect_err("a space").message(),
+            "topic contains ' ', allowed are A-Z a-z 0-9 . _ -"
+        );
         assert_eq!(page_size(0).expect("the default"), 1_000);
-        assert_eq!(page_size(1_001).expect_err("too large").message(), "page_size is 1001, at most 1000 is allowed");
+        assert_eq!(
+            page_size(1_001).expect_err("too large").message(),
+            "page_size is 1001, at most 1000 is allowed"
+        );
     }
 }

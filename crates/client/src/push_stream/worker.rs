@@ -70,9 +70,24 @@ struct End {
 }
 
 impl Worker {
-    pub(super) fn new(client: Client, topic: String, options: StreamOptions, queue: mpsc::Receiver<Queued>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        topic: String,
+        options: StreamOptions,
+        queue: mpsc::Receiver<Queued>,
+    ) -> Self {
         let (batch, now) = (VecDeque::new(), Instant::now());
-        Self { client, topic, options, queue, batch, batch_bytes: 0, batch_since: now, finished: false, carried: false }
+        Self {
+            client,
+            topic,
+            options,
+            queue,
+            batch,
+            batch_bytes: 0,
+            batch_since: now,
+            finished: false,
+            carried: false,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -154,7 +169,8 @@ impl Worker {
 
     async fn open(&self, endpoint: usize, deadline: Instant) -> Result<Stream, Status> {
         let peer = self.client.inner.peer(endpoint, Class::Records);
-        let opening = self.client.inner.network.open(&peer, push_service::PUSH_STREAM, CallOptions::default());
+        let opening =
+            self.client.inner.network.open(&peer, push_service::PUSH_STREAM, CallOptions::default());
         let opened = tokio::time::timeout_at(deadline, opening).await;
         let (sender, receiver) = opened.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")))?;
         Ok(Stream { sender: Some(sender), receiver, sending: None, sent: BTreeMap::new(), next: 0 })
@@ -275,7 +291,8 @@ fn reopening(status: &Status) -> Verdict {
 
 /// The end of a stream, for a message that may have been stored.
 fn unknown(status: &Status) -> Failure {
-    let status = if is_not_stored(status) { Status::new(status.code(), status.message()) } else { status.clone() };
+    let status =
+        if is_not_stored(status) { Status::new(status.code(), status.message()) } else { status.clone() };
     tracing::debug!(reason = reason_of(&status), "a push's outcome is unknown");
     status.into()
 }

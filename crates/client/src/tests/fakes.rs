@@ -9,8 +9,9 @@ use trunkline_testkit::{SimulatedNetwork, SimulatedProcess};
 use trunkline_wire::Status;
 use trunkline_wire::status::invalid;
 use trunkline_wire::v1::{
-    AckLevel, AckResponse, Delivery, GetReceiptResponse, ListTopicsResponse, PopResponse, PushResponse, PushResult,
-    PushStreamRequest, PushStreamResponse, PushStreamResult, pop_service, push_service, topic_service,
+    AckLevel, AckResponse, Delivery, GetReceiptResponse, ListTopicsResponse, PopResponse, PushResponse,
+    PushResult, PushStreamRequest, PushStreamResponse, PushStreamResult, pop_service, push_service,
+    topic_service,
 };
 
 #[derive(Debug, Default)]
@@ -115,7 +116,9 @@ impl Server {
 }
 
 async fn streams(
-    state: Arc<Mutex<State>>, mut requests: Receiver<PushStreamRequest>, responses: Responder<PushStreamResponse>,
+    state: Arc<Mutex<State>>,
+    mut requests: Receiver<PushStreamRequest>,
+    responses: Responder<PushStreamResponse>,
 ) -> Result<(), Status> {
     let refused = state.lock().expect("not poisoned").failures.pop_front();
     if let Some(refused) = refused {

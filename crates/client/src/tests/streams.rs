@@ -59,7 +59,8 @@ async fn without_leave_a_stream_is_not_continued_elsewhere() {
     world.server("nyc").ends_streams(2, Some(order_not_kept(2)));
     let stream = world.client.push_stream("t", StreamOptions::default());
     let all = outcomes(send(&stream, 0..4).await).await;
-    let errors: Vec<_> = all.iter().map(|one| one.as_ref().err().map(|why| is_not_stored(&why.status))).collect();
+    let errors: Vec<_> =
+        all.iter().map(|one| one.as_ref().err().map(|why| is_not_stored(&why.status))).collect();
     assert_eq!(errors, [None, None, Some(true), Some(true)], "the server said how many it had taken");
     pass(10).await;
     assert!(stream.is_over());
@@ -74,7 +75,8 @@ async fn with_leave_what_was_certainly_not_stored_goes_over_the_next_stream() {
     let stream = world.client.push_stream("t", StreamOptions { reopen: true, ..StreamOptions::default() });
     let all = outcomes(send(&stream, 0..4).await).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
-    let mut everywhere: Vec<_> = ["nyc", "mci", "sea"].iter().flat_map(|name| world.server(name).payloads()).collect();
+    let mut everywhere: Vec<_> =
+        ["nyc", "mci", "sea"].iter().flat_map(|name| world.server(name).payloads()).collect();
     everywhere.sort();
     assert_eq!(everywhere, numbers(0..4), "each exactly once");
 }

@@ -85,7 +85,11 @@ async fn exchange(
     }
 }
 
-async fn read(mut receiver: Receiver<RaftFrames>, pending: &Pending, is_up: &watch::Sender<bool>) -> &'static str {
+async fn read(
+    mut receiver: Receiver<RaftFrames>,
+    pending: &Pending,
+    is_up: &watch::Sender<bool>,
+) -> &'static str {
     loop {
         match tokio::time::timeout(SILENCE_MAX, receiver.next()).await {
             Ok(Ok(Some(message))) => {

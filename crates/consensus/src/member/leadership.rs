@@ -38,9 +38,13 @@ impl Follow {
                 let server = server.borrow_and_update();
                 let leads = server.state == ServerState::Leader;
                 let alone = server.membership_config.voter_ids().all(|voter| voter == self.me);
-                let heard = data.borrow_and_update().last_quorum_acked.is_some_and(|at| at.elapsed() < self.lease);
+                let heard =
+                    data.borrow_and_update().last_quorum_acked.is_some_and(|at| at.elapsed() < self.lease);
                 let term = server.vote.leader_id.term;
-                (Leadership { term, leader: server.current_leader, is_here: leads && (alone || heard) }, leads)
+                (
+                    Leadership { term, leader: server.current_leader, is_here: leads && (alone || heard) },
+                    leads,
+                )
             };
             self.leadership.send_if_modified(|known| std::mem::replace(known, now) != now);
             let look_again = Instant::now() + self.lease / 4;

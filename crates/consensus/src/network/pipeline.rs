@@ -83,15 +83,20 @@ where
     }
 }
 
-fn send(client: &Client, request: AppendRequest) -> (usize, impl Future<Output = (Item, usize, bool)> + Send + use<>) {
-    let (followers, peer, leader) = (client.network.followers.clone(), client.link.peer(), request.vote.leader_id);
+fn send(
+    client: &Client,
+    request: AppendRequest,
+) -> (usize, impl Future<Output = (Item, usize, bool)> + Send + use<>) {
+    let (followers, peer, leader) =
+        (client.network.followers.clone(), client.link.peer(), request.vote.leader_id);
     let previous = request.prev_log_id;
     let last = request.entries.last().map(|entry| entry.log_id).or(previous);
     let is_known = followers.is_known(peer, &request, &client.network.log);
     let message = convert::from_append(&request);
     let bytes = message.encoded_len();
     let answer = (!is_known).then(|| client.submit(Body::Append(message)));
-    let answer = answer.map(|answer| client.answer(answer, RPCTypes::AppendEntries, client.network.timing.append));
+    let answer =
+        answer.map(|answer| client.answer(answer, RPCTypes::AppendEntries, client.network.timing.append));
     let answer = async move {
         let item = match answer {
             None => Ok(Ok(previous)),

@@ -51,7 +51,8 @@ impl Marks {
     }
 
     fn all_in(&self, seen: &Self) -> bool {
-        let held = |(set, seen): (&IntervalSet, &IntervalSet)| set.iter().all(|range| seen.contains_range(range));
+        let held =
+            |(set, seen): (&IntervalSet, &IntervalSet)| set.iter().all(|range| seen.contains_range(range));
         self.sets.iter().zip(&seen.sets).all(held)
     }
 }
@@ -167,17 +168,26 @@ impl Shared {
     pub(super) fn progress(&self) -> String {
         let board = self.board();
         let acked = board.acked.len();
-        format!("{} sent, {acked} acknowledged, {} popped, {} failed", board.sent, board.deliveries, board.failed)
+        format!(
+            "{} sent, {acked} acknowledged, {} popped, {} failed",
+            board.sent, board.deliveries, board.failed
+        )
     }
 
     pub(super) fn report(
-        &self, datacenters: &[String], pushed_for: Duration, fsync: Option<Duration>, figures: Figures,
+        &self,
+        datacenters: &[String],
+        pushed_for: Duration,
+        fsync: Option<Duration>,
+        figures: Figures,
     ) -> Report {
         let board = self.board();
         let mut lost = Marks::new(board.datacenters, self.topics);
         board.read.iter().chain(&board.popped).for_each(|seen| board.acked.missing_in(seen, &mut lost));
         let named = |histograms: &[Histogram<u64>]| -> Vec<(String, Latency)> {
-            let of = |(name, histogram): (&String, &Histogram<u64>)| (name.clone(), latency(histogram, pushed_for));
+            let of = |(name, histogram): (&String, &Histogram<u64>)| {
+                (name.clone(), latency(histogram, pushed_for))
+            };
             datacenters.iter().zip(histograms).map(of).collect()
         };
         let pairs = board.visible.iter().enumerate().map(|(place, histogram)| Pair {
@@ -231,7 +241,12 @@ fn latency(histogram: &Histogram<u64>, over: Duration) -> Latency {
     if histogram.is_empty() {
         return Latency::default();
     }
-    Latency { rate: round(histogram.len() as f64 / seconds), p50_ms: at(0.5), p99_ms: at(0.99), p999_ms: at(0.999) }
+    Latency {
+        rate: round(histogram.len() as f64 / seconds),
+        p50_ms: at(0.5),
+        p99_ms: at(0.99),
+        p999_ms: at(0.999),
+    }
 }
 
 #[cfg(test)]

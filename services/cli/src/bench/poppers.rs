@@ -49,7 +49,8 @@ async fn pop(bench: Bench, datacenter: usize, number: u32, topic: usize) {
                 }
             };
             let took = asked.elapsed();
-            let payloads = response.deliveries.iter().filter_map(|one| one.message.as_ref()?.message.as_ref());
+            let payloads =
+                response.deliveries.iter().filter_map(|one| one.message.as_ref()?.message.as_ref());
             let marks: Vec<_> = payloads.filter_map(|message| bench.pool.mark(&message.payload)).collect();
             if response.deliveries.is_empty() {
                 break;

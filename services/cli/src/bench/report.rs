@@ -45,7 +45,8 @@ pub(super) struct Figures {
 impl Figures {
     /// As the cluster stands now; nothing where it has no admin listener that answers.
     pub(super) async fn read(context: &Context, connection: &AdminConnection) -> Self {
-        let Ok(answer) = admin::call(context, connection, admin_service::STATUS, &StatusRequest {}).await else {
+        let Ok(answer) = admin::call(context, connection, admin_service::STATUS, &StatusRequest {}).await
+        else {
             return Self::default();
         };
         let all: Vec<_> = answer.nodes.into_iter().filter_map(|node| node.status).collect();
@@ -149,8 +150,16 @@ impl Report {
             push: self.push,
             pop: self.pop,
             visible: self.visible,
-            push_by_datacenter: self.push_by_datacenter.iter().map(|(name, one)| (name.as_str(), *one)).collect(),
-            pop_by_datacenter: self.pop_by_datacenter.iter().map(|(name, one)| (name.as_str(), *one)).collect(),
+            push_by_datacenter: self
+                .push_by_datacenter
+                .iter()
+                .map(|(name, one)| (name.as_str(), *one))
+                .collect(),
+            pop_by_datacenter: self
+                .pop_by_datacenter
+                .iter()
+                .map(|(name, one)| (name.as_str(), *one))
+                .collect(),
             visible_by_pair: &self.visible_by_pair,
             sent: self.sent,
             acked: self.acked,
@@ -165,10 +174,18 @@ impl Report {
     }
 
     fn table(&self, context: &mut Context) -> io::Result<()> {
-        let mut table = output::table(&["what", "from", "to", "per second", "p50 ms", "p99 ms", "p99.9 ms"], &[3, 4, 5, 6]);
+        let mut table = output::table(
+            &["what", "from", "to", "per second", "p50 ms", "p99 ms", "p99.9 ms"],
+            &[3, 4, 5, 6],
+        );
         let mut row = |what: &str, from: &str, to: &str, latency: &Latency| {
             let Latency { rate, p50_ms, p99_ms, p999_ms } = latency;
-            let numbers = [format!("{rate:.0}"), format!("{p50_ms:.2}"), format!("{p99_ms:.2}"), format!("{p999_ms:.2}")];
+            let numbers = [
+                format!("{rate:.0}"),
+                format!("{p50_ms:.2}"),
+                format!("{p99_ms:.2}"),
+                format!("{p999_ms:.2}"),
+            ];
             let words = [what, from, to].map(str::to_owned);
             table.add_row(words.into_iter().chain(numbers));
         };
@@ -213,7 +230,8 @@ mod tests {
         let numbers = |ms: &str, two: &str, three: &str| {
             format!("\"rate\":10.0,\"p50_ms\":{ms},\"p99_ms\":{two},\"p999_ms\":{three}")
         };
-        let (push, pop, visible) = (numbers("1.0", "2.0", "3.0"), numbers("2.0", "4.0", "6.0"), numbers("3.0", "6.0", "9.0"));
+        let (push, pop, visible) =
+            (numbers("1.0", "2.0", "3.0"), numbers("2.0", "4.0", "6.0"), numbers("3.0", "6.0", "9.0"));
         let expected = format!(
             "{{\"push\":{{{push}}},\"pop\":{{{pop}}},\"visible\":{{{visible}}},\
              \"push_by_datacenter\":{{\"nyc\":{{{push}}}}},\"pop_by_datacenter\":{{}},\

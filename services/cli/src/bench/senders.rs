@@ -21,7 +21,12 @@ const OPEN_WINDOW: usize = 8_192;
 const RESULTS_MAX: Duration = Duration::from_secs(20);
 
 /// Starts the load; each task ends when the time is over and all it sent has a result.
-pub(super) fn start(bench: &Bench, rate: Option<u64>, until: Instant, phase: &watch::Receiver<Phase>) -> Vec<Task> {
+pub(super) fn start(
+    bench: &Bench,
+    rate: Option<u64>,
+    until: Instant,
+    phase: &watch::Receiver<Phase>,
+) -> Vec<Task> {
     let mut tasks = Vec::new();
     for origin in 0..bench.datacenters.len() {
         match rate {
@@ -68,7 +73,15 @@ impl Lane {
             ..StreamOptions::default()
         };
         let stream = bench.clients[origin].push_stream(&bench.topics[topic], options);
-        Self { bench: bench.clone(), origin, topic, stream, next: 0, open: Arc::new(Semaphore::new(window)), window }
+        Self {
+            bench: bench.clone(),
+            origin,
+            topic,
+            stream,
+            next: 0,
+            open: Arc::new(Semaphore::new(window)),
+            window,
+        }
     }
 
     async fn send(&mut self, at: Duration) {
@@ -105,7 +118,8 @@ impl Lane {
 
 /// Message k of the datacenter is meant to be sent at k / rate, whatever became of those before.
 async fn open_loop(bench: Bench, origin: usize, rate: u64, until: Instant) {
-    let mut lanes: Vec<_> = (0..bench.topics.len()).map(|topic| Lane::new(&bench, origin, topic, OPEN_WINDOW)).collect();
+    let mut lanes: Vec<_> =
+        (0..bench.topics.len()).map(|topic| Lane::new(&bench, origin, topic, OPEN_WINDOW)).collect();
     let senders = bench.datacenters.len() as u64;
     // Senders take turns: sender i sends the messages i, i + n, i + 2n, … of the whole load.
     for turn in 0.. {

@@ -147,6 +147,25 @@ impl Cluster {
         Pusher { sender, receiver, next: 1 }
     }
 
+    /// Pushes at LOCAL; which of the bodies were stored within `patience`.
+    pub(crate) async fn try_push(
+        &self, store: &str, topic: TopicId, bodies: &[String], patience: Duration,
+    ) -> Vec<usize> {
+        let mut stored = Vec::new();
+        let pushing = async {
+            let mut pusher = self.pusher(store).await;
+            pusher.send(topic, bodies, AckLevel::Local).await;
+            while stored.len() < bodies.len() {
+                for (tag, what) in pusher.answers(1).await {
+                    assert!(matches!(what, appended::What::Stored(_)), "{what:?}");
+                    stored.push(usize::try_from(tag).unwrap() - 1);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, pushing).await;
+        stored
+    }
+
     pub(crate) async fn read(&self, store: &str, topic: TopicId, from: u64, wait: Duration) -> ReadResponse {
         self.try_read(store, topic, from, wait).await.unwrap()
     }
@@ -174,7 +193,7 @@ impl Cluster {
     pub(crate) async fn all(&self, store: &str, topic: TopicId, count: u64) -> Vec<String> {
         let what = format!("message {count} at {store}");
         eventually(LONG, &what, async || {
-            let read = self.read(store, topic, count, Duration::ZERO).await;
+            let read = self.read(store, topic, count.max(1), Duration::ZERO).await;
             (read.watermark >= count).then_some(())
         })
         .await;
@@ -184,6 +203,7 @@ impl Cluster {
             assert!(!read.records.is_empty(), "{store} is stuck at {}", all.len());
             all.extend(read.records.iter().map(|record| String::from_utf8(record.body.to_vec()).unwrap()));
         }
+        all.truncate(usize::try_from(count).unwrap());
         all
     }
 

@@ -8,6 +8,7 @@ mod cluster;
 mod orderer;
 
 mod catch_up;
+mod chaos;
 mod load;
 mod one_datacenter;
 mod reading;

@@ -94,6 +94,26 @@ impl Orderer {
         });
     }
 
+    /// Forgets the facts that stores of two datacenters have on disk.
+    pub(crate) fn forget_settled_facts(&self) {
+        self.with(|state| {
+            for group in state.groups.values_mut() {
+                let mut ends: Vec<u64> = state
+                    .map
+                    .datacenters
+                    .iter()
+                    .map(|datacenter| {
+                        let here = |node: &NodeId| state.map.node(*node).unwrap().datacenter == datacenter.name;
+                        let said = group.helds.iter().filter(|(node, _)| here(node));
+                        said.map(|(_, held)| held.facts_index).max().unwrap_or(0)
+                    })
+                    .collect();
+                ends.sort_unstable_by_key(|end| std::cmp::Reverse(*end));
+                group.kept_from = group.kept_from.max(ends[1] + 1);
+            }
+        });
+    }
+
     /// Closes every log at its ordered end.
     pub(crate) fn close_all(&self) {
         self.with(|state| {

@@ -48,7 +48,11 @@ struct Stream {
 
 impl Session {
     pub(super) fn new(
-        host: Host, peer: Peer, node: NodeId, queue: mpsc::Receiver<Batch>, state: watch::Sender<LinkState>,
+        host: Host,
+        peer: Peer,
+        node: NodeId,
+        queue: mpsc::Receiver<Batch>,
+        state: watch::Sender<LinkState>,
     ) -> Self {
         Self { host, peer, node, queue, state, pending: Pending::default(), streams: 0 }
     }
@@ -195,7 +199,8 @@ async fn connect(host: Host, peer: Peer, node: NodeId) -> Result<Stream, Status>
         let hello = AppendRequest { hello: Some(host.envelope()), records: Vec::new() };
         // A send that fails says less than what the store answers.
         let _ = sender.send(&hello).await;
-        let answer = receiver.next().await?.ok_or_else(|| Status::unavailable("the store has ended the stream"))?;
+        let answer =
+            receiver.next().await?.ok_or_else(|| Status::unavailable("the store has ended the stream"))?;
         let hello = answer.hello.ok_or_else(|| Status::unavailable("the store has not said who it is"))?;
         if hello.node != node.0 {
             return Err(Status::unavailable("another node answers at the store's address"));

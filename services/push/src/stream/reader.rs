@@ -52,8 +52,12 @@ struct Taken {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(
-        server: &'a Server, deadline: Instant, places: Places, notes: mpsc::Sender<Note>,
-        reply: mpsc::Sender<Told>, broken: CancellationToken,
+        server: &'a Server,
+        deadline: Instant,
+        places: Places,
+        notes: mpsc::Sender<Note>,
+        reply: mpsc::Sender<Told>,
+        broken: CancellationToken,
     ) -> Self {
         Self {
             server,
@@ -103,7 +107,8 @@ impl<'a> Reader<'a> {
         let level = if self.level == AckLevel::Unspecified { topic.default_level } else { self.level };
         let now = self.server.host.process.wall_clock_ms();
         // Runs of valid messages travel together; one that is not valid is answered in its turn.
-        let new = |first| Taken { topic, level, first, since, until, records: vec![], places: vec![], bytes: 0 };
+        let new =
+            |first| Taken { topic, level, first, since, until, records: vec![], places: vec![], bytes: 0 };
         let mut run = new(self.next);
         for (index, message) in request.messages.into_iter().enumerate() {
             if let Err(why) = check(index, &message, topic) {
@@ -157,7 +162,8 @@ impl<'a> Reader<'a> {
             Ok(coordinator) => coordinator,
             Err(why) => return self.refuse(run.first, count, &why).await,
         };
-        let moved = self.writers.get(&bucket).is_some_and(|before| self.moves(*before, coordinator.writer, count));
+        let moved =
+            self.writers.get(&bucket).is_some_and(|before| self.moves(*before, coordinator.writer, count));
         if moved || self.broken.is_cancelled() {
             self.refuse(run.first, count, &error::refused_in_order()).await?;
             return Err(Err(error::order_not_kept(self.next)));

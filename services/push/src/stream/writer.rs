@@ -47,7 +47,10 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(
-        server: &'a Server, noted: mpsc::Receiver<Note>, told: mpsc::Receiver<Told>, broken: CancellationToken,
+        server: &'a Server,
+        noted: mpsc::Receiver<Note>,
+        told: mpsc::Receiver<Told>,
+        broken: CancellationToken,
     ) -> Self {
         Self {
             server,
@@ -113,7 +116,9 @@ impl<'a> Writer<'a> {
             Note::Begun { index, topic, progress, since, until, place } => {
                 self.begun.insert(index, Begun { topic, progress, since, until, _place: place });
             }
-            Note::Refused { index, result } => self.results.push(PushStreamResult { index, result: Some(result) }),
+            Note::Refused { index, result } => {
+                self.results.push(PushStreamResult { index, result: Some(result) })
+            }
             Note::Ended(how) => self.ended = Some(how),
         }
     }

@@ -48,8 +48,10 @@ impl FakeStore {
             resolved: ResolveResponse::default(),
             knows: BTreeMap::new(),
         };
-        let store =
-            Self { node: SimulatedNode::start(network, map, node, starts), state: Arc::new(Mutex::new(state)) };
+        let store = Self {
+            node: SimulatedNode::start(network, map, node, starts),
+            state: Arc::new(Mutex::new(state)),
+        };
         store.node.listen(store.router());
         store
     }
@@ -95,7 +97,9 @@ impl FakeStore {
 }
 
 async fn appends(
-    host: trunkline_ports::Host, state: Arc<Mutex<State>>, mut requests: Receiver<AppendRequest>,
+    host: trunkline_ports::Host,
+    state: Arc<Mutex<State>>,
+    mut requests: Receiver<AppendRequest>,
     responses: Responder<AppendResponse>,
 ) -> Result<(), Status> {
     let hello = requests.next().await?.expect("a hello");
@@ -132,10 +136,17 @@ async fn appends(
     Ok(())
 }
 
-fn answers(conduct: &Conduct, record: &AppendRecord, topic: TopicId, log: LogName, sequence: u64) -> Vec<Appended> {
+fn answers(
+    conduct: &Conduct,
+    record: &AppendRecord,
+    topic: TopicId,
+    log: LogName,
+    sequence: u64,
+) -> Vec<Appended> {
     let (tag, level) = (record.tag, record.level());
     let one = |what| Appended { tag, what: Some(what) };
-    let refuse = |why: &Status| vec![one(appended::What::Refused(status::to_message(&status::not_stored(why))))];
+    let refuse =
+        |why: &Status| vec![one(appended::What::Refused(status::to_message(&status::not_stored(why))))];
     let reach = match conduct {
         Conduct::Silent => return Vec::new(),
         Conduct::Refuse(why) => return refuse(why),
@@ -195,7 +206,10 @@ fn topic(name: &str, topic_id: u64) -> Topic {
 }
 
 pub(super) fn listen_voter(
-    network: &SimulatedNetwork, map: &ClusterMap, node: &Node, table: &Arc<Table>,
+    network: &SimulatedNetwork,
+    map: &ClusterMap,
+    node: &Node,
+    table: &Arc<Table>,
 ) -> SimulatedNode {
     let voter = SimulatedNode::start(network, map, node, 1);
     let (find, create, delete, list) = (table.clone(), table.clone(), table.clone(), table.clone());

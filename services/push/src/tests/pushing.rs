@@ -107,7 +107,10 @@ async fn a_level_that_is_not_reached_is_said_before_the_deadline_with_the_receip
     assert_eq!(begun.elapsed().as_millis(), 9_900);
     let (result, error) = only(&response);
     let error = error.expect("not reached");
-    assert_eq!((error.code(), reason_of(&error).as_deref()), (Code::Unavailable, Some(reason::LEVEL_NOT_REACHED)));
+    assert_eq!(
+        (error.code(), reason_of(&error).as_deref()),
+        (Code::Unavailable, Some(reason::LEVEL_NOT_REACHED))
+    );
     assert!(!is_not_stored(&error));
     assert_eq!(result.reached(), AckLevel::Local);
     assert!(Receipt::from_text(&result.receipt).is_ok());

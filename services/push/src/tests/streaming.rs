@@ -61,12 +61,16 @@ async fn messages_are_stored_as_sent_and_every_one_is_answered() {
         stream.0.send(&request(topic, level, &[turn, turn + 1])).await.expect("sent");
     }
     let all = results(&mut stream, 100).await;
-    let ids: Vec<_> = all.iter().map(|one| (one.index, one.result.as_ref().expect("a result").message_id)).collect();
+    let ids: Vec<_> =
+        all.iter().map(|one| (one.index, one.result.as_ref().expect("a result").message_id)).collect();
     assert_eq!(ids, (0..100).map(|index| (index, index + 1)).collect::<Vec<_>>());
     let (sender, receiver) = stream;
     drop(sender);
     let mut rest = (open(&cluster).await.0, receiver);
-    assert!(matches!(end(&mut rest).await, (left, Ok(())) if left.is_empty()), "it ends when its sender does");
+    assert!(
+        matches!(end(&mut rest).await, (left, Ok(())) if left.is_empty()),
+        "it ends when its sender does"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +104,10 @@ async fn a_coordinator_that_dies_ends_the_stream_and_says_what_is_certain() {
     assert_eq!(left.len(), 2, "both were handed over, and both are answered");
     assert!(left.iter().all(|one| error(one).is_some_and(|why| !is_not_stored(&why))));
     let ended = ended.expect_err("order is lost");
-    assert_eq!((ended.code(), reason_of(&ended).as_deref()), (Code::Unavailable, Some(reason::ORDER_NOT_KEPT)));
+    assert_eq!(
+        (ended.code(), reason_of(&ended).as_deref()),
+        (Code::Unavailable, Some(reason::ORDER_NOT_KEPT))
+    );
     assert_eq!(metadata_of(&ended, "taken").as_deref(), Some("3"));
     assert_eq!(second.taken(), 0, "nothing is moved silently");
 }
@@ -116,7 +123,10 @@ async fn a_stream_is_not_moved_even_when_all_it_sent_is_answered() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     stream.0.send(&request("", AckLevel::Unspecified, &[1])).await.expect("sent");
     let (left, ended) = end(&mut stream).await;
-    assert!(left.iter().all(|one| error(one).is_some_and(|why| is_not_stored(&why))), "it was not sent anywhere");
+    assert!(
+        left.iter().all(|one| error(one).is_some_and(|why| is_not_stored(&why))),
+        "it was not sent anywhere"
+    );
     assert_eq!(reason_of(&ended.expect_err("ended")).as_deref(), Some(reason::ORDER_NOT_KEPT));
     assert_eq!(second.taken(), 0);
 }

@@ -20,7 +20,8 @@ async fn topics_come_by_name_over_all_groups_page_by_page() {
     let cluster = Cluster::start().await;
     for n in 0..25 {
         let request = CreateTopicRequest { topic: format!("t{n:02}"), options: None };
-        let created = cluster.client.call(&cluster.peer(), topic_service::CREATE_TOPIC, &request, soon()).await;
+        let created =
+            cluster.client.call(&cluster.peer(), topic_service::CREATE_TOPIC, &request, soon()).await;
         assert_eq!(created.expect("created").topic.expect("a topic").name, format!("t{n:02}"));
     }
     let mut request = ListTopicsRequest { prefix: "t".to_owned(), page_size: 7, page_token: String::new() };
@@ -47,7 +48,8 @@ async fn a_topic_says_how_far_it_can_be_read_here_and_ends_when_it_is_deleted() 
     assert_eq!(answer.expect("found").watermark, 41);
     for _ in 0..2 {
         let delete = DeleteTopicRequest { topic: "orders".to_owned() };
-        let deleted = cluster.client.call(&cluster.peer(), topic_service::DELETE_TOPIC, &delete, soon()).await;
+        let deleted =
+            cluster.client.call(&cluster.peer(), topic_service::DELETE_TOPIC, &delete, soon()).await;
         assert!(deleted.is_ok(), "deleting what is not there is fine");
     }
     let answer = cluster.client.call(&cluster.peer(), topic_service::GET_TOPIC, &get, soon()).await;

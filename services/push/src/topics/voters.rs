@@ -58,7 +58,9 @@ impl Voters {
 
     /// The topic and its next message ID, as the group's leader knows them.
     pub(crate) async fn find_confirmed(
-        &self, name: &TopicName, deadline: Instant,
+        &self,
+        name: &TopicName,
+        deadline: Instant,
     ) -> Result<Option<(Topic, u64)>, Status> {
         let request = self.find(name, true);
         let answer = self.call(self.group(name), order_service::FIND_TOPIC, &request, deadline).await?;
@@ -67,7 +69,9 @@ impl Voters {
 
     /// The topic and its next message ID as the nearest voter has them; if it has none, as the leader does.
     pub(crate) async fn find_anywhere(
-        &self, name: &TopicName, deadline: Instant,
+        &self,
+        name: &TopicName,
+        deadline: Instant,
     ) -> Result<Option<(Topic, u64)>, Status> {
         let request = self.find(name, false);
         let answer = self.call(self.group(name), order_service::FIND_TOPIC, &request, deadline).await?;
@@ -84,7 +88,11 @@ impl Voters {
 
     /// Commits a creation. With `automatic`, an existing topic is answered whatever its options are.
     pub(crate) async fn create(
-        &self, name: &TopicName, options: TopicOptions, automatic: bool, deadline: Instant,
+        &self,
+        name: &TopicName,
+        options: TopicOptions,
+        automatic: bool,
+        deadline: Instant,
     ) -> Result<Topic, Status> {
         let (envelope, text) = (Some(self.host.envelope()), name.as_str().to_owned());
         let request = OrderCreateTopicRequest { envelope, name: text, options: Some(options), automatic };
@@ -104,7 +112,12 @@ impl Voters {
 
     /// One group's topics by name, above `after`.
     pub(crate) async fn list(
-        &self, group: GroupId, prefix: &str, after: &str, limit: u32, deadline: Instant,
+        &self,
+        group: GroupId,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+        deadline: Instant,
     ) -> Result<OrderListTopicsResponse, Status> {
         let packed = group.to_u32();
         let at_least = self.changed.lock().unwrap_or_else(PoisonError::into_inner).get(&packed).copied();
@@ -127,7 +140,11 @@ impl Voters {
 
     /// One call to the nearest voter that answers. Everything asked of voters may be asked twice.
     async fn call<Q: Message, A: Message + Default>(
-        &self, group: GroupId, method: Unary<Q, A>, request: &Q, deadline: Instant,
+        &self,
+        group: GroupId,
+        method: Unary<Q, A>,
+        request: &Q,
+        deadline: Instant,
     ) -> Result<A, Status> {
         let map = self.host.map();
         let voters = voters_by_nearness(&map, group, &self.host.identity.datacenter);
