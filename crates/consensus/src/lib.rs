@@ -8,9 +8,12 @@
 //! `link` → the follower's `serve/exchange` → its `log` → back → `machine` (applied) → answer.
 //!
 //! - [`open`], [`Node`]: all groups of a node.
+//! - `member/initialize`, `member/balance`, `member/hand_over`: a group's first members; its leader's return to where it
+//!   belongs; its way to another voter on drain. Services do none of this.
 //! - `raft`: the only place that names openraft. `convert`, `entry`, `keys`: what is sent and stored.
 //! - `timing`: all times, from the map's worst round trip.
 
+mod backoff;
 mod convert;
 mod entry;
 mod figures;

@@ -2,11 +2,12 @@
 
 mod balance;
 mod confirm;
+mod hand_over;
+mod initialize;
 mod leadership;
 mod propose;
 mod route;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::machine::{Machine, Surroundings};
 use crate::network::Network;
 use crate::options::Options;
 use crate::peers::Peers;
-use crate::raft::{InitializeError, Raft, RaftError, WatchReceiver as _};
+use crate::raft::{Raft, WatchReceiver as _};
 use crate::snapshot::Snapshots;
 use crate::timing::Timing;
 use crate::writer::Writer;
@@ -193,16 +194,15 @@ impl Member {
         Instant::now() < deadline
     }
 
-    async fn initialize(&self, voters: Vec<NodeId>) -> Result<(), ConsensusError> {
-        if !self.log.is_pristine() {
-            return Err(ConsensusError::Initialized);
+    /// Hands leadership to another voter, if it is here.
+    pub(crate) fn transfer(&self, to: NodeId) {
+        if to == self.me || !self.leadership.borrow().is_here || !self.voters().contains(&to) {
+            return;
         }
-        let voters: BTreeSet<NodeId> = voters.into_iter().collect();
-        match self.raft.initialize(voters).await {
-            Ok(()) => Ok(()),
-            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Err(ConsensusError::Initialized),
-            Err(error) => Err(failed(error)),
-        }
+        let raft = self.raft.clone();
+        self.host.process.spawn("raft-transfer", async move {
+            let _stopped = raft.trigger().transfer_leader(to).await;
+        });
     }
 }
 
@@ -237,24 +237,8 @@ impl Group for Handle {
         self.0.applied.clone()
     }
 
-    fn initialize(&self, voters: Vec<NodeId>) -> BoxFuture<'static, Result<(), ConsensusError>> {
-        let member = self.0.clone();
-        Box::pin(async move { member.initialize(voters).await })
-    }
-
-    fn is_initialized(&self) -> bool {
-        !self.0.log.is_pristine()
-    }
-
     fn transfer(&self, to: NodeId) {
-        let member = self.0.clone();
-        if to == member.me || !member.leadership.borrow().is_here || !member.voters().contains(&to) {
-            return;
-        }
-        let process = member.host.process.clone();
-        process.spawn("raft-transfer", async move {
-            let _stopped = member.raft.trigger().transfer_leader(to).await;
-        });
+        self.0.transfer(to);
     }
 
     fn voters(&self) -> Vec<NodeId> {

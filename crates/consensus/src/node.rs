@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use trunkline_ports::{
     Batch, Consensus, ConsensusError, Group, Host, Router, StateMachine, Storage, StorageError,
@@ -22,6 +23,10 @@ use crate::options::Options;
 use crate::peers::Peers;
 use crate::serve;
 use crate::writer::Writer;
+
+/// Draining waits so long for leaderships to be taken. No longer than what the balance of a new leader needs before it
+/// would give one back.
+const HAND_OVER_MAX: Duration = Duration::from_secs(3);
 
 /// A node's Raft groups. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -117,7 +122,7 @@ impl Node {
                 let balance = balances.entry(member.id()).or_default();
                 if let Some(to) = balance.look(member.look(), Instant::now()) {
                     tracing::debug!(group = %member.id(), %to, "leadership goes to the first-ranked voter");
-                    Handle(member).transfer(to);
+                    member.transfer(to);
                 }
             }
         }
@@ -143,6 +148,9 @@ impl Node {
         }
         let member = Member::start(group, machine, self.shared.0.as_ref().clone()).await?;
         self.members.insert(member.clone());
+        if !member.is_initialized() {
+            self.shared.0.host.process.spawn("raft-initialize", member.clone().keep_initializing());
+        }
         Ok(Arc::new(Handle(member)))
     }
 }
@@ -164,6 +172,16 @@ impl Consensus for Node {
             );
             let gone = || Err(ConsensusError::Failed("the process has ended".to_owned()));
             started.await.unwrap_or_else(|_| gone())
+        })
+    }
+
+    fn hand_over(&self) -> BoxFuture<'static, ()> {
+        let members = self.members.clone();
+        Box::pin(async move {
+            let all = join_all(members.all().into_iter().map(Member::hand_over));
+            if timeout(HAND_OVER_MAX, all).await.is_err() {
+                tracing::debug!("not every leadership was taken in time");
+            }
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Three voters on a simulated network: latency, failover, cuts, restarts.
 
+#[path = "cluster/life.rs"]
+mod life;
 #[path = "cluster/nodes.rs"]
 mod nodes;
 
@@ -193,8 +195,6 @@ async fn everything_is_there_after_all_voters_have_crashed_at_once() {
     let mut again = Vec::new();
     for id in cluster.ids() {
         again.push(cluster.start(id).await);
-        let repeated = again[0].group.initialize(cluster.ids()).await;
-        assert!(again[0].group.is_initialized() && repeated.is_err());
     }
     leader(&again).await;
     let ledger = agree(&[&again[0], &again[1], &again[2]], last).await;
@@ -283,7 +283,6 @@ async fn a_failed_write_ends_the_process() {
     let (storage, faults) = HostileStorage::new(MemoryStorage::new());
     let id = cluster.ids()[0];
     let voter = cluster.start_on(id, Some(std::sync::Arc::new(storage))).await;
-    voter.group.initialize(vec![id]).await.unwrap();
     propose(&voter, 1).await;
     faults.fail_writes_after(0);
     let lost = voter.group.propose(entry(2), within(1_000)).await;

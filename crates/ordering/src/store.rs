@@ -3,8 +3,8 @@
 //! - [`log`]: how far one log has come here, and as far as is known elsewhere. All ends are exclusive.
 //! - [`runs`]: what the records beyond the ordered ones are, for reports.
 //! - [`topic`]: which (log, sequence) each ID of a topic is, and up to which ID all is readable.
-//! - [`catalog`]: all logs, topics and groups; [`facts`] enter it in two steps: staged when they come, settled when
-//!   they are on disk. Only what is settled is told to anyone. Or all of a group at once, by [`copy`].
+//! - [`catalog`]: all logs, topics and groups; [`facts`] enter it in two steps: staged when they come, settled when they
+//!   may be told: an ordering at once, what is on disk when it is. Or all of a group at once, by [`copy`].
 //! - [`reports`]: what a session with a voter is told; [`held`]: what is said beside it each second.
 //! - [`source`]: from whom a follower takes what it lacks.
 //! - [`appends`]: which answers pushes still wait for; [`succession`]: when an origin log gets a successor.

@@ -51,9 +51,6 @@ pub enum ProposeError {
 pub enum ConsensusError {
     #[error("{0}")]
     Storage(#[from] crate::storage::StorageError),
-    /// The group was initialized already: a repetition, harmless.
-    #[error("the group is initialized already")]
-    Initialized,
     #[error("{0}")]
     Failed(String),
 }
@@ -84,24 +81,24 @@ pub trait Group: Send + Sync + 'static {
     /// Last index applied here.
     fn applied(&self) -> watch::Receiver<u64>;
 
-    /// Makes `voters` the first members of the group. Only its first-ranked voter calls this, and only once it knows
-    /// that no other voter has the group already.
-    fn initialize(&self, voters: Vec<NodeId>) -> BoxFuture<'static, Result<(), ConsensusError>>;
-
-    /// Whether the group has members, by this node's log.
-    fn is_initialized(&self) -> bool;
-
-    /// Hands leadership to another voter, if this node has it. Used to balance leaders and on drain.
+    /// Hands leadership to another voter, if this node has it.
     fn transfer(&self, to: NodeId);
 
-    /// The voters, by this node's log.
+    /// The voters, by this node's log; none until the group is initialized.
     fn voters(&self) -> Vec<NodeId>;
 }
 
 /// All groups of a node, on one log.
+///
+/// It also sees to a group's life: a new group is initialized by its first-ranked voter, once it is certain that it is
+/// new, and leadership returns to that voter when all is well.
 pub trait Consensus: Send + Sync + 'static {
     /// Starts this node's member of a group, from what is on disk. Once per group and process.
     fn start(
         &self, group: GroupId, machine: Box<dyn StateMachine>,
     ) -> BoxFuture<'static, Result<Arc<dyn Group>, ConsensusError>>;
+
+    /// On drain: hands every leadership that is here to the next voter that is up and keeps up. Resolves when they are
+    /// taken, or nobody can take them; at the latest after 3 s.
+    fn hand_over(&self) -> BoxFuture<'static, ()>;
 }

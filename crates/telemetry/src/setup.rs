@@ -10,7 +10,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, TracerProviderBuilder};
 use tracing::{Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -58,11 +58,13 @@ pub fn init(options: &Options, service: &'static str) -> anyhow::Result<Guard> {
         Some(endpoint) => Some(provider(endpoint, options.trace_share, service)?),
         None => None,
     };
-    tracing_subscriber::registry()
-        .with(logs(options.log_format, filter))
-        .with(traces.as_ref().map(|provider| spans(provider, service)))
-        .try_init()
-        .context("logs are set up already")?;
+    let subscriber = tracing_subscriber::registry().with(logs(options.log_format, filter));
+    // Not `with(None)`: such a layer takes an interest in everything, so that all spans of all libraries would be made.
+    match &traces {
+        Some(provider) => subscriber.with(spans(provider, service)).try_init(),
+        None => subscriber.try_init(),
+    }
+    .context("logs are set up already")?;
     Ok(Guard { traces })
 }
 
@@ -92,7 +94,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let filter = filter.and(filter_fn(|metadata| !is_trace(metadata)));
+    let no_traces = filter_fn(|metadata| !is_trace(metadata)).with_max_level_hint(LevelFilter::TRACE);
+    let filter = filter.and(no_traces);
     match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
@@ -107,7 +110,7 @@ where
         .with_tracer(provider.tracer(service))
         .with_location(false)
         .with_threads(false)
-        .with_filter(filter_fn(is_trace))
+        .with_filter(filter_fn(is_trace).with_max_level_hint(LevelFilter::INFO))
 }
 
 fn is_trace(metadata: &Metadata<'_>) -> bool {

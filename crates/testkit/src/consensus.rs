@@ -12,11 +12,16 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trunkline_ports::{Committed, Consensus, ConsensusError, Group, Leadership, ProposeError, StateMachine};
-use trunkline_types::{GroupId, NodeId};
+use trunkline_types::{ClusterMap, GroupId, NodeId};
 
 /// The logs of all groups, which all nodes share. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct MemoryCluster(Arc<Mutex<BTreeMap<GroupId, Log>>>);
+///
+/// A group has its voters, and the first-ranked of them as leader, from when that one starts it.
+#[derive(Clone)]
+pub struct MemoryCluster {
+    map: Arc<ClusterMap>,
+    logs: Arc<Mutex<BTreeMap<GroupId, Log>>>,
+}
 
 impl fmt::Debug for MemoryCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,8 +45,8 @@ struct Member {
 }
 
 impl MemoryCluster {
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(map: &ClusterMap) -> Self {
+        Self { map: Arc::new(map.clone()), logs: Arc::default() }
     }
 
     /// A node's side of it.
@@ -70,12 +75,22 @@ impl MemoryCluster {
         self.logs().get(&group).map_or(0, |log| log.entries.len() as u64)
     }
 
+    fn ranked(&self, group: GroupId) -> Vec<NodeId> {
+        trunkline_placement::voters(&self.map, group).into_iter().map(|node| node.id).collect()
+    }
+
     fn logs(&self) -> MutexGuard<'_, BTreeMap<GroupId, Log>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Log {
+    fn hand_to(&mut self, leader: NodeId) {
+        self.term += 1;
+        self.leader = Some(leader);
+        self.tell_leadership();
+    }
+
     fn tell_leadership(&self) {
         for (node, member) in &self.members {
             let is_here = self.leader == Some(*node);
@@ -124,10 +139,27 @@ impl Consensus for MemoryConsensus {
             let applied = watch::Sender::new(log.entries.len() as u64);
             let leadership = watch::Sender::new(Leadership::default());
             log.members.insert(node, Member { machine, applied, leadership });
+            let ranked = cluster.ranked(group);
+            if log.voters.is_empty() && ranked.first() == Some(&node) {
+                (log.voters, log.term, log.leader) = (ranked, log.term + 1, Some(node));
+            }
             log.tell_leadership();
             drop(logs);
             let group: Arc<dyn Group> = Arc::new(MemoryGroup { cluster, node, group });
             Ok(group)
+        }
+        .boxed()
+    }
+
+    fn hand_over(&self) -> BoxFuture<'static, ()> {
+        let (cluster, node) = (self.cluster.clone(), self.node);
+        async move {
+            for log in cluster.logs().values_mut().filter(|log| log.leader == Some(node)) {
+                let mut others = log.voters.iter().filter(|voter| **voter != node);
+                if let Some(next) = others.find(|voter| log.members.contains_key(voter)).copied() {
+                    log.hand_to(next);
+                }
+            }
         }
         .boxed()
     }
@@ -190,32 +222,11 @@ impl Group for MemoryGroup {
         self.watch(|member| member.applied.subscribe())
     }
 
-    fn initialize(&self, voters: Vec<NodeId>) -> BoxFuture<'static, Result<(), ConsensusError>> {
-        let node = self.node;
-        let done = self.with(|log| {
-            if !log.voters.is_empty() {
-                return Err(ConsensusError::Initialized);
-            }
-            log.voters = voters;
-            log.term += 1;
-            log.leader = Some(node);
-            log.tell_leadership();
-            Ok(())
-        });
-        std::future::ready(done).boxed()
-    }
-
-    fn is_initialized(&self) -> bool {
-        self.with(|log| !log.voters.is_empty())
-    }
-
     fn transfer(&self, to: NodeId) {
         let from = self.node;
         self.with(|log| {
             if log.leader == Some(from) && log.members.contains_key(&to) {
-                log.term += 1;
-                log.leader = Some(to);
-                log.tell_leadership();
+                log.hand_to(to);
             }
         });
     }
@@ -228,6 +239,7 @@ impl Group for MemoryGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MapBuilder;
 
     struct Sum(u64);
 
@@ -248,15 +260,15 @@ mod tests {
 
     #[tokio::test]
     async fn every_member_applies_the_same_log_also_after_a_restart() {
-        let cluster = MemoryCluster::new();
-        let (one, two) = (NodeId(1), NodeId(2));
-        let first = cluster.consensus(one).start(GroupId::MAP, Box::new(Sum(0))).await.unwrap();
+        let cluster = MemoryCluster::new(&MapBuilder::three_datacenters().build());
+        let ranked = cluster.ranked(GroupId::MAP);
+        let (one, two) = (ranked[0], ranked[1]);
         let second = cluster.consensus(two).start(GroupId::MAP, Box::new(Sum(0))).await.unwrap();
         let now = Instant::now();
         let five = Bytes::from_static(&[5]);
-        assert_eq!(first.propose(five.clone(), now).await, Err(ProposeError::NoQuorum(GroupId::MAP)));
-        first.initialize(vec![one, two]).await.unwrap();
-        assert_eq!(second.initialize(vec![one]).await, Err(ConsensusError::Initialized));
+        assert_eq!(second.propose(five.clone(), now).await, Err(ProposeError::NoQuorum(GroupId::MAP)));
+        let first = cluster.consensus(one).start(GroupId::MAP, Box::new(Sum(0))).await.unwrap();
+        assert_eq!(second.voters(), ranked);
         assert!(first.leadership().borrow().is_here && !second.leadership().borrow().is_here);
         let committed = second.propose(five.clone(), now).await.unwrap();
         assert_eq!(committed, Committed { index: 1, answer: "5".into() });
@@ -267,5 +279,7 @@ mod tests {
         first.transfer(two);
         assert_eq!(second.propose(five, now).await.unwrap().answer, "15");
         assert!(second.leadership().borrow().is_here);
+        cluster.consensus(two).hand_over().await;
+        assert!(first.leadership().borrow().is_here);
     }
 }

@@ -49,10 +49,14 @@ pub(crate) fn describe(status: &Status) -> String {
     format!("{message} ({})", code_name(status.code()))
 }
 
-/// The same for a push: also whether it may have been stored.
-pub(crate) fn describe_push(status: &Status) -> String {
-    let stored = if is_not_stored(status) { "not stored" } else { "may have been stored" };
-    format!("{}; {stored}", describe(status))
+/// The same for a push: also whether it was stored.
+pub(crate) fn describe_push(failure: &trunkline_client::Failure) -> String {
+    let stored = match &failure.receipt {
+        Some(_) => "stored",
+        None if is_not_stored(&failure.status) => "not stored",
+        None => "may have been stored",
+    };
+    format!("{}; {stored}", describe(&failure.status))
 }
 
 /// A code as gRPC spells it.

@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     let Err(failure) = outcome else { return Ok(()) };
     Err(match Failure::from(failure.status.clone()) {
         usage @ Failure::Usage(_) => usage,
-        _ => Failure::Failed(describe_push(&failure.status)),
+        _ => Failure::Failed(describe_push(&failure)),
     })
 }
 
@@ -157,7 +157,7 @@ async fn lines(args: &Args, client: &Client, context: &mut Context) -> Result<()
                     failed += 1;
                     if failed <= FAILURES_TOLD_MAX {
                         let line = pushed + failed;
-                        context.note(&format!("trunkline: line {line}: {}", describe_push(&failure.status)));
+                        context.note(&format!("trunkline: line {line}: {}", describe_push(&failure)));
                     }
                 }
             }

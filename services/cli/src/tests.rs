@@ -239,7 +239,7 @@ async fn exit_codes_tell_a_failure_from_a_mistake() {
         "{\"topic\":\"late\",\"receipt\":\"r0\",\"message_id\":null,\"error\":\"ORDERED was not reached\",\
          \"code\":\"UNAVAILABLE\"}\n"
     );
-    assert_eq!(err, "trunkline: ORDERED was not reached (UNAVAILABLE); may have been stored\n");
+    assert_eq!(err, "trunkline: ORDERED was not reached (UNAVAILABLE); stored\n");
     let (exit, _, err) = world.run("push orders hello --dc lax").await;
     assert_eq!(exit, Exit::Usage);
     assert_eq!(err, "trunkline: there is no endpoint of datacenter \"lax\"; there are nyc, mci, sea\n");

@@ -3,18 +3,14 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use trunkline_ports::{CallContext, Group, Router};
-use trunkline_types::GroupId;
+use trunkline_ports::{CallContext, Router};
 use trunkline_types::limits::DEADLINE_MARGIN;
-use trunkline_wire::Status;
 use trunkline_wire::internal::order_service::{
-    CREATE_TOPIC, DELETE_TOPIC, FIND_TOPIC, KNOWS_GROUP, LIST_TOPICS, RELAY, SESSION,
+    CREATE_TOPIC, DELETE_TOPIC, FIND_TOPIC, LIST_TOPICS, RELAY, SESSION,
 };
 use trunkline_wire::internal::{
-    OrderCreateTopicRequest, OrderDeleteTopicRequest, OrderFindTopicRequest, OrderKnowsGroupRequest,
-    OrderKnowsGroupResponse, OrderListTopicsRequest,
+    OrderCreateTopicRequest, OrderDeleteTopicRequest, OrderFindTopicRequest, OrderListTopicsRequest,
 };
-use trunkline_wire::status;
 
 use crate::voter::Voter;
 use crate::{relay, session, topics};
@@ -33,9 +29,8 @@ macro_rules! checked {
     }};
 }
 
-/// `map_group`: this node's member of group 0, if it has one.
-pub(crate) fn router(voter: &Arc<Voter>, map_group: Option<Arc<dyn Group>>) -> Router {
-    let (sessions, relays, groups) = (voter.clone(), voter.clone(), voter.clone());
+pub(crate) fn router(voter: &Arc<Voter>) -> Router {
+    let (sessions, relays) = (voter.clone(), voter.clone());
     Router::new()
         .streaming(SESSION, move |_, requests, responses| {
             session::serve(sessions.clone(), requests, responses)
@@ -45,25 +40,6 @@ pub(crate) fn router(voter: &Arc<Voter>, map_group: Option<Arc<dyn Group>>) -> R
         .unary(DELETE_TOPIC, checked!(voter, OrderDeleteTopicRequest, topics::delete))
         .unary(FIND_TOPIC, checked!(voter, OrderFindTopicRequest, topics::find))
         .unary(LIST_TOPICS, checked!(voter, OrderListTopicsRequest, topics::list))
-        .unary(KNOWS_GROUP, move |_, request: OrderKnowsGroupRequest| {
-            let (voter, map_group) = (groups.clone(), map_group.clone());
-            async move { knows_group(&voter, map_group, &request) }
-        })
-}
-
-fn knows_group(
-    voter: &Voter,
-    map_group: Option<Arc<dyn Group>>,
-    request: &OrderKnowsGroupRequest,
-) -> Result<OrderKnowsGroupResponse, Status> {
-    voter.host.check(request.envelope.as_ref())?;
-    let group =
-        GroupId::from_u32(request.group).ok_or_else(|| status::invalid("group", "is of an unknown kind"))?;
-    let group = match map_group {
-        Some(map_group) if group == GroupId::MAP => map_group,
-        _ => voter.member(group)?.group.clone(),
-    };
-    Ok(OrderKnowsGroupResponse { initialized: group.is_initialized() })
 }
 
 /// When the answer must leave, to arrive before the caller's deadline.

@@ -7,16 +7,13 @@
 //! - [`start`]: what runs in a node of this role.
 //! - `topics`, `grpc`: creation, deletion, finding and listing of topics.
 //! - `map_group`: group 0, which holds the cluster map.
-//! - `initialize`, `balance`: a group's first members; its leader's return to where it belongs.
 //!
 //! It stores no message, and no payload passes through it.
 
-mod balance;
 mod convert;
 mod error;
 mod facts;
 mod grpc;
-mod initialize;
 mod leader;
 mod link;
 mod machine;

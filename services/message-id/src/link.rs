@@ -40,8 +40,6 @@ pub(crate) struct LinkState {
     pub(crate) epoch: u64,
     /// Groups (packed) whose leader the peer is or has next.
     pub(crate) reaches: BTreeSet<u32>,
-    /// When it came up.
-    pub(crate) since: Option<Instant>,
 }
 
 pub(crate) type LinkStates = BTreeMap<NodeId, LinkState>;
@@ -94,7 +92,6 @@ async fn connected(voter: &Arc<Voter>, peer: NodeId, outgoing: &mut mpsc::Receiv
         link.up = true;
         link.epoch += 1;
         link.reaches = welcome.reaches.iter().copied().collect();
-        link.since = Some(Instant::now());
     });
     Stream { voter, peer, sender, origins: BTreeMap::new() }.run(receiver, outgoing).await;
 }

@@ -20,7 +20,7 @@ use crate::metrics::Figures;
 use crate::options::Options;
 use crate::relay::Relayed;
 use crate::voter::{Voter, shape};
-use crate::{balance, grpc, initialize, leader, link, route, status};
+use crate::{grpc, leader, link, route, status};
 
 /// A started Message ID service.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub async fn start(
     if let Some(group) = &map_group {
         run_map_group(&voter, group, known.clone());
     }
-    Ok(Started { service: service(voter, map_group), map: known })
+    Ok(Started { service: service(voter, map_group, consensus), map: known })
 }
 
 fn is_voter(map: &ClusterMap, group: GroupId, node: NodeId) -> bool {
@@ -125,11 +125,7 @@ fn run(voter: &Arc<Voter>, reports: Vec<(Arc<Member>, mpsc::Receiver<Relayed>)>,
         process.spawn("relay", link::keep(voter.clone(), peer, queue));
     }
     for (member, queue) in reports {
-        let group = member.group.clone();
-        process
-            .spawn("initialize", initialize::initialize(voter.host.clone(), group, voter.shutdown.clone()));
         process.spawn("route", route::keep(voter.clone(), member.clone()));
-        process.spawn("balance", balance::keep(voter.clone(), member.clone()));
         process.spawn("leader", leader::run(voter.clone(), member, queue));
     }
 }
@@ -137,18 +133,17 @@ fn run(voter: &Arc<Voter>, reports: Vec<(Arc<Member>, mpsc::Receiver<Relayed>)>,
 fn run_map_group(voter: &Arc<Voter>, group: &Arc<dyn Group>, known: watch::Receiver<map_group::Known>) {
     let (host, shutdown) = (voter.host.clone(), voter.shutdown.clone());
     let process = voter.host.process.clone();
-    process.spawn("initialize", initialize::initialize(host.clone(), group.clone(), shutdown.clone()));
     process.spawn("seed", map_group::seed(host, group.clone(), known, shutdown));
 }
 
-fn service(voter: Arc<Voter>, map_group: Option<Arc<dyn Group>>) -> Service {
-    let internal = grpc::router(&voter, map_group.clone());
-    let (reported, ready, drained) = (voter.clone(), voter.clone(), voter);
+fn service(voter: Arc<Voter>, map_group: Option<Arc<dyn Group>>, consensus: Arc<dyn Consensus>) -> Service {
+    let internal = grpc::router(&voter);
+    let (reported, ready) = (voter.clone(), voter);
     Service {
         internal,
         public: Router::new(),
         status: Arc::new(move || status::status(&reported, map_group.as_ref())),
         ready: Arc::new(move || status::is_ready(&ready)),
-        drained: Box::pin(balance::hand_over(drained)),
+        drained: Box::pin(async move { consensus.hand_over().await }),
     }
 }

@@ -49,8 +49,16 @@ pub(crate) struct Copying {
 // ---- The store that has it ---------------------------------------------------------------------------------------
 
 impl Worker {
-    pub(crate) fn copy_snapshot(&self, group: u16) -> Snapshot {
-        let mut snapshot = Snapshot { facts_index: self.catalog.facts_index(group), ..Snapshot::default() };
+    /// What is known now, told once the index says so on disk.
+    pub(crate) fn copy_snapshot(&mut self, group: u16, reply: oneshot::Sender<Snapshot>) {
+        let snapshot = self.snapshot(group);
+        if let Some(snapshot) = self.commit.snapshot(snapshot, reply) {
+            snapshot.tell();
+        }
+    }
+
+    fn snapshot(&self, group: u16) -> Snapshot {
+        let mut snapshot = Snapshot { facts_index: self.catalog.facts_from(group) - 1, ..Snapshot::default() };
         for (number, log) in self.catalog.numbers(group) {
             let Some(no) = log else { continue };
             let known = self.catalog.log(no);
@@ -208,8 +216,7 @@ impl Worker {
         } else if done {
             let (mut rows, mut settled) = (Vec::new(), Vec::new());
             self.catalog.stage_copy(group, copying.copied, &mut rows, &mut settled);
-            self.write_rows(rows);
-            self.commit.settle(settled);
+            self.take(rows, settled);
         } else {
             self.copying.insert(group, copying);
         }

@@ -10,7 +10,6 @@ pub struct Options {
     pub push: trunkline_push::Options,
     pub pop: trunkline_pop::Options,
     pub message_id: trunkline_message_id::Options,
-    pub subscription_position: trunkline_subscription_position::Options,
     pub message_store: trunkline_message_store::Options,
     pub storage: trunkline_storage::Options,
     pub consensus: trunkline_consensus::Options,
@@ -27,7 +26,6 @@ impl Options {
         self.push.validate().map_err(in_section("push"))?;
         self.pop.validate().map_err(in_section("pop"))?;
         self.message_id.validate().map_err(in_section("message-id"))?;
-        self.subscription_position.validate().map_err(in_section("subscription-position"))?;
         self.message_store.validate().map_err(in_section("message-store"))?;
         self.storage.validate().map_err(in_section("storage"))?;
         self.consensus.validate().map_err(in_section("consensus"))?;

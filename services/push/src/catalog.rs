@@ -7,7 +7,7 @@ use futures::stream;
 use prost_types::Timestamp;
 use tokio::time::Instant;
 use trunkline_placement::replicas;
-use trunkline_ports::{CallOptions, Class, Host, Peer};
+use trunkline_ports::{Class, Host, Peer};
 use trunkline_types::{GroupId, TopicId, TopicName};
 use trunkline_wire::internal::{OrderListTopicsResponse, ReadRequest, store_service};
 use trunkline_wire::status::{invalid, not_found, reason, unavailable};
@@ -19,6 +19,7 @@ use trunkline_wire::{Code, Status};
 
 use crate::error;
 use crate::handle::{Server, answer_by};
+use crate::trace;
 use crate::validate;
 
 /// Groups that are asked at the same time.
@@ -115,7 +116,7 @@ async fn watermark(host: &Host, topic: TopicId, next_id: u64, until: Instant) ->
     };
     for store in stores {
         let trip = map.round_trip(&host.identity.datacenter, &store.datacenter);
-        let options = CallOptions::until(until.min(Instant::now() + WATERMARK_ANSWER_MAX + trip));
+        let options = trace::until(until.min(Instant::now() + WATERMARK_ANSWER_MAX + trip));
         let peer = Peer::new(store.address.as_str(), Class::Calls);
         match host.network.call(&peer, store_service::READ, &request, options).await {
             Ok(answer) => return Ok(answer.watermark),

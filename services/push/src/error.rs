@@ -48,6 +48,12 @@ pub(crate) fn no_time_left(what: &str) -> Status {
     status::not_stored(&status::unavailable(reason::LEVEL_NOT_REACHED, message))
 }
 
+/// The deadline came before a topic was found or created.
+pub(crate) fn topic_not_found_in_time(name: impl std::fmt::Display) -> Status {
+    let message = format!("topic {name} could not be found or created before the deadline");
+    status::not_stored(&status::unavailable(reason::NO_QUORUM, message))
+}
+
 /// The stream cannot go on in order. Messages from index `taken` on were certainly not stored.
 pub(crate) fn order_not_kept(taken: u64) -> Status {
     let message =

@@ -33,6 +33,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod trace;
 mod validate;
 
 use std::sync::Arc;

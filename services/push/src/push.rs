@@ -4,6 +4,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::Instrument as _;
 use trunkline_types::{NodeId, TopicName};
 use trunkline_wire::status::{from_message, is_not_stored, reason, reason_of};
 use trunkline_wire::v1::{AckLevel, Message, PushRequest, PushResponse, PushResult};
@@ -15,6 +16,7 @@ use crate::handle::{Encoded, Server, answer_by};
 use crate::link::{Batch, Outgoing, Told};
 use crate::progress::{self, Outcome, Progress, Step};
 use crate::topics::Topic;
+use crate::trace;
 use crate::validate;
 
 /// A push that nothing was stored of is brought to its coordinator so often.
@@ -70,7 +72,8 @@ impl Server {
             let level = if level == AckLevel::Unspecified { topic.default_level } else { level };
             let coordinator = self.coordinators.of(topic.id.bucket(), avoid, until).await?;
             let pushed = Pushed { topic, level, records: &records, room: room.clone(), until };
-            let results = self.bring(&coordinator, pushed).await;
+            let span = trace::append(&coordinator.link.address, progress::name(level), records.len());
+            let results = self.bring(&coordinator, pushed).instrument(span).await;
             let Some(why) = nothing_stored(&results) else { return Ok((level, results)) };
             let again =
                 attempts < ATTEMPTS_MAX && self.worth_another(&name, topic, &why, &coordinator, &mut avoid);

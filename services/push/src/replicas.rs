@@ -7,13 +7,14 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 use trunkline_placement::replicas;
-use trunkline_ports::{CallOptions, Class, Host, Peer};
+use trunkline_ports::{Class, Host, Peer};
 use trunkline_runtime::Backoff;
 use trunkline_types::{DatacenterName, MessageId, Receipt};
 use trunkline_wire::internal::{ResolveRequest, ResolveResponse, store_service};
 use trunkline_wire::v1::AckLevel;
 
 use crate::progress::Outcome;
+use crate::trace;
 
 /// A replica that takes longer is passed over for this time.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -68,7 +69,7 @@ pub(crate) async fn ask(host: &Host, receipt: &Receipt, deadline: Instant) -> Kn
         .map(|node| {
             let (request, peer) = (&request, Peer::new(node.address.as_str(), Class::Calls));
             async move {
-                let options = CallOptions::until(until);
+                let options = trace::until(until);
                 let answer = host.network.call(&peer, store_service::RESOLVE, request, options).await;
                 answer.map(|answer| (node.datacenter.clone(), answer))
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use trunkline_placement::replicas_in;
-use trunkline_ports::{CallOptions, Class, Host, Peer};
+use trunkline_ports::{Class, Host, Peer};
 use trunkline_types::limits::{DEADLINE_DEFAULT, PAYLOAD_INLINE_BYTES_MAX};
 use trunkline_types::{TopicId, TopicName};
 use trunkline_wire::internal::{StoreFindTopicRequest, store_service};
@@ -21,6 +21,7 @@ use trunkline_wire::{Message as _, Status};
 
 use crate::error;
 use crate::options::Options;
+use crate::trace;
 use cache::Cache;
 pub(crate) use voters::Voters;
 
@@ -95,9 +96,9 @@ impl Topics {
             Begun::Lookup(lookup) => lookup,
         };
         let found = timeout_at(deadline, lookup.wait_for(Option::is_some)).await;
-        let found = found.map_err(|_| error::no_time_left("finding the topic"))?;
+        let found = found.map_err(|_| error::topic_not_found_in_time(name))?;
         let found = found.ok().and_then(|found| found.clone());
-        found.unwrap_or_else(|| Err(error::no_time_left("finding the topic")))
+        found.unwrap_or_else(|| Err(error::topic_not_found_in_time(name)))
     }
 
     /// A coordinator said that this topic has ended: the name is looked up anew.
@@ -138,9 +139,10 @@ impl Topics {
         }
         let (told, lookup) = watch::channel(None);
         state.lookups.insert(name.clone(), lookup.clone());
-        let (topics, name) = (self.clone(), name.clone());
+        let (topics, name, traced) = (self.clone(), name.clone(), trace::current());
         self.host.process.spawn("find-topic", async move {
-            let found = topics.look_up(&name, Instant::now() + DEADLINE_DEFAULT).await;
+            let looking = topics.look_up(&name, Instant::now() + DEADLINE_DEFAULT);
+            let found = trace::under(traced, looking).await;
             let mut state = topics.state();
             state.lookups.remove(&name);
             if let Ok(topic) = found {
@@ -187,7 +189,7 @@ impl Topics {
                 envelope: Some(self.host.envelope()),
                 name: name.as_str().to_owned(),
             };
-            let options = CallOptions::until(Instant::now() + LOCAL_ANSWER_MAX);
+            let options = trace::until(Instant::now() + LOCAL_ANSWER_MAX);
             // "Not known here" and no answer are the same: the next one is asked.
             let answer = self.host.network.call(&peer, store_service::FIND_TOPIC, &request, options).await;
             if let Some(answer) = answer.ok().filter(|answer| answer.found) {

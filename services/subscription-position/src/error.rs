@@ -11,8 +11,6 @@ use trunkline_wire::status::{self, reason};
 /// Why the service cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error("subscription-position: {0}")]
-    Options(&'static str),
     #[error("{group} cannot be started")]
     Group {
         group: GroupId,

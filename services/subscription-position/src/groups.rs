@@ -48,7 +48,7 @@ impl Groups {
         Ok(Self { members, metrics })
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> + '_ {
+    fn iter(&self) -> impl Iterator<Item = &Member> + '_ {
         self.members.values()
     }
 
@@ -78,11 +78,9 @@ impl Groups {
         answer.map_err(|unreadable| Status::internal(unreadable.to_string()))
     }
 
-    /// Every group has members and a leader, by what this node knows.
+    /// Every group has a leader, by what this node knows.
     pub(crate) fn are_led(&self) -> bool {
-        self.iter().all(|member| {
-            member.group.is_initialized() && member.group.leadership().borrow().leader.is_some()
-        })
+        self.iter().all(|member| member.group.leadership().borrow().leader.is_some())
     }
 
     pub(crate) fn status(&self) -> GetStatusResponse {

@@ -1,4 +1,4 @@
-//! What pop servers and other voters ask: decode, call, encode.
+//! What pop servers ask: decode, call, encode.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use trunkline_types::{FencingToken, Generation, GroupId, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::position_service::{
-    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, GET_GROUP, LIST_SUBSCRIPTIONS,
+    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
 };
 use trunkline_wire::internal::{
     AcquireRequest, AcquireResponse, CommitRequest, CommitResponse, CreateSubscriptionRequest,
-    CreateSubscriptionResponse, FindSubscriptionRequest, FindSubscriptionResponse, GetGroupRequest,
-    GetGroupResponse, PositionListRequest, PositionListResponse,
+    CreateSubscriptionResponse, FindSubscriptionRequest, FindSubscriptionResponse, PositionListRequest,
+    PositionListResponse,
 };
 use trunkline_wire::status::{self, reason};
 
@@ -50,7 +50,6 @@ pub(crate) fn router(host: Host, groups: Arc<Groups>) -> Router {
         )
         .unary(COMMIT, on(&calls, |calls, until, request| async move { calls.commit(request, until).await }))
         .unary(LIST_SUBSCRIPTIONS, on(&calls, |calls, _, request| async move { calls.list(request) }))
-        .unary(GET_GROUP, on(&calls, |calls, _, request| async move { calls.group(&request) }))
 }
 
 /// A handler that has the service and the time until which it may take.
@@ -180,13 +179,6 @@ impl Calls {
         let (scanned_topic, scanned_consumer) =
             page.scanned.map(|(topic, consumer)| (topic.into(), consumer.into())).unwrap_or_default();
         Ok(PositionListResponse { subscriptions, more, scanned_topic, scanned_consumer })
-    }
-
-    fn group(&self, request: &GetGroupRequest) -> Result<GetGroupResponse, Status> {
-        self.host.check(request.envelope.as_ref())?;
-        let id = GroupId::from_u32(request.group).ok_or(Malformed("group"))?;
-        let group = &self.groups.get(id)?.group;
-        Ok(GetGroupResponse { initialized: group.is_initialized(), applied: *group.applied().borrow() })
     }
 
     fn refuse(&self, call: &'static str, refusal: Status) -> Status {

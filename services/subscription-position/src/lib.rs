@@ -6,18 +6,13 @@
 //! on every voter, `grpc` answers with what came of it.
 //!
 //! - `groups`: this node's members of the groups that it votes in.
-//! - `initialize`: makes the first members of a group, once, if no peer knows it.
-//! - `balance`: hands leadership to the voter that it belongs to, and on drain to another.
 
-mod balance;
 mod convert;
 mod error;
 mod groups;
 mod grpc;
-mod initialize;
 mod machine;
 mod metrics;
-mod options;
 #[cfg(test)]
 mod tests;
 
@@ -25,10 +20,9 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use trunkline_ports::{Consensus, Host, Router};
-use trunkline_runtime::{Service, Shutdown};
+use trunkline_runtime::Service;
 
 pub use error::StartError;
-pub use options::Options;
 
 use groups::Groups;
 use metrics::Metrics;
@@ -36,25 +30,20 @@ use metrics::Metrics;
 /// Starts this node's member of every position group that it votes in.
 ///
 /// # Errors
-/// [`StartError`] when the options are invalid or a group cannot be started from what is on disk.
+/// [`StartError`] when a group cannot be started from what is on disk.
 pub async fn start(
     host: Host,
     consensus: Arc<dyn Consensus>,
-    options: Options,
-    shutdown: Shutdown,
     metrics: &mut Registry,
 ) -> Result<Service, StartError> {
-    options.validate()?;
     let metrics = Metrics::new(metrics);
     let groups = Arc::new(Groups::start(&host, consensus.as_ref(), metrics).await?);
-    initialize::spawn(&host, &groups, &shutdown);
-    balance::spawn(&host, &groups, &options, &shutdown);
     let (status, ready) = (groups.clone(), groups.clone());
     Ok(Service {
-        internal: grpc::router(host.clone(), groups.clone()),
+        internal: grpc::router(host, groups),
         public: Router::new(),
         status: Arc::new(move || status.status()),
         ready: Arc::new(move || ready.are_led()),
-        drained: Box::pin(balance::drained(host, groups, shutdown)),
+        drained: Box::pin(async move { consensus.hand_over().await }),
     })
 }

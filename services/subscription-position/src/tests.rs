@@ -4,28 +4,24 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use trunkline_placement::voters;
 use trunkline_ports::{CallOptions, Class, Network, Peer};
-use trunkline_runtime::{Service, Shutdown};
-use trunkline_testkit::network::Side;
+use trunkline_runtime::Service;
 use trunkline_testkit::{MapBuilder, MemoryCluster, Random, SimulatedNetwork, SimulatedNode};
 use trunkline_types::{ClusterMap, GroupId, Node, Role, TopicId};
 use trunkline_wire::internal::position_service::{
-    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, GET_GROUP, LIST_SUBSCRIPTIONS,
+    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
 };
 use trunkline_wire::internal::{
     AcquireRequest, CommitRequest, CreateSubscriptionRequest, Dispatcher, Envelope, FindSubscriptionRequest,
-    GetGroupRequest, PositionListRequest, Range,
+    PositionListRequest, Range,
 };
 use trunkline_wire::method::Unary;
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::{Code, Message, Status, v1};
 
-use super::Options;
-
 const TOPIC: u64 = 3 << 16;
 
 struct Voter {
     node: SimulatedNode,
-    shutdown: Shutdown,
     service: Service,
 }
 
@@ -45,7 +41,8 @@ impl Cluster {
         network.follow(&map);
         let process = network.process("caller", &"nyc".into());
         let caller = network.network(&process);
-        Self { map, memory: MemoryCluster::new(), network, voters: Vec::new(), caller }
+        let memory = MemoryCluster::new(&map);
+        Self { map, memory, network, voters: Vec::new(), caller }
     }
 
     async fn all() -> Self {
@@ -64,12 +61,10 @@ impl Cluster {
     async fn start(&mut self, node: &Node) {
         let started = SimulatedNode::start(&self.network, &self.map, node, 1);
         let consensus = std::sync::Arc::new(self.memory.consensus(node.id));
-        let shutdown = Shutdown::new();
         let mut metrics = Registry::default();
-        let (host, options) = (started.host.clone(), Options::default());
-        let service = super::start(host, consensus, options, shutdown.clone(), &mut metrics).await.unwrap();
+        let service = super::start(started.host.clone(), consensus, &mut metrics).await.unwrap();
         started.listen(service.internal.clone());
-        self.voters.push(Voter { node: started, shutdown, service });
+        self.voters.push(Voter { node: started, service });
     }
 
     async fn wait(&self, holds: impl Fn(&Self) -> bool) {
@@ -249,54 +244,23 @@ async fn lists_go_page_by_page_and_say_positions_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_is_initialized_by_its_first_voter_once_the_others_say_that_they_have_it_not() {
+async fn a_voter_is_ready_once_its_groups_have_leaders_and_leads_no_more_when_it_has_drained() {
     let mut cluster = Cluster::new();
     let group = GroupId::position(0);
-    let first = voters(&cluster.map, group)[0].clone();
-    cluster.start(&first).await;
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    let unknown = cluster.memory.committed(group);
-    let own = cluster.voters[0].service.status.clone();
-    let voters_of = |status: &trunkline_wire::internal::GetStatusResponse| {
-        status.groups.iter().find(|status| status.group == group.to_u32()).map(|status| status.voters)
-    };
-    assert_eq!((voters_of(&own()), unknown), (Some(0), 0), "two others are silent: one of them may have it");
-    for node in cluster.nodes().into_iter().filter(|node| node.id != first.id) {
-        cluster.start(&node).await;
-    }
-    cluster.wait(|_| voters_of(&own()) == Some(3)).await;
-    let request = GetGroupRequest { envelope: cluster.envelope(), group: group.to_u32() };
-    assert!(cluster.call(2, GET_GROUP, &request).await.unwrap().initialized);
-}
-
-#[tokio::test(start_paused = true)]
-async fn leadership_returns_to_the_first_voter_and_leaves_a_node_that_drains() {
-    let mut cluster = Cluster::all().await;
-    let group = GroupId::position(0);
     let ranked: Vec<_> = voters(&cluster.map, group).iter().map(|voter| voter.id).collect();
+    let (first, others): (Vec<_>, Vec<_>) =
+        cluster.nodes().into_iter().partition(|node| node.id == ranked[0]);
+    for node in &others {
+        cluster.start(node).await;
+    }
+    assert!(!(cluster.voters[0].service.ready)());
+    cluster.start(&first[0]).await;
+    cluster.wait(|cluster| cluster.voters.iter().all(|voter| (voter.service.ready)())).await;
     let leader = |cluster: &Cluster| {
         let status = (cluster.voters[0].service.status)();
         status.groups.iter().find(|status| status.group == group.to_u32()).map(|status| status.leader)
     };
-    cluster.memory.lead(group, Some(ranked[2]));
-    cluster.wait(|cluster| leader(cluster) == Some(ranked[0].0)).await;
-    let at = cluster.voters.iter().position(|voter| voter.node.host.identity.node == ranked[0]).unwrap();
-    let draining = cluster.voters.remove(at);
-    draining.shutdown.drain();
-    draining.service.drained.await;
+    assert_eq!(leader(&cluster), Some(ranked[0].0));
+    cluster.voters.remove(2).service.drained.await;
     assert_eq!(leader(&cluster), Some(ranked[1].0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn draining_does_not_wait_for_voters_that_cannot_be_reached() {
-    let mut cluster = Cluster::all().await;
-    let nyc = Side::datacenter("nyc");
-    for other in ["mci", "sea"] {
-        cluster.network.cut(&nyc, &Side::datacenter(other));
-    }
-    let began = Instant::now();
-    let draining = cluster.voters.remove(0);
-    draining.shutdown.drain();
-    draining.service.drained.await;
-    assert!(began.elapsed() <= Duration::from_secs(3));
 }

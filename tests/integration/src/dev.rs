@@ -16,6 +16,7 @@ use crate::ports::{self, Turn};
 const START_MAX: Duration = Duration::from_secs(90);
 /// Between the ports of two datacenters.
 const STEP: u16 = 100;
+const ADMIN: u16 = 20;
 
 /// A running `trunkline dev`. Killed when dropped; a test ends with [`Dev::stop`], which reads the log.
 #[derive(Debug)]
@@ -124,6 +125,12 @@ impl Dev {
     pub fn endpoints(&self) -> String {
         let endpoint = |client: &Client| format!("{}={}", client.name(), client.address());
         self.clients.iter().map(endpoint).collect::<Vec<_>>().join(",")
+    }
+
+    /// As in `TRUNKLINE_ADMIN`.
+    fn admins(&self) -> String {
+        let admin = |index| format!("127.0.0.1:{}", self.base_port + STEP * index + ADMIN);
+        (0..3).map(admin).collect::<Vec<_>>().join(",")
     }
 
     /// Ctrl-C, and the end.

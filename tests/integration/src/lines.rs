@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
-/// How many lines a test takes where nothing else is said; `TRUNKLINE_TEST_LINES` says it (up to 200,000 are meant).
-const LINES_DEFAULT: usize = 30_000;
+/// How many lines a test takes, where `TRUNKLINE_TEST_LINES` does not say.
+const LINES_DEFAULT: usize = 200_000;
 const LINE_BYTES_MAX: usize = 4_096;
 
 /// A line and where it comes from.

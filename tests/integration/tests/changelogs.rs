@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use trunkline_integration::lines::{Line, changelogs};
 use trunkline_integration::{Client, DATACENTERS, Dev, eventually};
 use trunkline_types::{LogName, Receipt};
+use trunkline_wire::Code;
 use trunkline_wire::v1::{AckLevel, Message, PushStreamRequest};
 
 const TOPIC: &str = "changelogs";
@@ -138,6 +139,8 @@ async fn push_everywhere(dev: &Dev, shares: &[Vec<Line>]) -> Vec<Pushed> {
         }
         dev.cli(&["cut", "sea"]);
         let cut = Instant::now();
+        let refused = dev.at("sea").create_topic("without-quorum").await.expect_err("sea is cut off");
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
         // The others push all; sea keeps its last tenth for after the heal.
         let tenth = shares[2].len() / 10;
         let open = [shares[0].len(), shares[1].len(), shares[2].len() - tenth];

@@ -184,8 +184,7 @@ async fn service(host: Host, storage: MemoryStorage) -> Result<(Service, Router)
         }
         Role::SubscriptionPosition => {
             let consensus = consensus(&host, storage, &mut raft).await?;
-            let options = trunkline_subscription_position::Options::default();
-            trunkline_subscription_position::start(host, consensus, options, shutdown, &mut metrics)
+            trunkline_subscription_position::start(host, consensus, &mut metrics)
                 .await
                 .map_err(|error| text(&error))?
         }

@@ -51,6 +51,11 @@ impl History {
         text
     }
 
+    /// The lines that contain `text`.
+    pub fn lines_with(&self, text: &str) -> Vec<String> {
+        self.told().lines.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
     /// The first line at which two histories differ, from both.
     pub fn first_difference(&self, other: &Self) -> Option<(String, String)> {
         let (a, b) = (self.told().lines.clone(), other.told().lines.clone());

@@ -74,8 +74,6 @@ impl RaftCluster {
             cluster.disks.insert(node.id, (MemoryStorage::new().with_sync_latency(SYNC), 0));
             cluster.begin(node).await;
         }
-        let ids = voters.iter().map(|node| node.id).collect();
-        cluster.running[&voters[0].id].group.initialize(ids).await.expect("a new group can be initialized");
         cluster
     }
 

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::future::Future;
+use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ impl Simulation {
         runtime.block_on(async {
             let random = Random::new(self.seed);
             let network = SimulatedNetwork::new(&random);
-            let _log = log(Instant::now());
+            let _log = log(Instant::now(), &history);
             let world =
                 World { seed: self.seed, random: random.fork("scenario"), network, history: history.clone() };
             let run = tokio::time::timeout(SIMULATED_MAX, scenario(world.clone())).await;
@@ -103,11 +104,21 @@ fn same_twice<F: Future<Output = ()>>(seed: u64, scenario: impl Fn(World) -> F) 
     }
 }
 
-/// What services log, with simulated times, where `TRUNKLINE_LOG` asks for it: `debug`, `trunkline_pop=trace`, …
-fn log(start: Instant) -> Option<DefaultGuard> {
-    let filter = env::var("TRUNKLINE_LOG").ok()?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(Elapsed(start)).with_ansi(false);
-    Some(set_default(log.with_writer(std::io::stderr).finish()))
+/// What services log: warnings and errors into the history; or, with simulated times, to standard error what
+/// `TRUNKLINE_LOG` asks for: `debug`, `trunkline_pop=trace`, …
+fn log(start: Instant, history: &History) -> DefaultGuard {
+    let log = tracing_subscriber::fmt().with_ansi(false);
+    match env::var("TRUNKLINE_LOG") {
+        Ok(filter) => {
+            let log = log.with_env_filter(filter).with_timer(Elapsed(start)).with_writer(std::io::stderr);
+            set_default(log.finish())
+        }
+        Err(_) => {
+            let history = history.clone();
+            let log = log.with_env_filter("warn,openraft=off").without_time();
+            set_default(log.with_writer(move || Told { start, history: history.clone() }).finish())
+        }
+    }
 }
 
 struct Elapsed(Instant);
@@ -115,6 +126,23 @@ struct Elapsed(Instant);
 impl FormatTime for Elapsed {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
         write!(writer, "{:>8} ms", self.0.elapsed().as_millis())
+    }
+}
+
+/// Each event is written at once.
+struct Told {
+    start: Instant,
+    history: History,
+}
+
+impl Write for Told {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.history.tell(self.start.elapsed(), String::from_utf8_lossy(line).trim_end());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

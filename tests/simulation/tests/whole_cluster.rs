@@ -20,6 +20,22 @@ async fn begin(world: &World) -> (Cluster, Load) {
     (cluster, load)
 }
 
+/// Nothing goes wrong, and nobody says so.
+async fn all_is_well(world: World) {
+    let (cluster, load) = begin(&world).await;
+    load.wait_for_acks(60).await;
+    load.settle().await;
+    cluster.assert_alive();
+    for level in [" WARN ", "ERROR "] {
+        assert_eq!(world.history.lines_with(level), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_healthy_cluster_warns_of_nothing() {
+    Simulation::check(2, all_is_well);
+}
+
 /// Pushes and pops at every datacenter while sea is cut off, and after it was healed.
 async fn a_datacenter_is_cut_off(world: World) {
     let (cluster, load) = begin(&world).await;

@@ -20,6 +20,8 @@ use crate::retry::{Kind, Verdict, verdict};
 
 /// Beyond the deadline that the server gives each message: then the stream itself is dead.
 const GRACE: Duration = Duration::from_secs(5);
+/// A message that was refused with certainty is sent again so often, where the stream may be reopened.
+const REFUSALS_MAX: u32 = 8;
 
 /// A message whose result has not come.
 #[derive(Debug)]
@@ -27,6 +29,10 @@ struct Waiter {
     message: Message,
     told: oneshot::Sender<Outcome>,
     _place: OwnedSemaphorePermit,
+    /// When it was to be sent first.
+    since: Instant,
+    /// How often it was refused with certainty.
+    refused: u32,
 }
 
 impl Waiter {
@@ -50,6 +56,8 @@ pub(super) struct Worker {
     finished: bool,
     /// Something was sent that was not certainly refused: what follows elsewhere may overtake it.
     carried: bool,
+    /// Nothing is sent before it: something was refused.
+    paused_until: Instant,
 }
 
 /// One stream, and what was sent over it.
@@ -87,6 +95,7 @@ impl Worker {
             batch_since: now,
             finished: false,
             carried: false,
+            paused_until: now,
         }
     }
 
@@ -164,7 +173,13 @@ impl Worker {
             self.batch_since = Instant::now();
         }
         self.batch_bytes += size(&queued.message);
-        self.batch.push_back(Waiter { message: queued.message, told: queued.told, _place: queued.place });
+        self.batch.push_back(Waiter {
+            message: queued.message,
+            told: queued.told,
+            _place: queued.place,
+            since: Instant::now(),
+            refused: 0,
+        });
     }
 
     async fn open(&self, endpoint: usize, deadline: Instant) -> Result<Stream, Status> {
@@ -181,7 +196,8 @@ impl Worker {
         loop {
             let full = self.batch.len() >= BATCH_MESSAGES_MAX || self.batch_bytes >= self.options.batch_bytes;
             let due = full || self.finished || self.options.linger.is_zero();
-            if stream.sending.is_none() && !self.batch.is_empty() && (due || self.lingered()) {
+            let paused = Instant::now() < self.paused_until;
+            if stream.sending.is_none() && !self.batch.is_empty() && !paused && (due || self.lingered()) {
                 self.take_ready();
                 self.send(stream);
             }
@@ -192,12 +208,12 @@ impl Worker {
                 }
             }
             let linger = (!self.batch.is_empty() && stream.sending.is_none())
-                .then(|| self.batch_since + self.options.linger);
+                .then(|| (self.batch_since + self.options.linger).max(self.paused_until));
             let dead = stream.sent.values().next().map(|&(_, since)| since + self.answer_max());
             tokio::select! {
                 biased;
                 answer = stream.receiver.next() => match answer {
-                    Ok(Some(answer)) => tell(stream, answer),
+                    Ok(Some(answer)) => self.tell(stream, answer),
                     Ok(None) => return Some(Status::unavailable("the server has ended the stream")),
                     Err(status) => return Some(status),
                 },
@@ -205,7 +221,7 @@ impl Worker {
                     stream.sending = None;
                     if sent.is_err() {
                         // Why is in the answers; without them it is not known.
-                        return Some(last_word(stream).await);
+                        return Some(self.last_word(stream).await);
                     }
                 }
                 queued = self.queue.recv(), if !full && !self.finished => match queued {
@@ -237,6 +253,50 @@ impl Worker {
         }
     }
 
+    fn tell(&mut self, stream: &mut Stream, answer: PushStreamResponse) {
+        let mut again = Vec::new();
+        for result in answer.results {
+            let Some((waiter, _)) = stream.sent.remove(&result.index) else { continue };
+            let outcome = push::outcome(result.result.unwrap_or_default());
+            match self.pause_before_another(&waiter, &outcome) {
+                Some(pause) => again.push((pause, waiter)),
+                None => waiter.tell(outcome),
+            }
+        }
+        for (pause, mut waiter) in again.into_iter().rev() {
+            waiter.refused += 1;
+            self.paused_until = self.paused_until.max(Instant::now() + pause);
+            self.batch_bytes += size(&waiter.message);
+            self.batch.push_front(waiter);
+        }
+    }
+
+    /// After how long a refused message is sent again, if it is.
+    fn pause_before_another(&self, waiter: &Waiter, outcome: &Outcome) -> Option<Duration> {
+        let failure = outcome.as_ref().err().filter(|_| self.options.reopen)?;
+        if waiter.refused >= REFUSALS_MAX || waiter.since.elapsed() >= self.client.inner.options.deadline {
+            return None;
+        }
+        let pause = self.client.inner.pause(waiter.refused + 1);
+        match verdict(Kind::Push, &failure.status) {
+            Verdict::Final => None,
+            Verdict::Elsewhere { .. } => Some(pause),
+            Verdict::After(delay) => Some(delay + pause),
+        }
+    }
+
+    /// What the server said before it closed its side.
+    async fn last_word(&mut self, stream: &mut Stream) -> Status {
+        loop {
+            let answer = tokio::time::timeout(GRACE, stream.receiver.next()).await;
+            match answer {
+                Ok(Ok(Some(answer))) => self.tell(stream, answer),
+                Ok(Err(status)) => return status,
+                Ok(Ok(None)) | Err(_) => return Status::unavailable("the server has ended the stream"),
+            }
+        }
+    }
+
     fn send(&mut self, stream: &mut Stream) {
         let Some(sender) = stream.sender.clone() else { return };
         let first = stream.next == 0;
@@ -260,26 +320,6 @@ impl Worker {
             ack_level: if first { self.options.level } else { AckLevel::Unspecified }.into(),
         };
         stream.sending = Some(Box::pin(async move { sender.send(&request).await }));
-    }
-}
-
-fn tell(stream: &mut Stream, answer: PushStreamResponse) {
-    for result in answer.results {
-        if let Some((waiter, _)) = stream.sent.remove(&result.index) {
-            waiter.tell(push::outcome(result.result.unwrap_or_default()));
-        }
-    }
-}
-
-/// What the server said before it closed its side.
-async fn last_word(stream: &mut Stream) -> Status {
-    loop {
-        let answer = tokio::time::timeout(GRACE, stream.receiver.next()).await;
-        match answer {
-            Ok(Ok(Some(answer))) => tell(stream, answer),
-            Ok(Err(status)) => return status,
-            Ok(Ok(None)) | Err(_) => return Status::unavailable("the server has ended the stream"),
-        }
     }
 }
 

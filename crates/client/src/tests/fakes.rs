@@ -7,7 +7,7 @@ use bytes::Bytes;
 use trunkline_ports::{Receiver, Responder, Router};
 use trunkline_testkit::{SimulatedNetwork, SimulatedProcess};
 use trunkline_wire::Status;
-use trunkline_wire::status::invalid;
+use trunkline_wire::status::{invalid, to_message};
 use trunkline_wire::v1::{
     AckLevel, AckResponse, Delivery, GetReceiptResponse, ListTopicsResponse, PopResponse, PushResponse,
     PushResult, PushStreamRequest, PushStreamResponse, PushStreamResult, pop_service, push_service,
@@ -18,6 +18,8 @@ use trunkline_wire::v1::{
 struct State {
     /// Answered to the next calls, the first first; then all goes well.
     failures: VecDeque<Status>,
+    /// Answered to the next messages of streams.
+    refusals: VecDeque<Status>,
     taken: Vec<Vec<u8>>,
     previous: Vec<Vec<Bytes>>,
     acked: Vec<Bytes>,
@@ -53,6 +55,10 @@ impl Server {
 
     pub(super) fn ends_streams(&self, after: u64, end: Option<Status>) {
         self.state().stream_end = end.map(|end| (after, end));
+    }
+
+    pub(super) fn refuses(&self, messages: impl IntoIterator<Item = Status>) {
+        self.state().refusals.extend(messages);
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -134,8 +140,15 @@ async fn streams(
                 ended = Some(end);
                 break;
             }
-            state.taken.push(message.payload.to_vec());
-            results.push(PushStreamResult { index, result: Some(stored()) });
+            let refused = state.refusals.pop_front();
+            if refused.is_none() {
+                state.taken.push(message.payload.to_vec());
+            }
+            let result = refused.map_or_else(stored, |why| PushResult {
+                error: Some(to_message(&why)),
+                ..PushResult::default()
+            });
+            results.push(PushStreamResult { index, result: Some(result) });
             index += 1;
         }
         if responses.send(&PushStreamResponse { results }).await.is_err() {

@@ -95,6 +95,21 @@ async fn what_may_have_been_stored_is_never_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn with_leave_a_message_that_was_refused_is_sent_again() {
+    let world = World::new();
+    let refused = not_stored(&unavailable(reason::UNREACHABLE, "not handed over"));
+    world.server("nyc").refuses([refused.clone(), refused.clone()]);
+    let stream = world.client.push_stream("t", StreamOptions { reopen: true, ..StreamOptions::default() });
+    assert!(outcomes(send(&stream, 0..4).await).await.iter().all(Result::is_ok));
+    let mut payloads = world.server("nyc").payloads();
+    payloads.sort();
+    assert_eq!(payloads, numbers(0..4));
+    world.server("nyc").refuses(std::iter::repeat_n(refused, 100));
+    let hopeless = outcomes(send(&stream, 4..5).await).await;
+    assert!(hopeless[0].as_ref().is_err_and(|why| is_not_stored(&why.status)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropping_the_handle_lets_what_was_sent_finish() {
     let world = World::new();
     let stream = world.client.push_stream("t", StreamOptions::default());

@@ -13,6 +13,7 @@ use trunkline_wire::internal::{RaftFrames, raft_service};
 
 use super::pending::Pending;
 use super::{NoAnswer, Request};
+use crate::backoff::backoff;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
@@ -41,7 +42,11 @@ pub(super) async fn run(
             Err(_) => tracing::debug!(%peer, "a Raft connection could not be made in time"),
         }
         pending.lose_all();
-        refuse_until(Instant::now() + backoff(&host, attempts), &mut queue).await;
+        refuse_until(
+            Instant::now() + backoff(&host.process, BACKOFF_FIRST, BACKOFF_MAX, attempts),
+            &mut queue,
+        )
+        .await;
         attempts = attempts.saturating_add(1);
     }
 }
@@ -54,13 +59,6 @@ async fn dial(host: &Host, peer: NodeId) -> Result<(Sender<RaftFrames>, Receiver
     let hello = RaftFrames { hello: Some(host.envelope()), frames: Vec::new() };
     sender.send(&hello).await.map_err(|_| Status::unavailable("the stream is closed"))?;
     Ok((sender, receiver))
-}
-
-/// Between half of and the whole exponential step.
-fn backoff(host: &Host, attempts: u32) -> Duration {
-    let step = BACKOFF_FIRST.saturating_mul(1 << attempts.min(10)).min(BACKOFF_MAX);
-    let half = u64::try_from(step.as_micros() / 2).unwrap_or(u64::MAX).max(1);
-    step / 2 + Duration::from_micros(host.process.random() % half)
 }
 
 /// Waits, and answers at once what cannot be sent meanwhile.

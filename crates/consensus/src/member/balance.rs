@@ -68,7 +68,7 @@ impl Member {
     }
 
     /// Whether a voter hears this leader and has almost all of its log.
-    fn is_ready(&self, voter: NodeId) -> bool {
+    pub(super) fn is_ready(&self, voter: NodeId) -> bool {
         let data = self.raft.data_metrics();
         let data = data.borrow_watched();
         let last = data.last_log.map_or(0, |last| last.index());

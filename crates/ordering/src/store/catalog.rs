@@ -50,6 +50,8 @@ pub struct Catalog {
     /// Topics and logs for which something is being read from disk.
     index_loading: BTreeSet<TopicId>,
     runs_loading: BTreeSet<LogNo>,
+    /// Topics whose index runs were not on disk yet when they were read: again with the next write.
+    index_late: BTreeSet<TopicId>,
 }
 
 impl Catalog {
@@ -65,6 +67,7 @@ impl Catalog {
             group_count,
             index_loading: BTreeSet::new(),
             runs_loading: BTreeSet::new(),
+            index_late: BTreeSet::new(),
         }
     }
 
@@ -264,11 +267,18 @@ impl Catalog {
     /// The answer to [`Effect::LoadIndex`]: runs from the one that has the ID on, consecutive.
     pub fn index_loaded(&mut self, id: TopicId, runs: Vec<IndexRun>, effects: &mut Vec<Effect>) {
         self.index_loading.remove(&id);
-        let empty = runs.is_empty();
-        if let Some(topic) = self.topics.get_mut(&id) {
-            topic.loaded(runs);
+        let Some(topic) = self.topics.get_mut(&id) else { return };
+        topic.loaded(runs);
+        if topic.find(topic.watermark() + 1).is_some() {
+            self.advance(id, effects);
+        } else {
+            self.index_late.insert(id);
         }
-        if !empty {
+    }
+
+    /// Rows of the index have come to disk: topics that wait for some go on.
+    pub(super) fn index_written(&mut self, effects: &mut Vec<Effect>) {
+        for id in std::mem::take(&mut self.index_late) {
             self.advance(id, effects);
         }
     }

@@ -1,4 +1,4 @@
-//! The committed order as a store takes it: facts are staged when they come, and settled once they are on disk.
+//! The committed order as a store takes it: facts are staged when they come, settled when they may be told.
 
 use thiserror::Error;
 use trunkline_types::{LogName, NodeId, TopicId};
@@ -65,7 +65,8 @@ pub enum Row {
     },
 }
 
-/// What holds once the rows are on disk.
+/// What the facts come to. Each is to be settled, in order: an ordering as soon as the driver likes, for it is
+/// committed and would only be told again after a crash; what is said of this store's disk once the rows are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
     Ordered {
@@ -84,6 +85,16 @@ pub enum Settled {
     },
 }
 
+impl Settled {
+    /// Says something of this store's disk: true only once the rows are there.
+    pub fn needs_disk(&self) -> bool {
+        match self {
+            Self::Ordered { .. } => false,
+            Self::Facts { .. } | Self::Copied { .. } => true,
+        }
+    }
+}
+
 /// Facts that do not continue what is here. Nothing of the offending fact was taken; what came before it was.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Inconsistent {
@@ -97,7 +108,7 @@ pub enum Inconsistent {
 
 impl Catalog {
     /// Takes the facts of one entry. What they say counts for what comes after them, but is told to nobody before
-    /// the rows are on disk and [`Catalog::settle`] has been called.
+    /// [`Catalog::settle`] has been called.
     ///
     /// # Errors
     /// [`Inconsistent`]: the session is to start again from [`Catalog::facts_from`]. The rows are to be written even so.
@@ -264,7 +275,7 @@ impl Catalog {
         self.forget_if_complete(no);
     }
 
-    /// The rows of these facts are on disk: from here on they may be told.
+    /// From here on these may be told.
     pub fn settle(&mut self, settled: &[Settled], effects: &mut Vec<Effect>) {
         for settled in settled {
             match settled {
@@ -272,6 +283,7 @@ impl Catalog {
                 Settled::Facts { group, index } => {
                     let known = self.group_mut(*group);
                     known.settled = known.settled.max(*index);
+                    self.index_written(effects);
                 }
                 Settled::Copied { logs, topics } => self.settle_copied(logs, topics, effects),
             }

@@ -1,10 +1,17 @@
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as Exporter};
 
 use super::*;
 use crate::trace::{current_traceparent, span_from};
+
+/// Whether a span is made is remembered per place in the code, for all subscribers of the process: one test at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[derive(Clone, Debug, Default)]
 struct Recorded(Arc<Mutex<Vec<SpanData>>>);
@@ -18,6 +25,7 @@ impl Exporter for Recorded {
 
 /// What is recorded while `work` runs, with logs and traces on.
 fn record(share: f64, work: impl FnOnce()) -> Vec<SpanData> {
+    let _alone = alone();
     let recorded = Recorded::default();
     let provider = recorder(share, "trunkline-test").with_simple_exporter(recorded.clone()).build();
     let subscriber = tracing_subscriber::registry()
@@ -61,6 +69,7 @@ fn log_lines_and_other_spans_make_no_traces() {
 
 #[test]
 fn nothing_is_traced_while_traces_are_off() {
+    let _alone = alone();
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let subscriber = tracing_subscriber::registry().with(logs(LogFormat::Json, EnvFilter::new("trace")));
     tracing::subscriber::with_default(subscriber, || {

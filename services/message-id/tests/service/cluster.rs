@@ -54,7 +54,8 @@ impl Cluster {
         let network = SimulatedNetwork::new(&Random::new(7));
         network.follow(&map);
         let caller = SimulatedNode::start(&network, &map, &node(Role::Push, &"nyc".into(), 1), 1);
-        Self { map, network, consensus: MemoryCluster::new(), voters: Vec::new(), caller }
+        let consensus = MemoryCluster::new(&map);
+        Self { map, network, consensus, voters: Vec::new(), caller }
     }
 
     pub async fn start(&mut self, datacenter: &str, starts: u32) {

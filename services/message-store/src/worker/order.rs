@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use trunkline_ordering::store::{LogNo, Reports};
+use trunkline_ordering::store::{LogNo, Reports, Row, Settled};
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::{
     Digest, Facts, GroupCursor, SessionHello, SessionRequest, session_request, session_response,
@@ -166,8 +166,7 @@ impl Worker {
                 self.catalog.stage_index(group, known.applied, &mut rows, &mut settled);
             }
         }
-        self.write_rows(rows);
-        self.commit.settle(settled);
+        self.take(rows, settled);
         let (me, boot) = (self.me(), self.host.identity.boot.counter);
         if self.catalog.boots_ended(group).any(|(node, counter)| node == me && counter > boot) {
             tracing::error!("a later boot of this node was seen: it goes on elsewhere");
@@ -178,6 +177,15 @@ impl Worker {
             self.sessions.end(group);
         }
         Ok(())
+    }
+
+    /// What was staged: orderings are told at once, for they are committed, and their rows go with the next write of
+    /// records; what is said of this store's disk waits until they are there.
+    pub(crate) fn take(&mut self, rows: Vec<Row>, settled: Vec<Settled>) {
+        self.write_rows(rows);
+        let (later, now) = settled.into_iter().partition(Settled::needs_disk);
+        self.settle(&now);
+        self.commit.settle(later);
     }
 
     /// Held vectors and digests, once a second; and what voters have applied without anything to tell.
@@ -191,8 +199,7 @@ impl Worker {
                 session.due.extend([Due::Held(group), Due::Digest(group)]);
             }
         }
-        self.write_rows(rows);
-        self.commit.settle(settled);
+        self.take(rows, settled);
     }
 
     pub(super) fn fill_sessions(&mut self) {

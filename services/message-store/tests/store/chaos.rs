@@ -10,7 +10,7 @@ use trunkline_types::TopicId;
 
 use crate::cluster::{Cluster, bodies};
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 20;
 const STEPS: u64 = 60;
 
 fn seed(seed: u64) {

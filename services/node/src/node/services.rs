@@ -46,10 +46,8 @@ impl Given<'_> {
                 trunkline_message_store::start(host, storage, options, shutdown, self.registry).await?
             }
             Role::SubscriptionPosition => {
-                let ((consensus, raft), options) =
-                    (self.consensus().await?, self.options.subscription_position.clone());
-                let started =
-                    trunkline_subscription_position::start(host, consensus, options, shutdown, self.registry);
+                let (consensus, raft) = self.consensus().await?;
+                let started = trunkline_subscription_position::start(host, consensus, self.registry);
                 with(raft, started.await?)
             }
             Role::MessageId => return self.start_message_id().await,

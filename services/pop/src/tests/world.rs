@@ -159,7 +159,7 @@ impl World {
         let caller = network.network(&caller_process);
         let mut world = Self {
             truth: Truth { data: Arc::default(), changed: watch::Sender::new(0) },
-            memory: MemoryCluster::new(),
+            memory: MemoryCluster::new(&map),
             nodes: BTreeMap::new(),
             pops: BTreeMap::new(),
             starts: 0,
@@ -188,14 +188,10 @@ impl World {
             Role::MessageId => started.listen(self.truth.voter(&self.map)),
             _ => {
                 let consensus = Arc::new(self.memory.consensus(node.id));
-                let options = trunkline_subscription_position::Options::default();
                 let mut metrics = Registry::default();
                 let host = started.host.clone();
-                let shutdown = Shutdown::new();
                 let service =
-                    trunkline_subscription_position::start(host, consensus, options, shutdown, &mut metrics)
-                        .await
-                        .unwrap();
+                    trunkline_subscription_position::start(host, consensus, &mut metrics).await.unwrap();
                 started.listen(service.internal.clone());
                 self._positions.push(service);
             }

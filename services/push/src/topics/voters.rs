@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_placement::{voters_by_nearness, voters_in};
-use trunkline_ports::{CallOptions, Class, Host, Peer};
+use trunkline_ports::{Class, Host, Peer};
 use trunkline_types::{GroupId, Node, TopicName};
 use trunkline_wire::internal::{
     OrderCreateTopicRequest, OrderDeleteTopicRequest, OrderFindTopicRequest, OrderListTopicsRequest,
@@ -19,6 +19,7 @@ use trunkline_wire::v1::{Topic, TopicOptions};
 use trunkline_wire::{Message, Status};
 
 use crate::error::try_elsewhere;
+use crate::trace;
 
 /// What a voter may take beyond the round trips that its answer needs.
 const SLACK: Duration = Duration::from_millis(1_000);
@@ -47,7 +48,7 @@ impl Voters {
         let request = self.find(name, false);
         for voter in voters_in(&map, self.group(name), &self.host.identity.datacenter) {
             let peer = Peer::new(voter.address.as_str(), Class::Calls);
-            let options = CallOptions::until(deadline);
+            let options = trace::until(deadline);
             let answer = self.host.network.call(&peer, order_service::FIND_TOPIC, &request, options).await;
             if let Ok(answer) = answer {
                 return answer.topic.filter(|_| answer.found);
@@ -153,7 +154,7 @@ impl Voters {
             let left = voters.len() - index;
             let Some(until) = self.share(voter, left, deadline) else { break };
             let peer = Peer::new(voter.address.as_str(), Class::Calls);
-            match self.host.network.call(&peer, method, request, CallOptions::until(until)).await {
+            match self.host.network.call(&peer, method, request, trace::until(until)).await {
                 Err(error) if try_elsewhere(&error) => last = error,
                 answer => return answer,
             }
@@ -161,18 +162,16 @@ impl Voters {
         Err(last)
     }
 
-    /// Until when one voter may answer, so that each of those left may have its turn. The last one has all that is
-    /// left; `None` when that is nothing.
+    /// Until when one voter may answer, so that each of those left may have its turn; the last one has twice that.
+    /// `None` when nothing is left.
     fn share(&self, voter: &Node, left: usize, deadline: Instant) -> Option<Instant> {
         let now = Instant::now();
         let remaining = deadline.checked_duration_since(now).filter(|remaining| !remaining.is_zero())?;
-        if left == 1 {
-            return Some(deadline);
-        }
         let map = self.host.map();
         let there = map.round_trip(&self.host.identity.datacenter, &voter.datacenter);
         // There and back, to the leader, a commit, and once more for whoever must be asked first.
         let fair = there + map.round_trip_worst() * 3 + SLACK;
-        Some(now + fair.min(remaining))
+        let share = if left == 1 { fair * 2 } else { fair };
+        Some(now + share.min(remaining))
     }
 }
