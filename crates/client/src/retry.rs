@@ -34,6 +34,10 @@ pub(crate) fn verdict(kind: Kind, error: &Status) -> Verdict {
     let because = reason_of(error);
     let because = because.as_deref();
     match error.code() {
+        // Other disks may have room.
+        Code::ResourceExhausted if because == Some(reason::DISK_FULL) => {
+            Verdict::Elsewhere { suspect: false }
+        }
         Code::ResourceExhausted => retry_after(error).map_or(Verdict::Final, Verdict::After),
         Code::Unavailable => {
             let suspect = matches!(because, None | Some(reason::UNREACHABLE | reason::DRAINING));
@@ -92,7 +96,7 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_wire::status::{invalid, not_found, not_stored, overloaded, unavailable};
+    use trunkline_wire::status::{disk_full, invalid, not_found, not_stored, overloaded, unavailable};
 
     use super::*;
 
@@ -110,6 +114,7 @@ mod tests {
             (not_stored(&unavailable(reason::NO_QUORUM, "cut off")), there, there),
             (level, Verdict::Final, there),
             (overloaded("full", wait), Verdict::After(wait), Verdict::After(wait)),
+            (not_stored(&disk_full("full")), there, there),
             (Status::resource_exhausted("too many topics"), Verdict::Final, Verdict::Final),
             (Status::deadline_exceeded("late"), Verdict::Final, away),
             (Status::internal("bug"), Verdict::Final, Verdict::Final),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::Future as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
@@ -16,9 +18,16 @@ use trunkline_ports::{Process, ProcessPort};
 /// in `dev`, where one operating system process runs every node.
 #[derive(Clone)]
 pub struct OsProcess {
-    killed: CancellationToken,
+    killed: Killed,
     tasks: TaskTracker,
     on_failure: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// The flag is what each poll looks at; the token only wakes, once.
+#[derive(Clone, Debug, Default)]
+struct Killed {
+    flag: Arc<AtomicBool>,
+    token: CancellationToken,
 }
 
 impl fmt::Debug for OsProcess {
@@ -30,7 +39,7 @@ impl fmt::Debug for OsProcess {
 impl OsProcess {
     /// `on_failure` is told why the process must not go on, and ends it.
     pub fn new(on_failure: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { killed: CancellationToken::new(), tasks: TaskTracker::new(), on_failure: Arc::new(on_failure) }
+        Self { killed: Killed::default(), tasks: TaskTracker::new(), on_failure: Arc::new(on_failure) }
     }
 
     pub fn process(&self) -> Process {
@@ -39,7 +48,8 @@ impl OsProcess {
 
     /// Drops every task where it stands, and waits until they are gone.
     pub async fn kill(&self) {
-        self.killed.cancel();
+        self.killed.flag.store(true, Ordering::Release);
+        self.killed.token.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -48,13 +58,16 @@ impl OsProcess {
 impl ProcessPort for OsProcess {
     #[allow(clippy::disallowed_methods, reason = "this is the replacement")]
     fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) -> JoinHandle<()> {
-        let killed = self.killed.clone();
+        let Killed { flag, token } = self.killed.clone();
         let guarded = async move {
             let mut task = task;
-            let mut killed = std::pin::pin!(killed.cancelled());
+            let mut killed = std::pin::pin!(token.cancelled());
+            let mut is_registered = false;
             std::future::poll_fn(|context| {
-                if killed.as_mut().poll(context).is_ready() {
-                    return std::task::Poll::Ready(());
+                // A task keeps its waker for life, so it registers once: to do so takes a lock that all tasks share.
+                let is_new = !std::mem::replace(&mut is_registered, true);
+                if flag.load(Ordering::Acquire) || (is_new && killed.as_mut().poll(context).is_ready()) {
+                    return Poll::Ready(());
                 }
                 task.as_mut().poll(context)
             })
@@ -75,5 +88,53 @@ impl ProcessPort for OsProcess {
 
     fn fail(&self, why: &str) {
         (self.on_failure)(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Says that its task is gone.
+    struct Held(Option<oneshot::Sender<()>>);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            let _ = self.0.take().map(|gone| gone.send(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn kill_drops_tasks_whether_they_wait_run_or_are_yet_to_begin() {
+        let os = OsProcess::new(|_| ());
+        let mut gone = Vec::new();
+        for waits in [true, false] {
+            let (told, ended) = oneshot::channel();
+            let held = Held(Some(told));
+            os.process().spawn("test", async move {
+                let _held = held;
+                if waits {
+                    std::future::pending::<()>().await;
+                }
+                loop {
+                    tokio::task::yield_now().await;
+                }
+            });
+            gone.push(ended);
+        }
+        tokio::task::yield_now().await;
+        os.kill().await;
+        let (told, ended) = oneshot::channel();
+        let held = Held(Some(told));
+        os.process().spawn("test", async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        gone.push(ended);
+        for ended in gone {
+            ended.await.expect("dropped with its task");
+        }
     }
 }

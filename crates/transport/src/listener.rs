@@ -108,7 +108,7 @@ impl Listener {
         let address = bound.address()?;
         let connections = Arc::new(Semaphore::new(CONNECTIONS_PER_LISTENER_MAX as usize));
         let draining = watch::Sender::new(false);
-        let entrance = Entrance::new(door, routes, healthy, process.clone());
+        let entrance = Arc::new(Entrance::new(door, routes, healthy, process.clone()));
         let accepting = accept(bound.0, entrance, connections.clone(), draining.subscribe(), process.clone());
         let accepting = Some(process.spawn("listener", accepting).abort_on_drop());
         Ok(Self { address, draining, connections, accepting })
@@ -128,7 +128,7 @@ impl Listener {
 
 async fn accept(
     listener: TcpListener,
-    entrance: Entrance,
+    entrance: Arc<Entrance>,
     connections: Arc<Semaphore>,
     draining: watch::Receiver<bool>,
     process: Process,
@@ -151,7 +151,7 @@ async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, entrance: Entrance, draining: watch::Receiver<bool>) {
+async fn serve(stream: TcpStream, entrance: Arc<Entrance>, draining: watch::Receiver<bool>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection lost");
         return;

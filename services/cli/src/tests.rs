@@ -9,7 +9,7 @@ use trunkline_ports::{Receiver, Responder, Router};
 use trunkline_testkit::{Random, SimulatedNetwork};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{CutResponse, admin_service};
-use trunkline_wire::status::{failed_precondition, invalid, not_stored, reason, to_message, unavailable};
+use trunkline_wire::status::{failed_precondition, invalid, reason, to_message, unavailable};
 use trunkline_wire::v1::{
     AckLevel, AckResponse, Delivery, ListTopicsResponse, Message, PopResponse, PushResponse, PushResult,
     PushStreamRequest, PushStreamResponse, PushStreamResult, ReceivedMessage, Topic, TopicOptions,
@@ -151,7 +151,7 @@ async fn stream_of(
         let mut results = Vec::new();
         for message in request.messages {
             let refused = message.payload == "bad";
-            let why = not_stored(&unavailable(reason::NO_QUORUM, "cut off"));
+            let why = invalid("messages[0].payload", "is bad");
             let error = refused.then(|| to_message(&why));
             let one = if refused { PushResult { error, ..PushResult::default() } } else { result(index) };
             results.push(PushStreamResult { index, result: Some(one) });
@@ -269,14 +269,16 @@ async fn lines_are_pushed_in_order_and_each_failure_is_told() {
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines[0], "{\"topic\":\"orders\",\"receipt\":\"r0\",\"message_id\":1}");
     assert!(
-        lines[1].ends_with("\"error\":\"cut off\",\"code\":\"UNAVAILABLE\",\"stored\":\"no\"}"),
+        lines[1].ends_with(
+            "\"error\":\"messages[0].payload is bad\",\"code\":\"INVALID_ARGUMENT\",\"stored\":\"no\"}"
+        ),
         "{}",
         lines[1]
     );
     assert_eq!(lines[2], "{\"topic\":\"orders\",\"receipt\":\"r2\",\"message_id\":3}");
     assert_eq!(
         err,
-        "trunkline: line 2: cut off (UNAVAILABLE); not stored\ntrunkline: 1 of 3 messages failed\n"
+        "trunkline: line 2: messages[0].payload is bad (INVALID_ARGUMENT); not stored\ntrunkline: 1 of 3 messages failed\n"
     );
 }
 

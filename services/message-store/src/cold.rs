@@ -1,5 +1,7 @@
 //! Reads from disk, beside the worker: older messages, and what became of a record.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::StreamExt as _;
 use trunkline_ordering::store::{IndexRun, LogNo};
@@ -15,6 +17,9 @@ use crate::worker::read::bounds;
 
 /// Runs fetched at the same time by one read.
 const FETCHES: usize = 8;
+/// Rows of the index come to disk a little after they are told.
+const LATE: Duration = Duration::from_millis(10);
+const LATE_MAX: usize = 10;
 /// Bytes of one fetch; a single larger record comes alone.
 const FETCH_BYTES: usize = 1 << 20;
 
@@ -31,12 +36,11 @@ pub(crate) async fn read(
     request: &ReadRequest,
     watermark: u64,
     indexed: u64,
+    known: Vec<IndexRun>,
 ) -> Result<ReadResponse, Status> {
-    let topic = TopicId(request.topic_id);
     let (messages, bytes_max) = bounds(request);
     let until = (watermark + 1).min(request.from.saturating_add(messages as u64));
-    let runs =
-        load::index_runs(storage, topic, request.from, until, messages).await.map_err(|e| failed(&e))?;
+    let runs = index(storage, request, until, messages, known).await.map_err(|e| failed(&e))?;
     let mut response =
         ReadResponse { first_id: request.from, watermark, indexed, earliest: 1, ..ReadResponse::default() };
     let mut next = request.from;
@@ -70,6 +74,28 @@ pub(crate) async fn read(
         }
     }
     Ok(response)
+}
+
+/// Index runs from the request's first ID on: those that are `known`, or from disk, where they may be on their way.
+async fn index(
+    storage: &dyn Storage,
+    request: &ReadRequest,
+    until: u64,
+    max: usize,
+    known: Vec<IndexRun>,
+) -> Result<Vec<IndexRun>, StorageError> {
+    let covers = |runs: &[IndexRun]| runs.iter().any(|run| run.first <= request.from && request.from < run.end());
+    let mut runs = known;
+    for _ in 0..LATE_MAX {
+        if covers(&runs) {
+            break;
+        }
+        runs = load::index_runs(storage, TopicId(request.topic_id), request.from, until, max).await?;
+        if !covers(&runs) {
+            tokio::time::sleep(LATE).await;
+        }
+    }
+    Ok(runs)
 }
 
 fn verify(record: &Record, id: u64) -> Result<(), Status> {

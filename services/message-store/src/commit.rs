@@ -1,24 +1,30 @@
 //! Group commit: what came since the last write begins goes to disk as one batch. Several writes may be under way;
-//! they end in order. A failed one ends the process.
+//! they end in order. A failed one ends the process. Rows of the index wait a little for records to go with: what they
+//! say is committed, so nobody waits for them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 use trunkline_ordering::store::{Catalog, LogNo, Row, Settled};
 use trunkline_ports::{Batch, Storage, StorageError};
 use trunkline_types::TopicId;
 use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
 use trunkline_wire::internal::Record;
 
+use crate::copy_index::Snapshot;
 use crate::keys;
 
 /// Writes under way at a time; more are gathered into the next batch.
 const WRITES_MAX: usize = 4;
+/// So long rows of the index wait for records to be written with: one fsync for both.
+const ROWS_DELAY: Duration = Duration::from_millis(20);
 
 /// What is told once a batch is on disk.
 #[derive(Debug, Default)]
@@ -26,6 +32,7 @@ pub(crate) struct Written {
     /// Up to where records of each log are on disk by this batch.
     pub(crate) ends: BTreeMap<LogNo, u64>,
     pub(crate) settled: Vec<Settled>,
+    pub(crate) snapshots: Vec<(Snapshot, oneshot::Sender<Snapshot>)>,
     pub(crate) bytes: usize,
     /// Room that the records took while they waited.
     permits: Vec<OwnedSemaphorePermit>,
@@ -38,6 +45,10 @@ struct Gathering {
     /// First sequence and runs of (topic, count) by log.
     runs: BTreeMap<LogNo, (u64, Vec<(u64, u64)>)>,
     marks: BTreeSet<TopicId>,
+    /// Somebody waits for it: it is written at once.
+    urgent: bool,
+    /// Rows alone are written after a while, where no records come.
+    due: Option<Instant>,
 }
 
 /// The writer of one store.
@@ -70,6 +81,7 @@ impl Commit {
     pub(crate) fn record(&mut self, log: LogNo, seq: u64, record: &Record) {
         let value = keys::record_value(record);
         let gathering = &mut self.gathering;
+        gathering.urgent = true;
         gathering.written.bytes += value.len();
         gathering.batch.put(keys::RECORDS, keys::place(log, seq), value);
         gathering.written.ends.insert(log, seq + 1);
@@ -89,6 +101,14 @@ impl Commit {
 
     pub(crate) fn settle(&mut self, settled: Vec<Settled>) {
         self.gathering.written.settled.extend(settled);
+    }
+
+    /// Tells a snapshot once everything that was gathered so far is on disk.
+    pub(crate) fn tell_after(&mut self, snapshot: Snapshot, reply: oneshot::Sender<Snapshot>) {
+        // A row that says what is there already: the write is a barrier.
+        self.gathering.batch.put(keys::META, keys::FORMAT_KEY.to_vec(), keys::FORMAT.to_be_bytes().to_vec());
+        self.gathering.written.snapshots.push((snapshot, reply));
+        self.gathering.urgent = true;
     }
 
     /// A topic's next ID or watermark has moved: written with what else is.
@@ -147,13 +167,22 @@ impl Commit {
         }
     }
 
+    /// When rows are to be written though no records come.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.gathering.due.filter(|_| self.writes.len() < WRITES_MAX)
+    }
+
     /// Begins writes for what was gathered, as many as may be under way.
-    pub(crate) fn flush(&mut self, catalog: &Catalog) {
+    pub(crate) fn flush(&mut self, catalog: &Catalog, now: Instant) {
         if self.gathering.written.bytes >= GROUP_COMMIT_BYTES_MAX {
             self.seal(catalog);
         }
+        if !self.gathering.batch.is_empty() && self.gathering.due.is_none() {
+            self.gathering.due = Some(now + ROWS_DELAY);
+        }
         while self.writes.len() < WRITES_MAX {
-            if self.sealed.is_empty() {
+            let ready = self.gathering.urgent || self.gathering.due.is_some_and(|due| due <= now);
+            if self.sealed.is_empty() && ready {
                 self.seal(catalog);
             }
             let Some((batch, written)) = self.sealed.pop_front() else { return };
@@ -166,7 +195,7 @@ impl Commit {
         if self.gathering.batch.is_empty() {
             return;
         }
-        let Gathering { mut batch, written, runs, marks } = std::mem::take(&mut self.gathering);
+        let Gathering { mut batch, written, runs, marks, .. } = std::mem::take(&mut self.gathering);
         for (log, (seq, runs)) in runs {
             batch.put(keys::RUNS, keys::place(log, seq), keys::runs_value(&runs));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 use trunkline_ordering::store::{self, IndexRun, LogNo, Row};
 use trunkline_ports::{CallOptions, Class, Host, Peer, Responder, ScanLimit, Storage};
@@ -52,9 +52,7 @@ impl Worker {
     /// What is known now, told once the index says so on disk.
     pub(crate) fn copy_snapshot(&mut self, group: u16, reply: oneshot::Sender<Snapshot>) {
         let snapshot = self.snapshot(group);
-        if let Some(snapshot) = self.commit.snapshot(snapshot, reply) {
-            snapshot.tell();
-        }
+        self.commit.tell_after(snapshot, reply);
     }
 
     fn snapshot(&self, group: u16) -> Snapshot {

@@ -159,13 +159,13 @@ impl Doors {
         };
         match answer {
             ReadAnswer::Ready(response) => Ok(response),
-            ReadAnswer::Cold { watermark, indexed } => {
+            ReadAnswer::Cold { watermark, indexed, runs } => {
                 let _turn = self
                     .cold_reads
                     .acquire()
                     .await
                     .map_err(|_| Status::unavailable("the store is ending"))?;
-                cold::read(&*self.storage, &request, watermark, indexed).await
+                cold::read(&*self.storage, &request, watermark, indexed, runs).await
             }
         }
     }

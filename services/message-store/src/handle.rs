@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use trunkline_ordering::store::LogNo;
+use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_types::limits::APPEND_QUEUE_BYTES_MAX;
 use trunkline_types::{Boot, LogName, NodeId, TopicId};
 use trunkline_wire::internal::{
@@ -44,11 +44,8 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) enum ReadAnswer {
     Ready(ReadResponse),
-    /// The records are on disk: IDs from the request's first up to `watermark`.
-    Cold {
-        watermark: u64,
-        indexed: u64,
-    },
+    /// The records are on disk: IDs from the request's first up to `watermark`. Their index, where it is in memory.
+    Cold { watermark: u64, indexed: u64, runs: Vec<IndexRun> },
 }
 
 /// Where a log is in this store.

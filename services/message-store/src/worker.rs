@@ -134,7 +134,8 @@ impl Worker {
         self.publish();
         loop {
             self.flush();
-            let timer = self.fast_at.map_or(self.seconds_at, |fast| fast.min(self.seconds_at));
+            let timers = [Some(self.seconds_at), self.fast_at, self.commit.due()];
+            let timer = timers.into_iter().flatten().min().unwrap_or(self.seconds_at);
             tokio::select! {
                 biased;
                 () = self.shutdown.stopped() => return,
@@ -153,6 +154,7 @@ impl Worker {
                     for input in inputs.drain(..) {
                         self.on_input(input);
                     }
+                    self.gather_more().await;
                 }
                 () = self.wake.notified() => {}
                 changed = self.host.map.changed() => match changed {
@@ -161,6 +163,15 @@ impl Worker {
                 },
                 () = tokio::time::sleep_until(timer) => self.on_timer(),
             }
+        }
+    }
+
+    /// Lets whoever is ready go first: what they bring goes out together with what is here, one message for all.
+    async fn gather_more(&mut self) {
+        tokio::task::yield_now().await;
+        for _ in 0..INPUTS_TOGETHER {
+            let Ok(input) = self.inputs.try_recv() else { return };
+            self.on_input(input);
         }
     }
 
@@ -189,7 +200,7 @@ impl Worker {
             Input::HolderDown { node } => self.holder_down(node),
             Input::SessionUp { plan, stream, outlet } => self.session_up(plan, stream, outlet),
             Input::SessionFrame { plan, stream, what } => self.session_frame(plan, stream, what),
-            Input::CopySnapshot { group, reply } => drop(reply.send(self.copy_snapshot(group))),
+            Input::CopySnapshot { group, reply } => self.copy_snapshot(group, reply),
             Input::CopyFrame { group, stream, frame, permit } => {
                 self.copy_frame(group, stream, frame, permit)
             }
@@ -208,10 +219,13 @@ impl Worker {
             self.durable_moved(log);
         }
         self.settle(&written.settled);
+        for (snapshot, reply) in written.snapshots {
+            let _ = reply.send(snapshot);
+        }
     }
 
-    /// The rows of these facts are on disk.
-    fn settle(&mut self, settled: &[Settled]) {
+    /// What the facts come to.
+    pub(crate) fn settle(&mut self, settled: &[Settled]) {
         let mut effects = std::mem::take(&mut self.effects);
         self.catalog.settle(settled, &mut effects);
         self.effects = effects;
@@ -258,7 +272,7 @@ impl Worker {
     /// Everything that came together goes out together.
     fn flush(&mut self) {
         self.apply_effects();
-        self.commit.flush(&self.catalog);
+        self.commit.flush(&self.catalog, Instant::now());
         self.offer_grown();
         self.fill_followers();
         self.fill_holders();

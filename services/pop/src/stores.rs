@@ -196,7 +196,8 @@ impl Stores {
             from: span.from,
             max_messages: u32::try_from(span.messages_max).unwrap_or(u32::MAX),
             max_bytes: span.bytes_max,
-            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+            // Rounded up: a wait of less than a millisecond would be none, and asking again would not pass the time.
+            wait_ms: u32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX),
         };
         let answer = host.network.call(&to.peer, READ, &request, trace::until(until)).await;
         if let Err(error) = &answer

@@ -234,7 +234,7 @@ mod tests {
     use std::time::Duration;
 
     use trunkline_wire::status::{
-        failed_precondition, invalid, not_found, not_stored, overloaded, unavailable,
+        disk_full, failed_precondition, invalid, not_found, not_stored, overloaded, unavailable,
     };
 
     use super::*;
@@ -243,7 +243,7 @@ mod tests {
     fn a_refusal_decides_where_the_next_attempt_goes() {
         let table = [
             (not_found("deleted"), Refusal::TopicEnded),
-            (unavailable(reason::DISK_FULL, "full"), Refusal::StoreUnfit),
+            (disk_full("full"), Refusal::StoreUnfit),
             (failed_precondition(reason::STALE, "an older map"), Refusal::StoreUnfit),
             (unavailable(reason::UNREACHABLE, "gone"), Refusal::StoreGone),
             (unavailable(reason::DRAINING, "ending"), Refusal::StoreGone),

@@ -106,6 +106,7 @@ impl Dev {
         command()
             .args(args)
             .env("TRUNKLINE_ENDPOINTS", self.endpoints())
+            .env("TRUNKLINE_ADMIN", self.admins())
             .output()
             .expect("trunkline can be run")
     }

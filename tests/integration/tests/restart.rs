@@ -1,6 +1,7 @@
 //! The embedded cluster on the same data again, and refusals to start: one clear line, exit code 2.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -89,4 +90,16 @@ fn a_port_that_is_taken_is_refused_in_one_line() {
     let (code, lines) = refusal(&args);
     assert_eq!((code, lines.len()), (Some(2), 1), "{lines:?}");
     assert!(lines[0].contains(&taken.to_string()), "{lines:?}");
+}
+
+#[tokio::test]
+async fn data_of_a_later_version_is_refused_in_one_line() {
+    let mut dev = Dev::start("none").await;
+    dev.stop().await;
+    let identity = dev.data().join("mci/mci-store-2/identity.json");
+    let text = fs::read_to_string(&identity).expect("a node has an identity");
+    fs::write(&identity, text.replace("\"format\": 1", "\"format\": 999")).expect("it can be written");
+    let (code, lines) = refusal(&dev.args());
+    assert_eq!((code, lines.len()), (Some(2), 1), "{lines:?}");
+    assert!(lines[0].contains("999"), "{lines:?}");
 }

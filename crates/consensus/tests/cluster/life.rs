@@ -82,10 +82,10 @@ async fn a_voter_answers_for_the_groups_that_it_has_started_and_its_own_cluster_
         group: group.to_u32(),
     };
     let envelope = voter.node.host.envelope();
-    assert!(!ask(&cluster, &voter, request(GROUP, envelope.clone())).await.expect("it has started this one"));
-    let not_started = ask(&cluster, &voter, request(GroupId::ordering(1), envelope.clone())).await;
+    assert!(!ask(&cluster, &voter, request(GROUP, envelope)).await.expect("it has started this one"));
+    let not_started = ask(&cluster, &voter, request(GroupId::ordering(1), envelope)).await;
     assert_eq!(not_started.map_err(|status| status.code()), Err(Code::Unavailable));
-    let strange = Envelope { cluster: envelope.cluster + 1, ..envelope.clone() };
+    let strange = Envelope { cluster: envelope.cluster + 1, ..envelope };
     let refused = ask(&cluster, &voter, request(GROUP, strange)).await;
     assert_eq!(refused.map_err(|status| status.code()), Err(Code::FailedPrecondition));
     let others: Vec<_> = cluster.ids().into_iter().filter(|other| *other != id).collect();

@@ -119,6 +119,13 @@ impl Topic {
         in_runs(&self.recent).or_else(|| in_runs(&self.ahead))
     }
 
+    /// Runs from the one that has `id` on, as far as they are in memory, at most `max`.
+    pub fn runs_from(&self, id: u64, max: usize) -> Vec<IndexRun> {
+        let at = self.recent.partition_point(|run| run.end() <= id);
+        let known = self.recent.get(at).is_some_and(|run| run.first <= id);
+        if known { self.recent.range(at..).take(max).copied().collect() } else { Vec::new() }
+    }
+
     /// Moves the watermark as far as records are on disk. Returns whether it moved, and why it does not go on.
     pub fn advance(&mut self, durable: impl Fn(LogNo) -> u64) -> (bool, Halt) {
         let before = self.readable;

@@ -26,7 +26,6 @@ type Stack = BoxCloneSyncService<Request, Response, tower::BoxError>;
 type Exact = BoxCloneSyncService<Request, Response, Infallible>;
 
 /// Answers every request of a listener.
-#[derive(Clone)]
 pub(super) struct Entrance {
     process: Process,
     pages: Option<Pages>,

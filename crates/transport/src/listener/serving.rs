@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,7 +19,7 @@ use crate::connection::FRAME_SIZE;
 use crate::executor::ProcessExecutor;
 use crate::listener::door::Entrance;
 
-pub(super) async fn serve(stream: TcpStream, entrance: Entrance, mut draining: watch::Receiver<bool>) {
+pub(super) async fn serve(stream: TcpStream, entrance: Arc<Entrance>, mut draining: watch::Receiver<bool>) {
     let mut builder = auto::Builder::new(ProcessExecutor(entrance.process().clone()));
     if !entrance.speaks_http1() {
         builder = builder.http2_only();

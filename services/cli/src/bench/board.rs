@@ -151,9 +151,18 @@ impl Shared {
         &self.readable[datacenter * self.topics + topic]
     }
 
-    pub(super) fn popped(&self, datacenter: usize, subscriber: usize, marks: &[Mark], took: Duration) {
+    /// A subscriber got these; `took` where the pop's own time is known.
+    pub(super) fn popped(
+        &self,
+        datacenter: usize,
+        subscriber: usize,
+        marks: &[Mark],
+        took: Option<Duration>,
+    ) {
         let mut board = self.board();
-        record(&mut board.pop[datacenter], took);
+        if let Some(took) = took {
+            record(&mut board.pop[datacenter], took);
+        }
         board.deliveries += marks.len() as u64;
         let place = datacenter * self.subscribers + subscriber;
         marks.iter().for_each(|mark| board.popped[place].insert(mark));
@@ -270,7 +279,7 @@ mod tests {
         let ages: Vec<_> = marks.iter().map(|&mark| (mark, Duration::from_millis(9))).collect();
         for datacenter in 0..2 {
             board.read(datacenter, 0, &ages);
-            board.popped(datacenter, 0, marks, Duration::from_millis(2));
+            board.popped(datacenter, 0, marks, Some(Duration::from_millis(2)));
         }
     }
 

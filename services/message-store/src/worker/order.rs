@@ -183,7 +183,7 @@ impl Worker {
     /// records; what is said of this store's disk waits until they are there.
     pub(crate) fn take(&mut self, rows: Vec<Row>, settled: Vec<Settled>) {
         self.write_rows(rows);
-        let (later, now) = settled.into_iter().partition(Settled::needs_disk);
+        let (later, now): (Vec<_>, Vec<_>) = settled.into_iter().partition(Settled::needs_disk);
         self.settle(&now);
         self.commit.settle(later);
     }

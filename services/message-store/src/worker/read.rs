@@ -100,7 +100,8 @@ impl Worker {
         }
         if response.records.is_empty() && request.from <= topic.watermark() {
             self.metrics.cold_reads.inc();
-            return ReadAnswer::Cold { watermark: response.watermark, indexed: response.indexed };
+            let (watermark, indexed) = (response.watermark, response.indexed);
+            return ReadAnswer::Cold { watermark, indexed, runs: topic.runs_from(request.from, messages) };
         }
         self.metrics.reads.inc();
         ReadAnswer::Ready(response)

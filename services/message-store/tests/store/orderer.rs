@@ -34,6 +34,7 @@ struct Group {
     next_id: BTreeMap<u64, u64>,
     counter: u64,
     numbers: u32,
+    closed: BTreeSet<LogName>,
     helds: BTreeMap<NodeId, Held>,
 }
 
@@ -119,7 +120,7 @@ impl Orderer {
         self.with(|state| {
             for group in state.groups.values_mut() {
                 let closed: Vec<_> = group.logs.values().map(|log| (log.number, log.ordered)).collect();
-                group.logs.clear();
+                group.closed.extend(std::mem::take(&mut group.logs).into_keys());
                 for (number, end) in closed {
                     group.tell(vec![fact::What::LogClosed(LogClosed { number, end })]);
                 }
@@ -240,6 +241,9 @@ impl Orderer {
             }
             for said in report.logs {
                 let name = LogName::try_from(said.log.unwrap()).unwrap();
+                if group.closed.contains(&name) {
+                    continue;
+                }
                 let log = group.logs.entry(name).or_insert(Log { ordered: 1, ..Log::default() });
                 log.predecessor = log.predecessor.or(said.predecessor);
                 log.held.insert(store, said.held);

@@ -57,9 +57,6 @@ async fn without_its_sibling_a_store_waits_for_the_first_other_store_wherever() 
     let began = tokio::time::Instant::now();
     pusher.push(topic, &bodies("a", 0..1)).await;
     let trip = std::time::Duration::from_millis(33);
-    assert!(
-        began.elapsed() >= trip && began.elapsed() < trip * 2,
-        "mci is 33 ms away: {:?}",
-        began.elapsed()
-    );
+    // Its acknowledgement takes a round trip; that it was ordered, which says as much, may be known earlier.
+    assert!(began.elapsed() >= trip / 2 && began.elapsed() < trip * 2, "{:?}", began.elapsed());
 }

@@ -11,7 +11,7 @@ use trunkline_wire::internal::{
     GetStatusRequest, GetStatusResponse, NodeStatus, StatusResponse, node_service,
 };
 
-use super::Subject;
+use super::{Subject, pages};
 use crate::node::Plan;
 
 /// How long a node may take.
@@ -77,7 +77,12 @@ pub(super) async fn status(subject: &Subject, deadline: Instant) -> StatusRespon
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let latest = deadline.checked_sub(DEADLINE_MARGIN).unwrap_or(deadline);
     let deadline = latest.min(Instant::now() + ANSWER);
-    let nodes = join_all(nodes.into_iter().map(|node| ask(&subject.network, node, deadline))).await;
+    let mut nodes = join_all(nodes.into_iter().map(|node| ask(&subject.network, node, deadline))).await;
+    if let Some(wan) = &subject.wan
+        && let Some(status) = nodes.first_mut().and_then(|first| first.status.as_mut())
+    {
+        status.figures.extend(pages::used(wan));
+    }
     let cut_off = subject.wan.iter().flat_map(|wan| wan.cut_off()).map(|datacenter| datacenter.0).collect();
     StatusResponse { nodes, map_version: map.version, cluster: map.cluster.to_string(), cut_off }
 }

@@ -53,6 +53,15 @@ fn process(wan: Option<&Wan>) -> Registry {
     registry
 }
 
+/// What the operating system process has used, by figure name. In `dev` it runs every node: what it used, the cluster
+/// used (`trunkline bench` shows what a run took).
+#[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+pub(super) fn used(wan: &Wan) -> [(String, f64); 2] {
+    let bytes: u64 = wan.bytes().into_iter().map(|way| way.bytes).sum();
+    let cpu = usage().unwrap_or_default().cpu_seconds;
+    [("cpu_seconds".to_owned(), cpu), ("wan_bytes".to_owned(), bytes as f64)]
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Usage {
     cpu_seconds: f64,

@@ -10,7 +10,7 @@ use trunkline_testkit::network::Side;
 use trunkline_types::{Receipt, TopicId};
 use trunkline_wire::Code;
 use trunkline_wire::internal::ResolveResponse;
-use trunkline_wire::status::{is_not_stored, not_found, reason, reason_of, unavailable};
+use trunkline_wire::status::{disk_full, is_not_stored, not_found, reason, reason_of};
 use trunkline_wire::v1::{AckLevel, GetReceiptRequest, ReceiptState, push_service};
 
 use super::fakes::Conduct;
@@ -172,10 +172,10 @@ async fn a_topic_that_was_deleted_elsewhere_is_looked_up_anew() {
 async fn a_full_disk_moves_the_bucket_to_the_sibling() {
     let cluster = Cluster::start().await;
     let [first, second] = cluster.ranked("orders");
-    first.conduct(Conduct::Refuse(unavailable(reason::DISK_FULL, "the disk is full")));
+    first.conduct(Conduct::Refuse(disk_full("the disk is full")));
     let response = cluster.push("orders", AckLevel::Local, TEN).await.expect("pushed");
     assert_eq!((code(&response), second.taken()), (None, 1));
-    second.conduct(Conduct::Refuse(unavailable(reason::DISK_FULL, "the disk is full")));
+    second.conduct(Conduct::Refuse(disk_full("the disk is full")));
     let error = cluster.push("orders", AckLevel::Local, TEN).await.expect_err("both are full");
     assert!(is_not_stored(&error));
 }
