@@ -84,7 +84,8 @@ async fn index(
     max: usize,
     known: Vec<IndexRun>,
 ) -> Result<Vec<IndexRun>, StorageError> {
-    let covers = |runs: &[IndexRun]| runs.iter().any(|run| run.first <= request.from && request.from < run.end());
+    let covers =
+        |runs: &[IndexRun]| runs.iter().any(|run| run.first <= request.from && request.from < run.end());
     let mut runs = known;
     for _ in 0..LATE_MAX {
         if covers(&runs) {

@@ -56,7 +56,8 @@ impl Worker {
     }
 
     fn snapshot(&self, group: u16) -> Snapshot {
-        let mut snapshot = Snapshot { facts_index: self.catalog.facts_from(group) - 1, ..Snapshot::default() };
+        let mut snapshot =
+            Snapshot { facts_index: self.catalog.facts_from(group) - 1, ..Snapshot::default() };
         for (number, log) in self.catalog.numbers(group) {
             let Some(no) = log else { continue };
             let known = self.catalog.log(no);

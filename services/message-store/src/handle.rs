@@ -45,7 +45,11 @@ pub(crate) enum Input {
 pub(crate) enum ReadAnswer {
     Ready(ReadResponse),
     /// The records are on disk: IDs from the request's first up to `watermark`. Their index, where it is in memory.
-    Cold { watermark: u64, indexed: u64, runs: Vec<IndexRun> },
+    Cold {
+        watermark: u64,
+        indexed: u64,
+        runs: Vec<IndexRun>,
+    },
 }
 
 /// Where a log is in this store.

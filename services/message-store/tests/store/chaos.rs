@@ -14,7 +14,8 @@ const SEEDS: u64 = 20;
 const STEPS: u64 = 60;
 
 fn seed(seed: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(history(seed));
 }
 
@@ -38,7 +39,8 @@ async fn history(seed: u64) {
         let alive: Vec<String> = cluster.stores().into_iter().filter(|name| cluster.is_alive(name)).collect();
         let store = random.pick(&alive).unwrap().clone();
         let topic = *random.pick(&topics).unwrap();
-        let bodies = bodies(&format!("{step}-{}", "x".repeat(random.below(2_000) as usize)), 0..1 + random.below(20));
+        let bodies =
+            bodies(&format!("{step}-{}", "x".repeat(random.below(2_000) as usize)), 0..1 + random.below(20));
         let stored = cluster.try_push(&store, topic, &bodies, Duration::from_secs(1)).await;
         acked.entry(topic).or_default().extend(stored.into_iter().map(|at| bodies[at].clone()));
         tokio::time::sleep(Duration::from_millis(random.below(500))).await;

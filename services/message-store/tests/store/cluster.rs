@@ -149,7 +149,11 @@ impl Cluster {
 
     /// Pushes at LOCAL; which of the bodies were stored within `patience`.
     pub(crate) async fn try_push(
-        &self, store: &str, topic: TopicId, bodies: &[String], patience: Duration,
+        &self,
+        store: &str,
+        topic: TopicId,
+        bodies: &[String],
+        patience: Duration,
     ) -> Vec<usize> {
         let mut stored = Vec::new();
         let pushing = async {

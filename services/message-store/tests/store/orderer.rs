@@ -104,7 +104,8 @@ impl Orderer {
                     .datacenters
                     .iter()
                     .map(|datacenter| {
-                        let here = |node: &NodeId| state.map.node(*node).unwrap().datacenter == datacenter.name;
+                        let here =
+                            |node: &NodeId| state.map.node(*node).unwrap().datacenter == datacenter.name;
                         let said = group.helds.iter().filter(|(node, _)| here(node));
                         said.map(|(_, held)| held.facts_index).max().unwrap_or(0)
                     })
