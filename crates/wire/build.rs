@@ -48,9 +48,18 @@ fn methods(descriptors: &FileDescriptorSet, package: &str) -> Result<String, Box
     let mut code = String::new();
     for file in descriptors.file.iter().filter(|file| file.package() == package) {
         for service in &file.service {
-            writeln!(code, "/// Methods of `{package}.{}`.\npub mod {} {{", service.name(), snake(service.name()))?;
+            writeln!(
+                code,
+                "/// Methods of `{package}.{}`.\npub mod {} {{",
+                service.name(),
+                snake(service.name())
+            )?;
             for method in &service.method {
-                let kind = if method.client_streaming() || method.server_streaming() { "Streaming" } else { "Unary" };
+                let kind = if method.client_streaming() || method.server_streaming() {
+                    "Streaming"
+                } else {
+                    "Unary"
+                };
                 writeln!(
                     code,
                     "    pub const {}: crate::method::{kind}<super::{}, super::{}> =\n        \

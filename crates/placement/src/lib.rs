@@ -19,8 +19,9 @@ pub fn replicas(map: &ClusterMap, bucket: Bucket) -> Vec<&Node> {
 
 /// Whether a store holds a bucket.
 pub fn holds(map: &ClusterMap, store: NodeId, bucket: Bucket) -> bool {
-    map.node(store)
-        .is_some_and(|node| replicas_in(map, bucket, &node.datacenter).iter().any(|replica| replica.id == store))
+    map.node(store).is_some_and(|node| {
+        replicas_in(map, bucket, &node.datacenter).iter().any(|replica| replica.id == store)
+    })
 }
 
 /// The voters of a group in one datacenter, best rank first.
@@ -36,7 +37,8 @@ pub fn voters_in<'a>(map: &'a ClusterMap, group: GroupId, datacenter: &Datacente
 /// All voters of a group. The first one initializes the group, and is the one that its leadership goes to when all is
 /// well: groups are spread over the datacenters whose round trip to a quorum is shortest.
 pub fn voters(map: &ClusterMap, group: GroupId) -> Vec<&Node> {
-    let mut datacenters: Vec<&DatacenterName> = map.datacenters.iter().map(|datacenter| &datacenter.name).collect();
+    let mut datacenters: Vec<&DatacenterName> =
+        map.datacenters.iter().map(|datacenter| &datacenter.name).collect();
     let near = nearest_to_quorum(map);
     datacenters.sort_by_key(|name| !near.contains(name));
     if !near.is_empty() {
@@ -54,11 +56,19 @@ fn nearest_to_quorum(map: &ClusterMap) -> Vec<&DatacenterName> {
         trips.get(trips.len() / 2).copied().unwrap_or_default()
     };
     let best = map.datacenters.iter().map(|datacenter| commit_time(&datacenter.name)).min();
-    map.datacenters.iter().map(|datacenter| &datacenter.name).filter(|name| Some(commit_time(name)) == best).collect()
+    map.datacenters
+        .iter()
+        .map(|datacenter| &datacenter.name)
+        .filter(|name| Some(commit_time(name)) == best)
+        .collect()
 }
 
 /// Which voter a node of `datacenter` asks first, second, …: its own datacenter's, then the others by round trip.
-pub fn voters_by_nearness<'a>(map: &'a ClusterMap, group: GroupId, datacenter: &DatacenterName) -> Vec<&'a Node> {
+pub fn voters_by_nearness<'a>(
+    map: &'a ClusterMap,
+    group: GroupId,
+    datacenter: &DatacenterName,
+) -> Vec<&'a Node> {
     let mut voters = voters(map, group);
     voters.sort_by_key(|node| (map.round_trip(datacenter, &node.datacenter), node.datacenter != *datacenter));
     voters
@@ -102,7 +112,13 @@ mod tests {
                 };
                 let id = NodeId(d as u64 * 100 + i + 1);
                 let name = format!("{}-{i}", datacenter.name);
-                nodes.push(Node { id, role, datacenter: datacenter.name.clone(), address: name.clone(), name });
+                nodes.push(Node {
+                    id,
+                    role,
+                    datacenter: datacenter.name.clone(),
+                    address: name.clone(),
+                    name,
+                });
             }
         }
         ClusterMap {
@@ -153,7 +169,9 @@ mod tests {
             (0..4).map(|group| voters(&map, GroupId::ordering(group))[0].datacenter.0.as_str()).collect();
         assert_eq!(first, ["nyc", "mci", "nyc", "mci"]);
         let nearest: Vec<&str> = voters_by_nearness(&map, GroupId::position(1), &"sea".into())
-            .iter().map(|node| node.datacenter.0.as_str()).collect();
+            .iter()
+            .map(|node| node.datacenter.0.as_str())
+            .collect();
         assert_eq!(nearest, ["sea", "nyc", "mci"]);
     }
 }

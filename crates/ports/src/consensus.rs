@@ -70,7 +70,8 @@ pub trait Group: Send + Sync + 'static {
 
     /// Commits an entry through the leader, wherever it is: directly, or through a voter that can reach it. Resolves
     /// when it has been applied by the leader.
-    fn propose(&self, entry: Bytes, deadline: Instant) -> BoxFuture<'static, Result<Committed, ProposeError>>;
+    fn propose(&self, entry: Bytes, deadline: Instant)
+    -> BoxFuture<'static, Result<Committed, ProposeError>>;
 
     /// Resolves once this voter has applied everything that was committed, anywhere, before the call (read index).
     /// Returns the applied index.
@@ -95,7 +96,9 @@ pub trait Group: Send + Sync + 'static {
 pub trait Consensus: Send + Sync + 'static {
     /// Starts this node's member of a group, from what is on disk. Once per group and process.
     fn start(
-        &self, group: GroupId, machine: Box<dyn StateMachine>,
+        &self,
+        group: GroupId,
+        machine: Box<dyn StateMachine>,
     ) -> BoxFuture<'static, Result<Arc<dyn Group>, ConsensusError>>;
 
     /// On drain: hands every leadership that is here to the next voter that is up and keeps up. Resolves when they are

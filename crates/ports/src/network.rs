@@ -74,11 +74,18 @@ impl fmt::Debug for RawStream {
 /// connection could be made: that one carries `stored = "no"`.
 pub trait Transport: Send + Sync + 'static {
     fn call(
-        &self, to: &Peer, path: &'static str, request: Bytes, options: CallOptions,
+        &self,
+        to: &Peer,
+        path: &'static str,
+        request: Bytes,
+        options: CallOptions,
     ) -> BoxFuture<'static, Result<Bytes, Status>>;
 
     fn open(
-        &self, to: &Peer, path: &'static str, options: CallOptions,
+        &self,
+        to: &Peer,
+        path: &'static str,
+        options: CallOptions,
     ) -> BoxFuture<'static, Result<RawStream, Status>>;
 }
 
@@ -100,7 +107,11 @@ impl Network {
     /// # Errors
     /// The peer's status, or `UNAVAILABLE` / `DEADLINE_EXCEEDED` of the way to it.
     pub async fn call<Q: Message, A: Message + Default>(
-        &self, to: &Peer, method: Unary<Q, A>, request: &Q, options: CallOptions,
+        &self,
+        to: &Peer,
+        method: Unary<Q, A>,
+        request: &Q,
+        options: CallOptions,
     ) -> Result<A, Status> {
         let response = self.0.call(to, method.path(), encode(request), options).await?;
         decode(response)
@@ -109,7 +120,10 @@ impl Network {
     /// # Errors
     /// As for [`Network::call`]; a handler's refusal may also come with the first message.
     pub async fn open<Q: Message, A: Message + Default>(
-        &self, to: &Peer, method: Streaming<Q, A>, options: CallOptions,
+        &self,
+        to: &Peer,
+        method: Streaming<Q, A>,
+        options: CallOptions,
     ) -> Result<(Sender<Q>, Receiver<A>), Status> {
         let raw = self.0.open(to, method.path(), options).await?;
         Ok((Sender::new(raw.sender), Receiver::new(raw.receiver)))

@@ -35,10 +35,12 @@ impl CallContext {
 
 /// The answering half of a stream as bytes.
 pub type RawResponder = mpsc::Sender<Bytes>;
-type UnaryHandler = Arc<dyn Fn(CallContext, Bytes) -> BoxFuture<'static, Result<Bytes, Status>> + Send + Sync>;
+type UnaryHandler =
+    Arc<dyn Fn(CallContext, Bytes) -> BoxFuture<'static, Result<Bytes, Status>> + Send + Sync>;
 type RawRequests = BoxStream<'static, Result<Bytes, Status>>;
-type StreamingHandler =
-    Arc<dyn Fn(CallContext, RawRequests, RawResponder) -> BoxFuture<'static, Result<(), Status>> + Send + Sync>;
+type StreamingHandler = Arc<
+    dyn Fn(CallContext, RawRequests, RawResponder) -> BoxFuture<'static, Result<(), Status>> + Send + Sync,
+>;
 
 /// One method's handler, for the host that decodes the transport. The host runs the future in the node's process
 /// and drops it when the caller is gone.

@@ -100,12 +100,20 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Rows with keys in [from, to), ascending.
     fn scan(
-        &self, space: Space, from: Bytes, to: Bytes, limit: ScanLimit,
+        &self,
+        space: Space,
+        from: Bytes,
+        to: Bytes,
+        limit: ScanLimit,
     ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>>;
 
     /// Rows with keys in [from, to), descending from `to`.
     fn scan_back(
-        &self, space: Space, from: Bytes, to: Bytes, limit: ScanLimit,
+        &self,
+        space: Space,
+        from: Bytes,
+        to: Bytes,
+        limit: ScanLimit,
     ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>>;
 
     /// Whether new pushes fit above the disk reserve; Follow and Raft may go on below it.

@@ -23,6 +23,9 @@ pub struct Service {
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("internal", &self.internal).field("public", &self.public).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("internal", &self.internal)
+            .field("public", &self.public)
+            .finish_non_exhaustive()
     }
 }

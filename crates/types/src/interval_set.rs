@@ -104,7 +104,8 @@ impl IntervalSet {
             if from >= range.end {
                 break;
             }
-            let until = self.ranges.range(from..).next().map_or(range.end, |(&start, _)| start.min(range.end));
+            let until =
+                self.ranges.range(from..).next().map_or(range.end, |(&start, _)| start.min(range.end));
             gaps.push(from..until);
             at = until;
         }

@@ -22,8 +22,8 @@ pub mod receipt;
 
 pub use byte_size::ByteSize;
 pub use ids::{
-    Boot, Bucket, ClientId, ClusterId, FencingToken, Generation, GroupId, GroupKind, Lane, LogName, MessageId,
-    NodeId, Ordinal, ProducerId, Sequence, TopicId,
+    Boot, Bucket, ClientId, ClusterId, FencingToken, Generation, GroupId, GroupKind, Lane, LogName,
+    MessageId, NodeId, Ordinal, ProducerId, Sequence, TopicId,
 };
 pub use interval_set::IntervalSet;
 pub use map::{ClusterMap, Datacenter, DatacenterName, Node, Role};

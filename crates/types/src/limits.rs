@@ -134,7 +134,8 @@ const _: () = assert!(ACKNOWLEDGED_RANGES_MAX as u64 > (DELIVERY_WINDOW_MAX + 2 
 const _: () = assert!(READ_AHEAD_BYTES_MAX < HELD_BYTES_MAX);
 const _: () = assert!(HANDED_OUT_COMMIT_AT < HANDED_OUT_MAX && HANDED_OUT_MAX < DELIVERY_WINDOW_MAX);
 const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() * 3 < SILENCE_MAX.as_millis());
-const _: () = assert!(KEEPALIVE_INTERVAL.as_millis() + KEEPALIVE_TIMEOUT.as_millis() <= SILENCE_MAX.as_millis());
+const _: () =
+    assert!(KEEPALIVE_INTERVAL.as_millis() + KEEPALIVE_TIMEOUT.as_millis() <= SILENCE_MAX.as_millis());
 const _: () = assert!((FRAME_BYTES_MAX as u64) < STREAM_WINDOW_BYTES as u64);
 const _: () = assert!(STREAM_WINDOW_BYTES < CONNECTION_WINDOW_BYTES);
 const _: () = assert!(APPEND_QUEUE_BYTES_MAX * 4 <= STORAGE_QUEUE_BYTES_MAX);

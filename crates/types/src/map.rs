@@ -161,8 +161,18 @@ impl ClusterMap {
         }
         let power = self.buckets.is_power_of_two() && self.buckets <= BUCKETS_MAX;
         number("buckets", self.buckets.into(), power, "a power of two of at most 65536")?;
-        number("replicas-per-datacenter", self.replicas_per_datacenter.into(), self.replicas_per_datacenter > 0, "at least 1")?;
-        number("voters-per-datacenter", self.voters_per_datacenter.into(), self.voters_per_datacenter > 0, "at least 1")?;
+        number(
+            "replicas-per-datacenter",
+            self.replicas_per_datacenter.into(),
+            self.replicas_per_datacenter > 0,
+            "at least 1",
+        )?;
+        number(
+            "voters-per-datacenter",
+            self.voters_per_datacenter.into(),
+            self.voters_per_datacenter > 0,
+            "at least 1",
+        )?;
         number("ordering-groups", self.ordering_groups.into(), self.ordering_groups > 0, "at least 1")?;
         number("position-groups", self.position_groups.into(), self.position_groups > 0, "at least 1")?;
         self.validate_nodes()
@@ -258,7 +268,9 @@ mod tests {
         };
         let mut nodes = Vec::new();
         for (i, name) in ["nyc", "mci", "sea"].into_iter().enumerate() {
-            for (j, role) in [Role::MessageId, Role::SubscriptionPosition, Role::MessageStore].into_iter().enumerate() {
+            for (j, role) in
+                [Role::MessageId, Role::SubscriptionPosition, Role::MessageStore].into_iter().enumerate()
+            {
                 nodes.push(Node {
                     id: NodeId((i * 10 + j + 1) as u64),
                     role,

@@ -107,6 +107,10 @@ mod tests {
     fn buckets_are_fixed_for_ever() {
         let bucket = TopicName::new("orders").expect("a valid name").bucket(256);
         assert_eq!(bucket, Bucket(u16::try_from(crate::hash64(b"orders") % 256).expect("below 256")));
-        assert_eq!(crate::hash64(b"orders"), 12_145_308_562_482_623_739, "XXH3-64 places data: it never changes");
+        assert_eq!(
+            crate::hash64(b"orders"),
+            12_145_308_562_482_623_739,
+            "XXH3-64 places data: it never changes"
+        );
     }
 }

@@ -113,11 +113,19 @@ mod tests {
     #[test]
     fn golden_text() {
         let log = LogName {
-            bucket: TopicId(3 << 16 | 5).bucket(), node: NodeId(2), boot: Boot { counter: 1, random: 9 },
-            lane: Lane(0), ordinal: Ordinal(1),
+            bucket: TopicId(3 << 16 | 5).bucket(),
+            node: NodeId(2),
+            boot: Boot { counter: 1, random: 9 },
+            lane: Lane(0),
+            ordinal: Ordinal(1),
         };
-        let receipt =
-            Receipt { cluster: ClusterId(1), topic: TopicId(3 << 16 | 5), log, sequence: Sequence(4), checksum: 6 };
+        let receipt = Receipt {
+            cluster: ClusterId(1),
+            topic: TopicId(3 << 16 | 5),
+            log,
+            sequence: Sequence(4),
+            checksum: 6,
+        };
         assert_eq!(
             receipt.to_text(),
             "AQAAAAAAAAABAAAAAAADAAUAAAAAAAAAAgAAAAEAAAAAAAAACQAAAAABAAAAAAAAAAQAAAAAAAAABg"

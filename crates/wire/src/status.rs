@@ -124,12 +124,13 @@ pub fn retry_after(status: &Status) -> Option<Duration> {
 /// As a field of a message (a push's own result).
 pub fn to_message(status: &Status) -> tonic_types::Status {
     use prost::Message as _;
-    tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
-        code: status.code() as i32,
-        message: status.message().to_owned(),
-        details: Vec::new(),
-    })
-    .with_code(status)
+    tonic_types::Status::decode(status.details())
+        .unwrap_or_else(|_| tonic_types::Status {
+            code: status.code() as i32,
+            message: status.message().to_owned(),
+            details: Vec::new(),
+        })
+        .with_code(status)
 }
 
 /// The reverse of [`to_message`].

@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::node::Surroundings;
 use crate::options::Options;
 use crate::refusal::Refusal;
-use crate::signals;
+use crate::signals::Signals;
 
 const BASE_PORT: u16 = 7100;
 /// The terminal is for what people ask for. To openraft, each peer that does not answer is an error.
@@ -77,13 +77,18 @@ impl Dev {
         telemetry.validate().map_err(Refusal::new)?;
         let traced = telemetry.otlp_endpoint.is_some();
         let _telemetry = trunkline_telemetry::init(&telemetry, "trunkline")?;
-        let cluster = Cluster::start(layout, traced).await?;
+        let mut signals = Signals::listen();
+        let cluster = tokio::select! {
+            biased;
+            () = signals.stop() => return Ok(()),
+            cluster = Cluster::start(layout, traced) => cluster?,
+        };
         let outcome = tokio::select! {
             biased;
-            () = signals::stop() => Ok(()),
+            () = signals.stop() => Ok(()),
             outcome = cluster.run() => outcome,
         };
-        signals::or_at_once(cluster.stop(Instant::now() + DRAIN_TIMEOUT)).await;
+        signals.or_at_once(cluster.stop(Instant::now() + DRAIN_TIMEOUT)).await;
         Ok(outcome?)
     }
 }

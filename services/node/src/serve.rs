@@ -23,7 +23,7 @@ use crate::known_map::KnownMap;
 use crate::metrics::Metrics;
 use crate::node::{Node, Surroundings, stop_all};
 use crate::refusal::Refusal;
-use crate::signals;
+use crate::signals::Signals;
 
 /// Runs roles of one datacenter: push, pop, message-id, subscription-position, message-store.
 #[derive(Clone, Debug, Args)]
@@ -48,14 +48,19 @@ impl Serve {
         let config = Config::read(&self.config, &self.set)?;
         config.validate(&self.roles)?;
         let _telemetry = trunkline_telemetry::init(&config.telemetry, "trunkline")?;
-        let process = Process::start(&config, &self.roles).await?;
+        let mut signals = Signals::listen();
+        let process = tokio::select! {
+            biased;
+            () = signals.stop() => return Ok(()),
+            process = Process::start(&config, &self.roles) => process?,
+        };
         let outcome = tokio::select! {
             biased;
-            () = signals::stop() => Ok(()),
+            () = signals.stop() => Ok(()),
             refusal = process.failed() => Err(refusal),
         };
         tracing::info!("stopping");
-        signals::or_at_once(process.stop(Instant::now() + config.node.drain_timeout)).await;
+        signals.or_at_once(process.stop(Instant::now() + config.node.drain_timeout)).await;
         Ok(outcome?)
     }
 }

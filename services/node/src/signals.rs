@@ -4,25 +4,34 @@ use std::future::Future;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-fn listen(kind: SignalKind) -> Signal {
-    signal(kind).expect("signal handlers can be installed inside the runtime")
+/// Listens from the moment it is made: a signal that comes before anyone waits is not lost.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
 }
 
-/// Resolves at the next SIGINT or SIGTERM.
-pub(crate) async fn stop() {
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
-    tokio::select! {
-        biased;
-        _ = interrupt.recv() => (),
-        _ = terminate.recv() => (),
+impl Signals {
+    pub(crate) fn listen() -> Self {
+        let listen = |kind| signal(kind).expect("signal handlers can be installed inside the runtime");
+        Self { interrupt: listen(SignalKind::interrupt()), terminate: listen(SignalKind::terminate()) }
     }
-}
 
-/// Waits for an orderly end, unless a second signal asks for a quick one.
-pub(crate) async fn or_at_once(end: impl Future<Output = ()>) {
-    tokio::select! {
-        biased;
-        () = end => (),
-        () = stop() => std::process::exit(130),
+    /// Resolves at the next SIGINT or SIGTERM.
+    pub(crate) async fn stop(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
+
+    /// Waits for an orderly end, unless a second signal asks for a quick one.
+    pub(crate) async fn or_at_once(&mut self, end: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = end => (),
+            () = self.stop() => std::process::exit(130),
+        }
     }
 }

@@ -124,8 +124,7 @@ fn unlisted<'a>(log: &'a str, allowed: &[&str]) -> Vec<&'a str> {
     let is_bad = |line: &str| {
         let level = |level: &str| {
             // After the time, in text; a field, in JSON.
-            line.split_whitespace().nth(1) == Some(level)
-                || line.contains(&format!("\"level\":\"{level}\""))
+            line.split_whitespace().nth(1) == Some(level) || line.contains(&format!("\"level\":\"{level}\""))
         };
         level("WARN") || level("ERROR") || line.contains("panicked at")
     };
