@@ -89,8 +89,18 @@ pub(crate) async fn call<Q: Message, A: Message + Default>(
     method: Unary<Q, A>,
     request: &Q,
 ) -> Result<A, Failure> {
+    call_first(context, &connection.addresses()?, method, request).await
+}
+
+/// Asks the first of these listeners that answers.
+pub(crate) async fn call_first<Q: Message, A: Message + Default>(
+    context: &Context,
+    addresses: &[String],
+    method: Unary<Q, A>,
+    request: &Q,
+) -> Result<A, Failure> {
     let mut last = Status::invalid_argument("no admin address is named");
-    for address in &connection.admin {
+    for address in addresses {
         let peer = Peer::new(address.trim(), Class::Calls);
         let options = CallOptions::until(Instant::now() + ANSWER_MAX);
         match context.network.call(&peer, method, request, options).await {

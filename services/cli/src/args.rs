@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 use trunkline_client::Endpoints;
 use trunkline_client::api::{AckLevel, Start, start};
 
+use crate::failure::Failure;
+
 /// How to reach the cluster.
 #[derive(Clone, Debug, Args)]
 pub struct Connection {
@@ -23,16 +25,45 @@ pub struct Connection {
 /// How to reach the operators' side.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AdminConnection {
-    /// Admin addresses; the first that answers is asked [default: those of `trunkline dev`]
-    #[arg(long, env = "TRUNKLINE_ADMIN", value_name = "HOST:PORT,…", value_delimiter = ',', default_values_t = default_admin(), hide_default_value = true)]
-    pub(crate) admin: Vec<String>,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+    /// The cluster that client commands talk to: whoever names one names its admin addresses too
+    #[arg(long, env = "TRUNKLINE_ENDPOINTS", hide = true)]
+    endpoints: Option<String>,
 }
 
-pub(crate) fn default_admin() -> Vec<String> {
-    ["127.0.0.1:7120", "127.0.0.1:7220", "127.0.0.1:7320"].map(str::to_owned).to_vec()
+impl AdminConnection {
+    /// # Errors
+    /// Endpoints of another cluster than that of `dev` without their admin addresses: the default would be another
+    /// cluster's.
+    pub(crate) fn addresses(&self) -> Result<Vec<String>, Failure> {
+        self.admin.addresses(self.endpoints.is_some()).ok_or_else(|| {
+            let problem = "TRUNKLINE_ENDPOINTS names a cluster, and nothing names its admin addresses";
+            Failure::Usage(format!("{problem}: use --admin or TRUNKLINE_ADMIN"))
+        })
+    }
+}
+
+/// Where the admin listeners are.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Admin {
+    /// Admin addresses; the first that answers is asked [default: those of `trunkline dev`]
+    #[arg(long, env = "TRUNKLINE_ADMIN", value_name = "HOST:PORT,…", value_delimiter = ',')]
+    admin: Vec<String>,
+}
+
+impl Admin {
+    /// Those named, or those of `trunkline dev` unless the command was told of another cluster.
+    pub(crate) fn addresses(&self, is_elsewhere: bool) -> Option<Vec<String>> {
+        match (self.admin.is_empty(), is_elsewhere) {
+            (false, _) => Some(self.admin.clone()),
+            (true, false) => Some(["7120", "7220", "7320"].map(|port| format!("127.0.0.1:{port}")).to_vec()),
+            (true, true) => None,
+        }
+    }
 }
 
 /// When a push is answered.

@@ -30,7 +30,7 @@ use trunkline_client::api::{AckLevel, SubscriptionOptions, TopicOptions};
 use trunkline_ports::Process;
 use trunkline_ports::process::TaskGuard;
 
-use crate::args::{Acks, AdminConnection, Connection, StartAt, duration};
+use crate::args::{Acks, Admin, Connection, StartAt, duration};
 use crate::context::Context;
 use crate::failure::Failure;
 use board::Shared;
@@ -75,9 +75,9 @@ pub struct Args {
     /// Client addresses of the datacenters [default: those of `trunkline dev`]
     #[command(flatten)]
     connection: Connection,
-    /// Admin addresses, for what the cluster itself used [default: those of `trunkline dev`]
-    #[arg(long, env = "TRUNKLINE_ADMIN", value_name = "HOST:PORT,…", value_delimiter = ',', default_values_t = crate::args::default_admin(), hide_default_value = true)]
-    admin: Vec<String>,
+    /// For what the cluster itself used
+    #[command(flatten)]
+    admin: Admin,
 }
 
 fn size(text: &str) -> Result<usize, String> {
@@ -143,7 +143,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 }
 
 async fn measure(args: &Args, mut bench: Bench, context: &mut Context) -> Result<report::Report, Failure> {
-    let admin = AdminConnection { admin: args.admin.clone(), json: false };
+    let is_elsewhere = args.connection.endpoints != trunkline_client::Endpoints::of_dev();
+    let admin = args.admin.addresses(is_elsewhere).unwrap_or_default();
     let fsync = probe::run(args.probe_dir.clone()).await;
     if let Err(why) = &fsync {
         context.note(&format!("the disk could not be probed: {why}"));

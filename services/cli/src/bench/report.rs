@@ -8,7 +8,6 @@ use serde::Serialize;
 use trunkline_wire::internal::{StatusRequest, admin_service};
 
 use crate::admin;
-use crate::args::AdminConnection;
 use crate::context::Context;
 use crate::output;
 
@@ -44,8 +43,8 @@ pub(super) struct Figures {
 
 impl Figures {
     /// As the cluster stands now; nothing where it has no admin listener that answers.
-    pub(super) async fn read(context: &Context, connection: &AdminConnection) -> Self {
-        let Ok(answer) = admin::call(context, connection, admin_service::STATUS, &StatusRequest {}).await
+    pub(super) async fn read(context: &Context, admin: &[String]) -> Self {
+        let Ok(answer) = admin::call_first(context, admin, admin_service::STATUS, &StatusRequest {}).await
         else {
             return Self::default();
         };
