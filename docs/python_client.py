@@ -1,7 +1,5 @@
 """The four calls, from server reflection alone: pip install grpcio grpcio-reflection; python3 python_client.py [HOST:PORT]"""
-
 import sys
-
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
@@ -16,8 +14,7 @@ class Trunkline:
     def call(self, service, method, **fields):
         described = self.pool.FindServiceByName(f"trunkline.v1.{service}").FindMethodByName(method)
         request, response = GetMessageClass(described.input_type), GetMessageClass(described.output_type)
-        path = f"/trunkline.v1.{service}/{method}"
-        stub = self.channel.unary_unary(path, request.SerializeToString, response.FromString)
+        stub = self.channel.unary_unary(f"/trunkline.v1.{service}/{method}", request.SerializeToString, response.FromString)
         return stub(request(**fields), timeout=10)
 
     def push(self, topic, message):

@@ -87,7 +87,8 @@ pub const RELAY_QUEUE_MAX: usize = 1_024;
 /// A voter's word that a frame has gone from voter to voter so often that it goes no further.
 pub const RELAY_HOPS_MAX: u32 = 2;
 pub const HELD_INTERVAL: Duration = Duration::from_secs(1);
-/// Records of one's own that stay without an ID for so long are an outage: fresh ones may overtake them after it.
+/// Records of one's own that are on disk in no other datacenter for so long, without progress, are an outage: fresh
+/// ones may overtake them after it.
 pub const OVERTAKE_AFTER: Duration = Duration::from_secs(5);
 
 // Message store.

@@ -19,8 +19,8 @@ pub(crate) const CUT_EXAMPLES: &str = "Examples:
 
 pub(crate) const STOP_EXAMPLES: &str = "Examples:
   trunkline status
-  trunkline stop nyc-message-store-1
-  trunkline start nyc-message-store-1";
+  trunkline stop nyc-store-1
+  trunkline start nyc-store-1";
 
 /// An admin listener that takes longer is passed over.
 const ANSWER_MAX: Duration = Duration::from_secs(10);

@@ -27,8 +27,8 @@ impl Options {
     /// # Errors
     /// A sentence in the words of the file.
     pub fn validate(&self) -> Result<(), String> {
-        if self.assignment_interval > Duration::from_millis(100) {
-            return Err("assignment-interval must be at most 100ms".to_owned());
+        if !(Duration::from_millis(1)..=Duration::from_millis(100)).contains(&self.assignment_interval) {
+            return Err("assignment-interval must be from 1ms to 100ms".to_owned());
         }
         if !(1..=TOPICS_PER_GROUP_MAX).contains(&self.topics_per_group_max) {
             return Err(format!("topics-per-group-max must be from 1 to {TOPICS_PER_GROUP_MAX}"));
@@ -45,7 +45,7 @@ mod tests {
     fn options_that_cannot_work_are_refused_in_the_words_of_the_file() {
         assert_eq!(Options::default().validate(), Ok(()));
         let slow = Options { assignment_interval: Duration::from_secs(1), ..Options::default() };
-        assert_eq!(slow.validate().unwrap_err(), "assignment-interval must be at most 100ms");
+        assert_eq!(slow.validate().unwrap_err(), "assignment-interval must be from 1ms to 100ms");
         let none = Options { topics_per_group_max: 0, ..Options::default() };
         assert_eq!(none.validate().unwrap_err(), "topics-per-group-max must be from 1 to 1048576");
     }

@@ -87,16 +87,13 @@ impl Server {
     ) -> Result<DeleteTopicResponse, Status> {
         let _inside = self.admission.enter()?;
         let (name, until) = (validate::topic(name)?, answer_by(deadline));
-        self.forget_by_name(&name, until).await;
+        let known = self.voters.find_nearby(&name, until).await;
         self.voters.delete(&name, until).await?;
-        Ok(DeleteTopicResponse {})
-    }
-
-    /// What is deleted through this server is not pushed to from its memory.
-    async fn forget_by_name(&self, name: &TopicName, until: Instant) {
-        if let Some(topic) = self.voters.find_nearby(name, until).await {
-            self.topics.forget(name, TopicId(topic.topic_id));
+        // What is deleted through this server is not pushed to from its memory; what is not, goes on (I7).
+        if let Some(topic) = known {
+            self.topics.forget(&name, TopicId(topic.topic_id));
         }
+        Ok(DeleteTopicResponse {})
     }
 }
 

@@ -321,6 +321,10 @@ impl Leader {
     /// A proposal was applied, as `state` shows, or failed, or its outcome is unknown. What of it is not ordered by
     /// now is proposed again; that is harmless if it comes after all.
     pub fn completed(&mut self, state: &State, id: ProposalId, applied: bool) {
+        if !applied {
+            // The trim that it may have carried, too.
+            self.trim_proposed = 0;
+        }
         match self.in_flight.remove(&id) {
             Some(InFlight::Assignment(logs)) => {
                 logs.into_iter().for_each(|(name, upto)| self.log_completed(state, name, upto, applied));

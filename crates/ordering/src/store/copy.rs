@@ -55,6 +55,8 @@ impl Catalog {
             }
             if !from.deleted && !from.name.is_empty() {
                 self.topic_names.insert(from.name.clone(), from.topic);
+            } else if self.topic_names.get(&from.name) == Some(&from.topic) {
+                self.topic_names.remove(&from.name);
             }
             let topic =
                 self.topics.entry(from.topic).or_insert_with(|| Topic::new(String::new(), Vec::new()));

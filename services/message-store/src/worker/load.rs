@@ -101,7 +101,15 @@ impl Loads {
     ) {
         let storage = self.storage.clone();
         self.push(async move {
-            let records = records(&*storage, log, from, until, ScanLimit { rows: ROWS_MAX, bytes }).await?;
+            let limit = ScanLimit { rows: ROWS_MAX, bytes };
+            let records = match records(&*storage, log, from, until, limit).await {
+                // What cannot be read is not served: the follower turns to another holder.
+                Err(StorageError::Corrupt(why)) => {
+                    tracing::error!(log = log.0, seq = from, why, "a record on disk cannot be read");
+                    Vec::new()
+                }
+                read => read?,
+            };
             let sound = records.iter().take_while(|record| checksum(&record.body) == record.checksum).count();
             let mut records = records;
             if sound < records.len() {

@@ -33,7 +33,8 @@ pub(super) struct Pending {
 impl Pending {
     /// Registers a batch's records and turns them into what goes on the wire.
     pub(super) fn hand_over(&mut self, batch: Batch, now: Instant, frame: &mut Vec<AppendRecord>) {
-        let patience = batch.until.saturating_duration_since(now).as_millis();
+        // Never 0, which would say that the caller waits for ever.
+        let patience = batch.until.saturating_duration_since(now).as_micros().div_ceil(1_000).max(1);
         let patience_ms = u32::try_from(patience).unwrap_or(u32::MAX);
         for record in batch.records {
             self.last_tag += 1;

@@ -348,6 +348,19 @@ fn facts_are_trimmed_once_stores_of_two_datacenters_have_them() {
 }
 
 #[test]
+fn a_trim_whose_proposal_was_lost_is_proposed_again() {
+    let mut group = Group::new();
+    group.index += 1;
+    group.state.apply(group.index, &Entry::EndBoots { node: NodeId(9), counter: 1 });
+    (1..=4).for_each(|store| group.held(store, 1, &[]));
+    let lost = group.leader.duties(&group.state, 1, 0);
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!(group.duties(), [], "it is under way");
+    group.leader.completed(&group.state, lost[0].id, false);
+    assert_eq!(group.duties(), [lost[0].entry.clone()]);
+}
+
+#[test]
 fn the_boots_before_a_live_session_have_ended() {
     let mut group = Group::new();
     group.first(1, 1, vec![]);
