@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use trunkline_client::Subscriber;
 use trunkline_client::api::PopResponse;
 use trunkline_types::limits::POP_MESSAGES_MAX;
@@ -40,17 +41,29 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         return Err(Failure::Usage(format!("--max is at most {POP_MESSAGES_MAX} with --no-ack")));
     }
     let mut subscriber = context.client(&args.connection)?.subscriber(&args.topic, &args.consumer);
-    let (mut popped, mut wait) = (0, args.wait);
+    let until = Instant::now() + args.wait;
+    let mut popped = 0;
     while popped < args.max {
         let most = (args.max - popped).min(POP_MESSAGES_MAX as u64);
-        let response = subscriber.pop(u32::try_from(most).unwrap_or(u32::MAX), wait).await?;
+        // Only for the first message; a longer wait than one call may take is several calls.
+        let wait = if popped == 0 { until.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+        let response = match subscriber.pop(u32::try_from(most).unwrap_or(u32::MAX), wait).await {
+            Ok(response) => response,
+            Err(error) => {
+                // What was printed is acknowledged all the same; if even that fails, the first error says why.
+                if !args.no_ack && popped > 0 {
+                    let _ = subscriber.ack().await;
+                }
+                return Err(error.into());
+            }
+        };
+        let is_empty = response.deliveries.is_empty();
         popped += response.deliveries.len() as u64;
-        let last = response.deliveries.is_empty() || args.no_ack;
         print(&args, context, &mut subscriber, &response).await?;
-        if last {
+        let is_last = if is_empty { popped > 0 || Instant::now() >= until } else { args.no_ack };
+        if is_last {
             break;
         }
-        wait = Duration::ZERO;
     }
     if !args.no_ack {
         subscriber.ack().await?;
