@@ -90,6 +90,8 @@ pub const HELD_INTERVAL: Duration = Duration::from_secs(1);
 /// Records of one's own that are on disk in no other datacenter for so long, without progress, are an outage: fresh
 /// ones may overtake them after it.
 pub const OVERTAKE_AFTER: Duration = Duration::from_secs(5);
+/// No second overtaking change of a bucket within this time: one outage ends in several contacts.
+pub const OVERTAKE_INTERVAL: Duration = Duration::from_secs(30);
 
 // Message store.
 pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * MIB;

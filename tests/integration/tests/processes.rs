@@ -10,20 +10,9 @@ use trunkline_wire::v1::{AckLevel, ReceiptState};
 
 const WAIT: Duration = Duration::from_secs(60);
 
-/// What a process says when another one is killed under it.
-fn expect_losses(cluster: &mut Processes) {
-    for text in LOSSES {
-        cluster.allow(text);
-    }
-}
-
-/// None: a peer that goes away is ordinary.
-const LOSSES: [&str; 0] = [];
-
 #[tokio::test]
 async fn any_process_may_be_killed_under_load_and_nothing_acknowledged_is_lost() {
     let mut cluster = Processes::start().await;
-    expect_losses(&mut cluster);
     let load = load("kills", cluster.clients()).await;
     load.wait_for_acks(100).await;
     let victims = [
@@ -52,7 +41,6 @@ async fn any_process_may_be_killed_under_load_and_nothing_acknowledged_is_lost()
 #[tokio::test]
 async fn all_processes_killed_at_once_come_back_with_everything_that_was_acknowledged() {
     let mut cluster = Processes::start().await;
-    expect_losses(&mut cluster);
     let load = load("power", cluster.clients()).await;
     for _ in 0..2 {
         load.wait_for_acks(300).await;
@@ -68,7 +56,6 @@ async fn all_processes_killed_at_once_come_back_with_everything_that_was_acknowl
 #[tokio::test]
 async fn without_a_quorum_local_goes_on_ordered_says_so_and_ids_continue_after_it() {
     let mut cluster = Processes::start().await;
-    expect_losses(&mut cluster);
     let nyc = cluster.at("nyc").clone();
     nyc.create_topic("quorum").await.expect("created");
     let within = Duration::from_secs(10);

@@ -7,10 +7,7 @@
 
 use std::time::Duration;
 
-use trunkline_types::limits::OVERTAKE_AFTER;
-
-/// No second overtaking change of a bucket within this time: one outage ends in several contacts.
-pub const OVERTAKE_INTERVAL: Duration = Duration::from_secs(30);
+use trunkline_types::limits::{OVERTAKE_AFTER, OVERTAKE_INTERVAL};
 
 /// The state of one bucket's own current log.
 #[derive(Clone, Copy, Debug, Default)]
