@@ -62,7 +62,7 @@ impl Server {
         let largest = largest(&request.messages);
         let now = self.host.process.wall_clock_ms();
         let records: Vec<_> = request.messages.into_iter().map(|message| self.encode(message, now)).collect();
-        let mut avoid = None;
+        let mut instead = None;
         let mut attempts = 1;
         loop {
             let topic = self.topics.find_or_create(&name, until).await?;
@@ -70,14 +70,16 @@ impl Server {
                 validate::payload_of_topic(*index, message, topic.message_bytes_max)?;
             }
             let level = if level == AckLevel::Unspecified { topic.default_level } else { level };
-            let coordinator = self.coordinators.of(topic.id.bucket(), avoid, until).await?;
+            let coordinator = match instead.take() {
+                Some(coordinator) => coordinator,
+                None => self.coordinators.of(topic.id.bucket(), until).await?,
+            };
             let pushed = Pushed { topic, level, records: &records, room: room.clone(), until };
             let span = trace::append(&coordinator.link.address, progress::name(level), records.len());
             let results = self.bring(&coordinator, pushed).instrument(span).await;
             let Some(why) = nothing_stored(&results) else { return Ok((level, results)) };
-            let again =
-                attempts < ATTEMPTS_MAX && self.worth_another(&name, topic, &why, &coordinator, &mut avoid);
-            if !again {
+            let node = coordinator.link.node;
+            if attempts >= ATTEMPTS_MAX || !self.worth_another(&name, topic, &why, node, &mut instead) {
                 return Err(why);
             }
             attempts += 1;
@@ -90,8 +92,8 @@ impl Server {
         name: &TopicName,
         topic: Topic,
         why: &Status,
-        coordinator: &Coordinator,
-        avoid: &mut Option<NodeId>,
+        node: NodeId,
+        instead: &mut Option<Coordinator>,
     ) -> bool {
         match refusal(why) {
             Refusal::TopicEnded => {
@@ -99,8 +101,8 @@ impl Server {
                 true
             }
             Refusal::StoreUnfit => {
-                *avoid = Some(coordinator.link.node);
-                true
+                *instead = self.coordinators.instead_of(node, topic.id.bucket());
+                instead.is_some()
             }
             Refusal::StoreGone => true,
             Refusal::Final => false,

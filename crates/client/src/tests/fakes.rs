@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use trunkline_ports::{Receiver, Responder, Router};
@@ -26,6 +27,8 @@ struct State {
     next_token: u8,
     /// A stream answers so many messages and then ends with this.
     stream_end: Option<(u64, Status)>,
+    /// Before each response of a stream, and before its end.
+    pause: Duration,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,10 @@ impl Server {
 
     pub(super) fn ends_streams(&self, after: u64, end: Option<Status>) {
         self.state().stream_end = end.map(|end| (after, end));
+    }
+
+    pub(super) fn takes_its_time(&self, pause: Duration) {
+        self.state().pause = pause;
     }
 
     pub(super) fn refuses(&self, messages: impl IntoIterator<Item = Status>) {
@@ -130,6 +137,7 @@ async fn streams(
     if let Some(refused) = refused {
         return Err(refused);
     }
+    let pause = state.lock().expect("not poisoned").pause;
     let mut index = 0;
     while let Some(request) = requests.next().await? {
         let mut results = Vec::new();
@@ -151,6 +159,7 @@ async fn streams(
             results.push(PushStreamResult { index, result: Some(result) });
             index += 1;
         }
+        tokio::time::sleep(pause).await;
         if responses.send(&PushStreamResponse { results }).await.is_err() {
             break;
         }
@@ -158,6 +167,7 @@ async fn streams(
             return Err(ended);
         }
     }
+    tokio::time::sleep(pause).await;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use trunkline_ports::Receiver;
-use trunkline_types::{Bucket, TopicName};
+use trunkline_types::{Bucket, NodeId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::status::invalid;
 use trunkline_wire::v1::{AckLevel, Message, PushStreamRequest};
@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
             Err(why) => return self.refuse(run.first, count, &why).await,
         };
         let bucket = run.topic.id.bucket();
-        let coordinator = match server.coordinators.of(bucket, None, run.until).await {
+        let coordinator = match server.coordinators.of(bucket, run.until).await {
             Ok(coordinator) => coordinator,
             Err(why) => return self.refuse(run.first, count, &why).await,
         };
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
         self.writers.insert(bucket, coordinator.writer);
         server.metrics.took(run.bytes);
         let records = outgoing(run.topic, run.first, &run.records);
-        self.note(name, &run).await?;
+        self.note(name, &run, coordinator.writer.node).await?;
         let batch = Batch {
             records,
             level: run.level,
@@ -196,13 +196,13 @@ impl<'a> Reader<'a> {
         !same_log || (before.stream != now.stream && !self.places.idle(held))
     }
 
-    async fn note(&self, name: &TopicName, run: &Taken) -> Result<(), Stop> {
+    async fn note(&self, name: &TopicName, run: &Taken, node: NodeId) -> Result<(), Stop> {
         let cluster = self.server.host.map().cluster;
         for ((index, record), place) in (run.first..).zip(&run.records).zip(&run.places) {
             let progress = Progress::new(cluster, run.topic.id, record.checksum, run.level);
             let (since, until, place) = (run.since, run.until, place.clone());
             let topic = (name.clone(), run.topic.id);
-            self.send(Note::Begun { index, topic, progress, since, until, place }).await?;
+            self.send(Note::Begun { index, topic, node, progress, since, until, place }).await?;
         }
         Ok(())
     }
