@@ -26,6 +26,7 @@ use crate::routes::Route;
 use crate::stores::{Batch, ReadError, Span, Stores};
 use crate::table::Table;
 use crate::topics::Topics;
+use crate::trace;
 
 /// How long one read waits at a store: also how soon it is noticed that the store cannot give what is committed.
 const POLL: Duration = Duration::from_secs(2);
@@ -160,7 +161,9 @@ impl Worker {
     fn take(&mut self, command: Command) {
         self.last_call = Instant::now();
         match command {
-            Command::Pop { call, from_here, reply } => self.pop(call, from_here, reply),
+            Command::Pop { call, from_here, trace, reply } => {
+                trace::taking(trace, || self.pop(call, from_here, reply));
+            }
             Command::Ack { call: AckCall { tokens, deadline }, reply } => {
                 self.calls += 1;
                 self.acks.insert(self.calls, reply);
@@ -317,7 +320,8 @@ impl Worker {
             bytes_max: wanted.bytes_max,
             wait: if wanted.wait { POLL } else { Duration::ZERO },
         };
-        let future = Box::pin(async move { stores.read(span).await });
+        let reading = trace::under(trace::current(), async move { stores.read(span).await });
+        let future = Box::pin(reading);
         self.read = Some(UnderWay { number: wanted.number, began: Instant::now(), future });
     }
 

@@ -4,7 +4,6 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::Instrument as _;
 use trunkline_types::{NodeId, TopicName};
 use trunkline_wire::status::{from_message, is_not_stored, reason, reason_of};
 use trunkline_wire::v1::{AckLevel, Message, PushRequest, PushResponse, PushResult};
@@ -75,8 +74,7 @@ impl Server {
                 None => self.coordinators.of(topic.id.bucket(), until).await?,
             };
             let pushed = Pushed { topic, level, records: &records, room: room.clone(), until };
-            let span = trace::append(&coordinator.link.address, progress::name(level), records.len());
-            let results = self.bring(&coordinator, pushed).instrument(span).await;
+            let results = self.bring(&coordinator, pushed).await;
             let Some(why) = nothing_stored(&results) else { return Ok((level, results)) };
             let node = coordinator.link.node;
             if attempts >= ATTEMPTS_MAX || !self.worth_another(&name, topic, &why, node, &mut instead) {
@@ -113,6 +111,7 @@ impl Server {
     async fn bring(&self, coordinator: &Coordinator, pushed: Pushed<'_>) -> Vec<PushResult> {
         let count = pushed.records.len();
         let (reply, mut told) = mpsc::channel(count * OUTCOMES_MAX);
+        let span = trace::append(&self.host, &coordinator.link.address, progress::name(pushed.level), count);
         let batch = Batch {
             records: outgoing(pushed.topic, 0, pushed.records),
             level: pushed.level,
@@ -120,6 +119,7 @@ impl Server {
             reply,
             room: pushed.room,
             writer: coordinator.writer,
+            span: span.clone(),
         };
         if timeout_at(pushed.until, coordinator.link.append(batch)).await.is_err() {
             return vec![progress::refused(&error::no_time_left("sending to the coordinator")); count];

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trunkline_ports::{Receiver, Responder};
+use trunkline_ports::{Receiver, Responder, Span};
 use trunkline_types::{NodeId, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::v1::{PushResult, PushStreamRequest, PushStreamResponse};
@@ -41,6 +41,8 @@ enum Note {
         since: Instant,
         until: Instant,
         place: Place,
+        /// Of the batch that it travels in; ends with the last of them.
+        span: Option<Span>,
     },
     /// A message was answered without being sent anywhere.
     Refused { index: u64, result: PushResult },

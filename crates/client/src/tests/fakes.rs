@@ -29,6 +29,8 @@ struct State {
     stream_end: Option<(u64, Status)>,
     /// Before each response of a stream, and before its end.
     pause: Duration,
+    /// What came with each ping.
+    pings: Vec<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -84,19 +86,29 @@ impl Server {
         self.state().acked.clone()
     }
 
+    pub(super) fn pings(&self) -> Vec<Option<String>> {
+        self.state().pings.clone()
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("not poisoned")
     }
 
     fn router(&self) -> Router {
-        let states: [_; 5] = std::array::from_fn(|_| self.state.clone());
-        let [push, stream, pop, ack, list] = states;
+        let states: [_; 6] = std::array::from_fn(|_| self.state.clone());
+        let [push, stream, pop, ack, list, ping] = states;
         Router::new()
-            .unary(push_service::GET_RECEIPT, |_, request| async move {
-                if request.receipt.is_empty() {
-                    return Err(invalid("receipt", "is not a receipt"));
+            .unary(push_service::GET_RECEIPT, move |context, request| {
+                let is_ping = request.receipt.is_empty();
+                if is_ping {
+                    ping.lock().expect("not poisoned").pings.push(context.trace);
                 }
-                Ok(GetReceiptResponse::default())
+                async move {
+                    if is_ping {
+                        return Err(invalid("receipt", "is not a receipt"));
+                    }
+                    Ok(GetReceiptResponse::default())
+                }
             })
             .unary(push_service::PUSH, move |_, request| {
                 let mut state = push.lock().expect("not poisoned");

@@ -14,3 +14,4 @@ mod one_datacenter;
 mod reading;
 mod routes;
 mod three_datacenters;
+mod traces;

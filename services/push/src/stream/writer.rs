@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use trunkline_ports::Responder;
+use trunkline_ports::{Responder, Span};
 use trunkline_types::{NodeId, Receipt, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::status::{from_message, is_not_stored};
@@ -30,6 +30,7 @@ struct Begun {
     since: Instant,
     until: Instant,
     _place: Place,
+    _span: Option<Span>,
 }
 
 type Asked = BoxFuture<'static, (u64, Option<Vec<Outcome>>)>;
@@ -114,8 +115,9 @@ impl<'a> Writer<'a> {
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Begun { index, topic, node, progress, since, until, place } => {
-                self.begun.insert(index, Begun { topic, node, progress, since, until, _place: place });
+            Note::Begun { index, topic, node, progress, since, until, place, span } => {
+                self.begun
+                    .insert(index, Begun { topic, node, progress, since, until, _place: place, _span: span });
             }
             Note::Refused { index, result } => {
                 self.results.push(PushStreamResult { index, result: Some(result) })
