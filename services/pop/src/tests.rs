@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::time::Instant;
 use trunkline_testkit::network::Side;
+use trunkline_types::limits::WAITING_POPS_MAX;
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::pop_service;
 use trunkline_wire::v1::start::At;
@@ -38,16 +39,20 @@ async fn a_consumer_that_subscribed_gets_every_message_in_order_and_once() {
     let world = World::new().await;
     world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
     world.push("t", 25);
-    let (mut got, mut echo) = (Vec::new(), Vec::new());
+    let first = world.pop("nyc", "a", Vec::new(), 10, 1_000).await.unwrap();
+    let (mut got, mut echo) = (ids(&first), tokens(&first));
+    let reads = world.reads();
     while got.len() < 25 {
         let deliveries = world.pop("nyc", "a", echo, 10, 1_000).await.unwrap();
         got.extend(ids(&deliveries));
         echo = tokens(&deliveries);
     }
     assert_eq!(got, (1..=25).collect::<Vec<_>>());
-    let reads = world.reads();
-    assert_eq!(ids(&world.pop("nyc", "a", echo, 10, 0).await.unwrap()), []);
     assert_eq!(world.reads(), reads, "no call to a store on the path of a Pop");
+    let began = Instant::now();
+    assert_eq!(ids(&world.pop("nyc", "a", echo, 10, 0).await.unwrap()), []);
+    assert_eq!(world.reads(), reads + 1, "a store is asked before it is said that there is nothing");
+    assert!(began.elapsed() < Duration::from_millis(5), "{:?}", began.elapsed());
     let (subscription, status) = world.describe("sea").await.unwrap();
     assert_eq!((subscription.position, status.lag_messages, status.outstanding), (25, 0, 0));
     assert_eq!(status.dispatching_datacenter, "nyc");
@@ -410,6 +415,23 @@ async fn a_subscription_that_nobody_pops_is_given_up_and_taken_again() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.reads(), reads, "nothing is read for nobody");
     assert_eq!(ids(&world.pop("nyc", "a", Vec::new(), 9, 0).await.unwrap()), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_are_gone_hold_no_place_at_a_subscription() {
+    let world = World::new().await;
+    world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
+    let clients: Vec<String> = (0..WAITING_POPS_MAX).map(|client| format!("gone-{client}")).collect();
+    let gone = clients.iter().map(|client| world.pop("nyc", client, Vec::new(), 1, 9_000));
+    let gone = tokio::time::timeout(Duration::from_millis(500), futures::future::join_all(gone)).await;
+    assert!(gone.is_err(), "they gave up while they waited");
+    let waiting = world.pop("nyc", "a", Vec::new(), 9, 5_000);
+    let push = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.push("t", 2);
+    };
+    let (deliveries, ()) = futures::join!(waiting, push);
+    assert_eq!(ids(&deliveries.unwrap()), [1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
