@@ -227,8 +227,8 @@ impl Calls {
 
 /// Errors that another id of the topic might not give.
 fn may_be_of_the_topic(error: &Status) -> bool {
-    error.code() == trunkline_wire::Code::InvalidArgument
-        || status::reason_of(error).as_deref() == Some(reason::NOT_SUBSCRIBED)
+    let reason = status::reason_of(error);
+    [reason::NOT_SUBSCRIBED, reason::DELIVERY_EXPIRED].map(Some).contains(&reason.as_deref())
 }
 
 fn within(context: &CallContext, patience_ms: u32) -> Instant {

@@ -342,6 +342,46 @@ async fn a_topic_that_is_deleted_ends_its_subscriptions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_of_a_topic_that_was_deleted_and_created_again_are_refused_with_a_reason() {
+    let world = World::new().await;
+    world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
+    world.push("t", 1);
+    let old = tokens(&world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap());
+    world.delete("t");
+    world.push("t", 2);
+    let missing = world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap_err();
+    assert_eq!(reason_of(&missing).1, reason::NOT_SUBSCRIBED);
+    world.subscribe("sea", "t", "c", EARLIEST).await.unwrap();
+    let expired = (Code::FailedPrecondition, reason::DELIVERY_EXPIRED.to_owned());
+    for datacenter in ["nyc", "sea"] {
+        let refused = world.pop(datacenter, "a", old.clone(), 1, 0).await.unwrap_err();
+        assert_eq!(reason_of(&refused), expired, "{datacenter}");
+        let ack = v1::AckRequest { topic: "t".to_owned(), consumer: "c".to_owned(), tokens: old.clone() };
+        let refused =
+            world.call(datacenter, pop_service::ACK, &ack, Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(reason_of(&refused), expired, "{datacenter}");
+    }
+    let new = world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap();
+    assert_eq!(ids(&new), [1]);
+    let next = world.pop("sea", "a", tokens(&new), 1, 0).await.unwrap();
+    assert_eq!(ids(&next), [2], "those of the new one count");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_remembers_the_deleted_topic_learns_of_the_new_one_from_its_tokens() {
+    let world = World::new().await;
+    world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
+    world.push("t", 1);
+    world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap();
+    world.delete("t");
+    world.push("t", 2);
+    world.subscribe("sea", "t", "c", EARLIEST).await.unwrap();
+    let new = world.pop("sea", "a", Vec::new(), 1, 0).await.unwrap();
+    let next = world.pop("nyc", "a", tokens(&new), 1, 0).await.unwrap();
+    assert_eq!(ids(&next), [2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_needs_no_subscription() {
     let world = World::new().await;
     let read = |from, wait_ms| v1::ReadRequest {
@@ -369,6 +409,19 @@ async fn a_reader_needs_no_subscription() {
     assert_eq!(third.unwrap().messages[0].message_id, 4);
     let nothing = call(read(9, 200)).await.unwrap();
     assert_eq!((nothing.messages.len(), nothing.next, nothing.watermark), (0, 9, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_hangs_does_not_hide_what_local_replicas_know() {
+    let world = World::new().await;
+    world.push("t", 1);
+    world.nodes["nyc-message-id-1"].process.pause();
+    world.network.cut(&Side::datacenter("nyc"), &Side::Others);
+    let request = v1::ReadRequest { topic: "t".to_owned(), ..v1::ReadRequest::default() };
+    let began = Instant::now();
+    let read = world.call("nyc", pop_service::READ, &request, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(read.messages.len(), 1);
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

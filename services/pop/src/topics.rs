@@ -1,10 +1,12 @@
 //! Topics by name.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::select;
 use rustc_hash::FxHashMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use trunkline_placement::{replicas_in, voters_by_nearness};
 use trunkline_ports::Class;
 use trunkline_types::{ClusterMap, TopicId, TopicName};
@@ -19,6 +21,8 @@ use crate::nearest::{Candidate, Nearest};
 const CACHED_MAX: usize = 65_536;
 /// An answer from this datacenter comes within this, or not.
 const LOCAL_PATIENCE: Duration = Duration::from_millis(500);
+/// A voter of this datacenter that has not answered by then may hang: the replicas are asked beside it.
+const VOTER_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Topics {
     nearest: Nearest,
@@ -85,23 +89,40 @@ impl Topics {
         Ok((TopicId(topic.topic_id), created.created))
     }
 
-    /// By a voter or a replica of this datacenter: what they do not know may still exist.
+    /// By a voter or a replica of this datacenter: what they do not know may still exist. One that hangs does not use
+    /// up the other's time.
     async fn find_here(&self, name: &TopicName, deadline: Instant) -> Option<TopicId> {
-        let deadline = deadline.min(Instant::now() + LOCAL_PATIENCE);
+        let until = deadline.min(Instant::now() + LOCAL_PATIENCE);
+        let mut voter = pin!(self.find_at_voters(name, until));
+        let found = timeout(VOTER_PATIENCE, &mut voter).await;
+        if let Ok(Some(id)) = found {
+            return Some(id);
+        }
+        let replica = pin!(self.find_at_replicas(name, until));
+        if found.is_ok() {
+            return replica.await;
+        }
+        let (first, other) = select(voter, replica).await.factor_first();
+        match first {
+            Some(id) => Some(id),
+            None => other.await,
+        }
+    }
+
+    async fn find_at_voters(&self, name: &TopicName, until: Instant) -> Option<TopicId> {
         let map = self.nearest.host().map();
         let voters: Vec<_> = self.voters(&map, name).into_iter().filter(|voter| voter.is_local).collect();
-        let request = self.question(name, false);
-        if let Ok(answer) = self.nearest.ask(&voters, FIND_TOPIC, &request, deadline).await
-            && let Some(topic) = answer.topic.filter(|_| answer.found)
-        {
-            return Some(TopicId(topic.topic_id));
-        }
-        let here = &self.nearest.host().identity.datacenter;
+        let answer = self.nearest.ask(&voters, FIND_TOPIC, &self.question(name, false), until).await.ok()?;
+        answer.topic.filter(|_| answer.found).map(|topic| TopicId(topic.topic_id))
+    }
+
+    async fn find_at_replicas(&self, name: &TopicName, until: Instant) -> Option<TopicId> {
+        let (map, here) = (self.nearest.host().map(), &self.nearest.host().identity.datacenter);
         let replicas =
             self.nearest.candidates(replicas_in(&map, name.bucket(map.buckets), here), Class::Records);
         let envelope = Some(self.nearest.host().envelope());
         let request = StoreFindTopicRequest { envelope, name: name.as_str().to_owned() };
-        let answer = self.nearest.ask(&replicas, store_service::FIND_TOPIC, &request, deadline).await.ok()?;
+        let answer = self.nearest.ask(&replicas, store_service::FIND_TOPIC, &request, until).await.ok()?;
         answer.found.then_some(TopicId(answer.topic_id))
     }
 
