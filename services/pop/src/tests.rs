@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::time::Instant;
 use trunkline_testkit::network::Side;
+use trunkline_types::Role;
 use trunkline_types::limits::WAITING_POPS_MAX;
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::pop_service;
@@ -450,8 +451,15 @@ async fn subscriptions_are_listed_by_topic_then_consumer_in_pages() {
     assert_eq!(list("", 2).await, "a/x a/y b/x b/y c/x");
     assert_eq!(list("b", 1).await, "b/x b/y");
     world.delete("b");
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!(list("", 0).await, "a/x a/y c/x");
+    assert_eq!(list("", 0).await, "a/x a/y c/x", "they went with their topic");
+    world.subscribe("nyc", "b", "x", LATEST).await.unwrap();
+    assert_eq!(list("", 0).await, "a/x a/y b/x c/x", "of another topic of that name");
+    world
+        .nodes
+        .values()
+        .filter(|node| node.host.identity.role == Role::MessageId)
+        .for_each(|node| node.process.crash());
+    assert_eq!(list("b", 0).await, "b/x b/x b/y", "nobody says that they are deleted");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::{Instant, timeout};
 use trunkline_placement::{replicas_in, voters_by_nearness};
 use trunkline_ports::Class;
-use trunkline_types::{ClusterMap, TopicId, TopicName};
+use trunkline_types::{ClusterMap, GroupId, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::order_service::{CREATE_TOPIC, FIND_TOPIC};
 use trunkline_wire::internal::{
@@ -68,6 +68,21 @@ impl Topics {
             Some(id) => Ok(Some(id)),
             None => self.find(name, deadline).await,
         }
+    }
+
+    /// Whether the nearest voter that answers knows that it is deleted, which is final. One that is behind, or none that
+    /// answers, does not.
+    pub(crate) async fn is_deleted(&self, id: TopicId, deadline: Instant) -> bool {
+        let map = self.nearest.host().map();
+        let request = OrderFindTopicRequest {
+            envelope: Some(self.nearest.host().envelope()),
+            name: String::new(),
+            topic_id: id.0,
+            confirmed: false,
+        };
+        let voters = self.voters_of(&map, map.ordering_group(id.bucket()));
+        let answer = self.nearest.ask(&voters, FIND_TOPIC, &request, deadline).await;
+        answer.is_ok_and(|answer| answer.deleted)
     }
 
     /// Creates it with the defaults, or finds it. True if it is new.
@@ -139,7 +154,10 @@ impl Topics {
     }
 
     fn voters(&self, map: &ClusterMap, name: &TopicName) -> Vec<Candidate> {
-        let group = map.ordering_group(name.bucket(map.buckets));
+        self.voters_of(map, map.ordering_group(name.bucket(map.buckets)))
+    }
+
+    fn voters_of(&self, map: &ClusterMap, group: GroupId) -> Vec<Candidate> {
         let here = &self.nearest.host().identity.datacenter;
         self.nearest.candidates(voters_by_nearness(map, group, here), Class::Calls)
     }
