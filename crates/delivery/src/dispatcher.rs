@@ -128,8 +128,9 @@ impl<M: Payload> Dispatcher<M> {
                     self.expired.insert(range);
                 }
             }
-            Event::Read { number, first_id, messages, earliest } => {
-                self.read(now_ms, number, first_id, messages, earliest);
+            Event::Read { number, first_id, messages, more, earliest } => {
+                self.expire_below(earliest);
+                self.read(now_ms, number, (first_id..).zip(messages), more);
             }
             Event::ReadFailed { number, retry_ms, damaged } => {
                 self.read_failed(now_ms, number, retry_ms, damaged);
@@ -203,8 +204,8 @@ impl<M: Payload> Dispatcher<M> {
         // What others' tokens have acknowledged needs no reading.
         self.shelf.advance(self.ledger.first_missing(self.shelf.next()));
         let missing = self.serve(now_ms, effects);
-        self.read_if_wanted(now_ms, missing, effects);
         self.time_out(now_ms, effects);
+        self.read_if_wanted(now_ms, missing, effects);
         self.ledger.time_out_acks(now_ms, effects);
         self.ledger.commit_if_due(now_ms, self.releasing, effects);
         if self.releasing && self.ledger.is_settled() {
@@ -217,7 +218,6 @@ impl<M: Payload> Dispatcher<M> {
             effects.push(Effect::Refuse { pop: pop.number, why: PopRefusal::Elsewhere });
             return;
         }
-        let begun = self.reading.popped(now_ms);
         for token in &pop.echoed {
             if matches!(self.judge(token), Judgment::Acknowledge) {
                 self.acknowledge(token.id, now_ms);
@@ -237,7 +237,7 @@ impl<M: Payload> Dispatcher<M> {
             return;
         }
         let own = matches!(pop.client, Client::Named(_)) && self.outstanding.has_any(&pop.client);
-        self.waiting.push_back(Waiting::new(now_ms, begun, pop, own));
+        self.waiting.push_back(Waiting::new(now_ms, self.reading.begun(), pop, own));
     }
 
     fn ack(

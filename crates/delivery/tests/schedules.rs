@@ -236,7 +236,13 @@ impl World {
             let messages = (wanted.from..until).map(Message).collect();
             self.step(
                 server,
-                Event::Read { number: wanted.number, first_id: wanted.from, messages, earliest: 1 },
+                Event::Read {
+                    number: wanted.number,
+                    first_id: wanted.from,
+                    messages,
+                    more: until <= self.last,
+                    earliest: 1,
+                },
             );
         }
     }

@@ -350,7 +350,7 @@ async fn tokens_of_a_topic_that_was_deleted_and_created_again_are_refused_with_a
     let old = tokens(&world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap());
     world.delete("t");
     world.push("t", 2);
-    let missing = world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap_err();
+    let missing = world.pop("nyc", "b", Vec::new(), 1, 0).await.unwrap_err();
     assert_eq!(reason_of(&missing).1, reason::NOT_SUBSCRIBED);
     world.subscribe("sea", "t", "c", EARLIEST).await.unwrap();
     let expired = (Code::FailedPrecondition, reason::DELIVERY_EXPIRED.to_owned());

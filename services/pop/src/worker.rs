@@ -2,6 +2,7 @@
 //! and position group. Decides nothing but when to give the subscription up.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -106,11 +107,12 @@ impl Worker {
     /// Until it has given the subscription up, and with it its place.
     pub(crate) async fn run(mut self, place: Place) {
         let shutdown = self.tools.shutdown.clone();
+        let mut stopped = pin!(shutdown.stopped());
         while !self.ended {
             let wake = self.wake_at();
             tokio::select! {
                 biased;
-                () = shutdown.stopped() => break,
+                () = &mut stopped => break,
                 (read, result) = finished(&mut self.read) => self.was_read(read.number, result),
                 (read, result) = finished(&mut self.waiting_read) => self.was_read(read.number, result),
                 (commit, result) = finished(&mut self.commit) => self.was_committed(&commit, result),
@@ -163,8 +165,10 @@ impl Worker {
         let event = match result {
             Ok(batch) => {
                 self.read_backoff.reset();
-                let messages = batch.messages.into_iter().map(Held::from).collect();
-                Event::Read { number, first_id: batch.first_id, messages, earliest: batch.earliest }
+                let Batch { first_id, messages, watermark, earliest } = batch;
+                let more = first_id + (messages.len() as u64) <= watermark;
+                let messages = messages.into_iter().map(Held::from).collect();
+                Event::Read { number, first_id, messages, more, earliest }
             }
             Err(ReadError::Deleted) => {
                 self.tools.topics.forget(&self.topic);

@@ -55,6 +55,8 @@ pub enum Event<M> {
         number: u64,
         first_id: u64,
         messages: Vec<M>,
+        /// Whether the store has more after these.
+        more: bool,
         /// The first ID that is still there.
         earliest: u64,
     },

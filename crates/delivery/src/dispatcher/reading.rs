@@ -6,8 +6,6 @@ use super::Dispatcher;
 use super::effect::{Effect, Wanted};
 use super::shelf::Payload;
 
-/// Without a Pop for so long, nothing is read ahead any more.
-const IDLE_AFTER_MS: u64 = 10_000;
 /// What was delivered before, and is read again, comes so many at a time.
 const AGAIN_MESSAGES_MAX: u64 = 100;
 const AGAIN_BYTES_MAX: u64 = 1 << 20;
@@ -36,19 +34,18 @@ pub(super) struct Reading {
     /// When somebody is to be told that there is nothing, which is to be made sure of.
     check_at_ms: Option<u64>,
     pub(super) damaged: Option<u64>,
-    /// Reading ahead is of use until then, even if nobody waits.
-    active_until_ms: u64,
+    /// The last read ahead did not bring all that there was.
+    more: bool,
 }
 
 impl Reading {
-    /// Returns what [`Reading::found_nothing_since`] is to be asked with for this Pop.
-    pub(super) fn popped(&mut self, now_ms: u64) -> u64 {
-        self.active_until_ms = now_ms + IDLE_AFTER_MS;
+    /// How many reads have begun.
+    pub(super) fn begun(&self) -> u64 {
         self.begun
     }
 
     /// Whether a read that began after a Pop came has found nothing ahead. What began before says nothing: the store
-    /// may have a message since, and its answer be on the way.
+    /// may have a message since, and its answer be on the way. `begun`: reads that had begun when it came.
     pub(super) fn found_nothing_since(&self, begun: u64) -> bool {
         self.empty > begun
     }
@@ -56,7 +53,7 @@ impl Reading {
     /// Nothing is read ahead until the next Pop, and what is under way is of no use any more.
     pub(super) fn stop(&mut self) {
         (self.waiting, self.at_once) = (None, None);
-        self.active_until_ms = 0;
+        self.more = false;
     }
 
     /// When [`super::Event::Time`] is needed.
@@ -108,24 +105,39 @@ impl Reading {
 }
 
 impl<M: Payload> Dispatcher<M> {
-    pub(super) fn read(&mut self, now_ms: u64, number: u64, first_id: u64, messages: Vec<M>, earliest: u64) {
+    pub(super) fn read(
+        &mut self,
+        now_ms: u64,
+        number: u64,
+        messages: impl Iterator<Item = (u64, M)>,
+        more: bool,
+    ) {
         let Some(AtOnce { wanted, again }) = self.reading.finish(number) else { return };
-        self.expire_below(earliest);
         self.reading.succeeded();
-        if !again && messages.is_empty() {
-            self.reading.empty = wanted.number;
+        if again {
+            self.read_again(now_ms, wanted.from, messages);
+            return;
         }
-        let from = wanted.from;
-        for (id, message) in (first_id..).zip(messages) {
-            if again {
-                if self.outstanding.contains(id) {
-                    self.shelf.put(from, id, message);
-                }
-            } else if !self.put_ahead(id, message) {
+        let mut is_empty = true;
+        for (id, message) in messages {
+            is_empty = false;
+            if !self.put_ahead(id, message) {
                 break;
             }
         }
-        let is_needed = again && self.outstanding.contains(from) && from >= self.earliest;
+        self.reading.more = more;
+        if is_empty {
+            self.reading.empty = wanted.number;
+        }
+    }
+
+    fn read_again(&mut self, now_ms: u64, from: u64, messages: impl Iterator<Item = (u64, M)>) {
+        for (id, message) in messages {
+            if self.outstanding.contains(id) {
+                self.shelf.put(from, id, message);
+            }
+        }
+        let is_needed = self.outstanding.contains(from) && from >= self.earliest;
         if is_needed && self.shelf.get(from).is_none() {
             self.reading.failed(now_ms, AGAIN_RETRY_MS, None);
         }
@@ -149,8 +161,9 @@ impl<M: Payload> Dispatcher<M> {
         }
         let from = self.ledger.first_missing(self.shelf.ahead());
         let in_window = from - self.ledger.lowest() < DELIVERY_WINDOW_MAX;
-        let is_active = !self.waiting.is_empty() || now_ms < self.reading.active_until_ms;
-        if !is_active || !in_window || self.releasing || !self.shelf.has_room_ahead() {
+        // At the topic's end nothing is read for nobody: who comes next asks anyway.
+        let is_of_use = self.reading.more || !self.waiting.is_empty();
+        if !is_of_use || !in_window || self.releasing || !self.shelf.has_room_ahead() {
             return;
         }
         let check_at = self.check_at();
@@ -182,7 +195,7 @@ impl<M: Payload> Dispatcher<M> {
     }
 
     /// IDs below `earliest` will never be read: what was not handed out yet is told as expired.
-    fn expire_below(&mut self, earliest: u64) {
+    pub(super) fn expire_below(&mut self, earliest: u64) {
         if earliest <= self.earliest {
             return;
         }

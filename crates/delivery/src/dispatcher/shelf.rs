@@ -46,8 +46,9 @@ impl<M: Payload> Shelf<M> {
         self.held.get(&id)
     }
 
+    /// Half of what may be read ahead: less is not worth a read.
     pub(super) fn has_room_ahead(&self) -> bool {
-        self.ahead - self.next < READ_AHEAD_MESSAGES_MAX && self.ahead_bytes < READ_AHEAD_BYTES_MAX
+        self.ahead - self.next <= READ_AHEAD_MESSAGES_MAX / 2 && self.ahead_bytes <= READ_AHEAD_BYTES_MAX / 2
     }
 
     pub(super) fn room_ahead(&self) -> (u64, u64) {

@@ -1,5 +1,7 @@
 //! Events in, effects out.
 
+use std::collections::BTreeSet;
+
 use trunkline_types::limits::HANDED_OUT_COMMIT_AT;
 
 use super::*;
@@ -89,7 +91,13 @@ impl Bench {
             let wanted = self.reads.remove(at);
             let until = (wanted.from + wanted.messages_max).min(self.last + 1);
             let messages = (wanted.from..until).map(Message).collect();
-            self.step(Event::Read { number: wanted.number, first_id: wanted.from, messages, earliest: 1 });
+            self.step(Event::Read {
+                number: wanted.number,
+                first_id: wanted.from,
+                messages,
+                more: until <= self.last,
+                earliest: 1,
+            });
         }
     }
 
@@ -108,7 +116,13 @@ impl Bench {
         self.last = last;
         if let Some(wanted) = self.reads.pop() {
             let messages = (wanted.from..=last).map(Message).collect();
-            self.step(Event::Read { number: wanted.number, first_id: wanted.from, messages, earliest: 1 });
+            self.step(Event::Read {
+                number: wanted.number,
+                first_id: wanted.from,
+                messages,
+                more: false,
+                earliest: 1,
+            });
         }
     }
 
@@ -535,25 +549,60 @@ fn what_is_not_in_memory_any_more_is_read_again_before_anything_later_is_given()
 }
 
 #[test]
-fn what_was_shed_is_read_anew_and_not_missed_by_a_read_that_began_beyond_it() {
-    let mut bench = Bench::new(1, &[], 3);
-    bench.pop(named("a"), &[], 1);
-    assert_eq!(bench.reads.iter().map(|wanted| wanted.from).collect::<Vec<_>>(), [4], "it waits for more");
+fn what_was_shed_is_read_anew_when_somebody_asks_and_not_before() {
+    let mut bench = Bench::new(1, &[], 3_000);
+    let first = bench.pop(named("a"), &[], 100);
+    let mut effects = Vec::new();
+    let pop = |number, echoed: &[DeliveryToken]| Pop {
+        number,
+        client: named("a"),
+        echoed: echoed.to_vec(),
+        messages_max: 450,
+        bytes_max: 1 << 20,
+        wait_until_ms: 1_000,
+        deadline_ms: 9_000,
+        releases: false,
+    };
+    bench.dispatcher.step(1_000, Event::Pop(pop(90, &tokens(&first))), &mut effects);
+    let Some(Effect::Read(beyond)) = effects.iter().find(|effect| matches!(effect, Effect::Read(_))) else {
+        panic!("it reads ahead: {effects:?}")
+    };
+    let beyond = *beyond;
     bench.dispatcher.shed();
-    let pop = bench.begin(named("b"), &[], 9, 0);
-    bench.advance(60);
-    assert_eq!(ids(&bench.outcome(pop).unwrap().unwrap()), [(2, 1), (3, 1)]);
+    effects.clear();
+    let messages = vec![Message(beyond.from)];
+    let read =
+        Event::Read { number: beyond.number, first_id: beyond.from, messages, more: true, earliest: 1 };
+    bench.dispatcher.step(1_000, read, &mut effects);
+    assert_eq!((effects.len(), bench.dispatcher.held_bytes()), (0, 0), "it began before and lies beyond");
+    bench.dispatcher.step(1_000, Event::Pop(pop(91, &[])), &mut effects);
+    let [Effect::Read(wanted)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((wanted.from, wanted.wait), (101, false), "what it was given and has not echoed");
 }
 
 #[test]
-fn what_was_shed_is_not_read_again_before_somebody_asks() {
-    let mut bench = Bench::new(1, &[], 3);
-    bench.pop(named("a"), &[], 1);
-    let wanted = bench.reads.pop().unwrap();
-    bench.dispatcher.shed();
-    let messages = vec![Message(4)];
-    bench.step(Event::Read { number: wanted.number, first_id: 4, messages, earliest: 1 });
-    assert_eq!((bench.reads.len(), bench.dispatcher.held_bytes()), (0, 0));
+fn ahead_is_read_in_large_batches_and_not_at_the_end_of_the_topic() {
+    let mut bench = Bench::new(1, &[], 5_000);
+    let mut echo = Vec::new();
+    let mut reads = BTreeSet::new();
+    for _ in 0..5_000 {
+        let given = bench.pop(named("a"), &echo, 1);
+        assert_eq!(given.len(), 1);
+        echo = tokens(&given);
+        reads.insert(bench.dispatcher.reading.begun());
+        bench.advance(60);
+        if bench.commit.is_some() {
+            bench.commit();
+        }
+    }
+    assert!(reads.len() <= 12, "{} reads for 5,000 pops", reads.len());
+    let begun = bench.dispatcher.reading.begun();
+    bench.advance(60_000);
+    assert_eq!(
+        (bench.dispatcher.reading.begun(), bench.reads.len()),
+        (begun, 0),
+        "nothing is read for nobody"
+    );
 }
 
 #[test]
@@ -601,7 +650,7 @@ fn an_expired_range_is_told_before_the_position_passes_it() {
     let waiting = bench.begin(named("a"), &[], 9, 5_000);
     let wanted = bench.reads.pop().unwrap();
     let messages = vec![Message(4), Message(5)];
-    bench.step(Event::Read { number: wanted.number, first_id: 4, messages, earliest: 4 });
+    bench.step(Event::Read { number: wanted.number, first_id: 4, messages, more: false, earliest: 4 });
     let (pop, deliveries, expired) = expiring(&mut bench);
     assert_eq!((pop, ids(&deliveries), &expired), (waiting, vec![(4, 1), (5, 1)], &vec![1..4]));
     bench.advance(60);
@@ -673,7 +722,7 @@ fn a_release_without_anything_to_commit_is_prompt_and_one_whose_commit_fails_end
 }
 
 #[test]
-fn a_dispatcher_that_nobody_asks_stops_reading_and_is_idle() {
+fn a_dispatcher_that_nobody_asks_is_idle_and_reads_when_somebody_does() {
     let mut bench = Bench::new(1, &[], 1);
     let given = tokens(&bench.pop(named("a"), &[], 1));
     assert!(!bench.dispatcher.is_idle());
@@ -681,15 +730,7 @@ fn a_dispatcher_that_nobody_asks_stops_reading_and_is_idle() {
     bench.advance(60);
     bench.commit();
     assert!(bench.dispatcher.is_idle());
-    bench.advance(11_000);
-    let wanted = bench.reads.pop().expect("one wait is still under way");
-    bench.step(Event::Read {
-        number: wanted.number,
-        first_id: wanted.from,
-        messages: Vec::new(),
-        earliest: 1,
-    });
-    assert!(bench.reads.is_empty());
+    assert_eq!((bench.reads.len(), bench.dispatcher.wake_at()), (0, None));
     bench.last = 2;
-    assert_eq!(ids(&bench.pop(named("a"), &[], 1)), [(2, 1)], "and reads anew when somebody asks");
+    assert_eq!(ids(&bench.pop(named("a"), &[], 1)), [(2, 1)]);
 }
