@@ -33,7 +33,8 @@ pub(super) struct Reading {
     delayed: bool,
     /// When somebody is to be told that there is nothing, which is to be made sure of.
     check_at_ms: Option<u64>,
-    pub(super) damaged: Option<u64>,
+    /// The last read that failed because this ID is corrupt, by its number.
+    damaged: Option<(u64, u64)>,
     /// The last read ahead did not bring all that there was.
     more: bool,
 }
@@ -48,6 +49,11 @@ impl Reading {
     /// may have a message since, and its answer be on the way. `begun`: reads that had begun when it came.
     pub(super) fn found_nothing_since(&self, begun: u64) -> bool {
         self.empty > begun
+    }
+
+    /// The ID that a read which began after a Pop came has found corrupt on every replica.
+    pub(super) fn found_damaged_since(&self, begun: u64) -> Option<u64> {
+        self.damaged.filter(|&(number, _)| number > begun).map(|(_, id)| id)
     }
 
     /// Nothing is read ahead until the next Pop, and what is under way is of no use any more.
@@ -74,8 +80,7 @@ impl Reading {
         self.not_before_ms = 0;
     }
 
-    fn failed(&mut self, now_ms: u64, retry_ms: u64, damaged: Option<u64>) {
-        self.damaged = damaged;
+    fn failed(&mut self, now_ms: u64, retry_ms: u64) {
         self.not_before_ms = now_ms + retry_ms;
     }
 
@@ -139,13 +144,14 @@ impl<M: Payload> Dispatcher<M> {
         }
         let is_needed = self.outstanding.contains(from) && from >= self.earliest;
         if is_needed && self.shelf.get(from).is_none() {
-            self.reading.failed(now_ms, AGAIN_RETRY_MS, None);
+            self.reading.failed(now_ms, AGAIN_RETRY_MS);
         }
     }
 
     pub(super) fn read_failed(&mut self, now_ms: u64, number: u64, retry_ms: u64, damaged: Option<u64>) {
         if self.reading.finish(number).is_some() {
-            self.reading.failed(now_ms, retry_ms, damaged);
+            self.reading.damaged = damaged.map(|id| (number, id));
+            self.reading.failed(now_ms, retry_ms);
         }
     }
 

@@ -108,7 +108,7 @@ impl<M: Payload> Dispatcher<M> {
                 Blocked::Window => true,
                 Blocked::Missing(_) | Blocked::Uncommitted => false,
             };
-            let refusal = match (waiting.blocked, reading.damaged) {
+            let refusal = match (waiting.blocked, reading.found_damaged_since(waiting.begun)) {
                 (Blocked::Uncommitted, _) => PopRefusal::Uncommitted,
                 (Blocked::Nothing | Blocked::Missing(_), Some(id)) => PopRefusal::Damaged(id),
                 _ => PopRefusal::Unreadable,

@@ -525,12 +525,14 @@ fn without_a_store_that_answers_a_pop_fails_at_its_deadline() {
     let [Effect::Read(wanted)] = effects[..] else { panic!("{effects:?}") };
     dispatcher.step(1_000, Event::Time, &mut effects);
     assert_eq!(effects.pop(), Some(Effect::Refuse { pop: 1, why: PopRefusal::Unreadable }));
-    dispatcher.step(
-        1_001,
-        Event::ReadFailed { number: wanted.number, retry_ms: 9, damaged: Some(1) },
-        &mut effects,
-    );
+    let damaged = |read: Wanted| Event::ReadFailed { number: read.number, retry_ms: 9, damaged: Some(1) };
+    dispatcher.step(1_001, damaged(wanted), &mut effects);
     dispatcher.step(1_002, Event::Pop(Pop { deadline_ms: 5_000, ..pop(2, 4_000) }), &mut effects);
+    assert_eq!(dispatcher.wake_at(), Some(1_010), "it may be mended: it is read again");
+    effects.clear();
+    dispatcher.step(1_010, Event::Time, &mut effects);
+    let [Effect::Read(wanted)] = effects[..] else { panic!("{effects:?}") };
+    dispatcher.step(1_011, damaged(wanted), &mut effects);
     assert_eq!(
         effects.pop(),
         Some(Effect::Refuse { pop: 2, why: PopRefusal::Damaged(1) }),
