@@ -38,7 +38,6 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 const SHED_AFTER: Duration = Duration::from_secs(15);
 /// What cannot be tidied away yet is looked at again after so long.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
-
 /// While the server's memory is full, a read brings so much, and at least one message.
 const READ_BYTES_WHEN_FULL: u64 = 64 << 10;
 

@@ -75,11 +75,6 @@ impl Reading {
         waited.or_else(|| self.at_once.take_if(|read| read.wanted.number == number))
     }
 
-    fn succeeded(&mut self) {
-        self.damaged = None;
-        self.not_before_ms = 0;
-    }
-
     fn failed(&mut self, now_ms: u64, retry_ms: u64) {
         self.not_before_ms = now_ms + retry_ms;
     }
@@ -118,7 +113,7 @@ impl<M: Payload> Dispatcher<M> {
         more: bool,
     ) {
         let Some(AtOnce { wanted, again }) = self.reading.finish(number) else { return };
-        self.reading.succeeded();
+        (self.reading.damaged, self.reading.not_before_ms) = (None, 0);
         if again {
             self.read_again(now_ms, wanted.from, messages);
             return;
