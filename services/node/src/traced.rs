@@ -29,6 +29,9 @@ pub(crate) fn traced(router: Router, beginning: Beginning, node: &str) -> Router
 
 fn enter(context: CallContext, beginning: Beginning, path: &'static str, node: &str) -> (Span, CallContext) {
     let span = span_from(context.trace.as_deref(), beginning, path, node);
+    if span.is_none() {
+        return (span, context);
+    }
     let trace = span.in_scope(current_traceparent).or(context.trace);
     (span, CallContext { trace, ..context })
 }
