@@ -42,6 +42,8 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 /// Messages that wait in one stream's queue before its sender waits too.
 pub const STREAM_QUEUE_MAX: usize = 64;
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// No count, place or term that a peer may name reaches beyond this: it leaves room to count on without overflow.
+pub const PEER_NUMBER_MAX: u64 = 1 << 48;
 /// A stream that was silent for so long is given up.
 pub const SILENCE_MAX: Duration = Duration::from_secs(2);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

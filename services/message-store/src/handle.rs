@@ -30,7 +30,7 @@ pub(crate) enum Input {
     FindTopic { name: String, reply: oneshot::Sender<Option<(TopicId, Vec<u8>)>> },
     FollowerUp { node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowResponse> },
     FollowerFrame { node: NodeId, stream: u64, frame: FollowRequest },
-    HolderUp { node: NodeId, stream: u64, outlet: Outlet<FollowRequest> },
+    HolderUp { node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowRequest> },
     HolderFrame { node: NodeId, stream: u64, frame: FollowResponse, permit: OwnedSemaphorePermit },
     HolderDown { node: NodeId },
     SessionUp { plan: usize, stream: u64, outlet: Outlet<SessionRequest> },

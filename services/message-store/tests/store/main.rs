@@ -9,8 +9,10 @@ mod orderer;
 
 mod catch_up;
 mod chaos;
+mod identity;
 mod load;
 mod one_datacenter;
+mod patience;
 mod reading;
 mod routes;
 mod three_datacenters;
