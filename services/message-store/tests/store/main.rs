@@ -13,6 +13,7 @@ mod identity;
 mod load;
 mod one_datacenter;
 mod patience;
+mod peers;
 mod reading;
 mod routes;
 mod three_datacenters;
