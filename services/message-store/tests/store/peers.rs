@@ -1,5 +1,6 @@
 //! What a store makes of peers that say what no peer should.
 
+use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Class, Peer, Receiver, Responder, Router, Sender};
 use trunkline_testkit::{MapBuilder, SimulatedNode, eventually};
 use trunkline_types::limits::{PEER_NUMBER_MAX, SILENCE_MAX};
@@ -107,8 +108,10 @@ async fn numbers_that_no_store_can_have_reached_end_a_followers_stream_and_no_mo
             },
         ] {
             let mut follower = Follower::open(&cluster, &node).await;
+            let began = Instant::now();
             follower.say(FollowRequest { cursors_done: true, ..said }).await;
             while follower.hear().await.is_some() {}
+            assert!(began.elapsed() < SILENCE_MAX / 2, "it ended for no other reason");
         }
     }
     assert_eq!(cluster.all(ONE, topic, 10).await, bodies("a", 0..10));
