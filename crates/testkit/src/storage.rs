@@ -1,6 +1,6 @@
 //! The storage port in memory, with the one failure that memory does not have: what was not synced is lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,16 @@ pub enum Visibility {
     AtSync,
 }
 
+/// What becomes of a row that a disk spoils.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The last bit of its value has flipped, and nobody below the service notices.
+    Flipped,
+    /// It is there, and reads that meet it fail.
+    Unreadable,
+    Lost,
+}
+
 /// A handle on a disk, for one start of its process. Cheap to clone; after [`MemoryStorage::crash`] this handle and
 /// its clones fail, and [`MemoryStorage::reopen`] gives one that works.
 #[derive(Clone, Debug)]
@@ -39,6 +49,7 @@ type Rows = BTreeMap<Space, BTreeMap<Bytes, Bytes>>;
 struct Disk {
     visible: Rows,
     durable: Rows,
+    unreadable: BTreeSet<(Space, Bytes)>,
     /// Written and not yet on disk, in call order, each with the time at which it will be.
     pending: VecDeque<(Instant, Batch)>,
     visibility: Visibility,
@@ -62,6 +73,7 @@ impl MemoryStorage {
         let disk = Disk {
             visible: Rows::new(),
             durable: Rows::new(),
+            unreadable: BTreeSet::new(),
             pending: VecDeque::new(),
             visibility: Visibility::AtOnce,
             sync_latency: Duration::ZERO,
@@ -143,6 +155,33 @@ impl MemoryStorage {
         disk.durable.clear();
     }
 
+    /// Spoils the rows of a space with `part` in their values, until they are written again. How many they are.
+    pub fn damage(&self, space: Space, part: &[u8], damage: Damage) -> usize {
+        let mut disk = self.disk();
+        disk.settle(Instant::now());
+        let Disk { visible, durable, unreadable, .. } = &mut *disk;
+        let has = |value: &Bytes| value.windows(part.len()).any(|window| window == part);
+        let rows = visible.get(&space).into_iter().flatten();
+        let keys: Vec<Bytes> = rows.filter(|(_, value)| has(value)).map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            for rows in [&mut *visible, &mut *durable].into_iter().filter_map(|rows| rows.get_mut(&space)) {
+                match (damage, rows.get_mut(key)) {
+                    (Damage::Flipped, Some(value)) => {
+                        let mut flipped = value.to_vec();
+                        flipped.iter_mut().next_back().into_iter().for_each(|last| *last ^= 1);
+                        *value = flipped.into();
+                    }
+                    (Damage::Lost, _) => drop(rows.remove(key)),
+                    (Damage::Unreadable | Damage::Flipped, _) => {}
+                }
+            }
+            if damage == Damage::Unreadable {
+                unreadable.insert((space, key.clone()));
+            }
+        }
+        keys.len()
+    }
+
     /// How many fsyncs were begun.
     pub fn syncs(&self) -> u64 {
         self.disk().syncs
@@ -161,6 +200,15 @@ impl MemoryStorage {
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a read came to, unless it met a row that cannot be read.
+    fn met(&self, space: Space, rows: Vec<Row>) -> Result<Vec<Row>, StorageError> {
+        let unreadable = &self.disk().unreadable;
+        match rows.iter().find(|(key, _)| unreadable.contains(&(space, key.clone()))) {
+            Some((key, _)) => Err(StorageError::Corrupt(format!("{} {key:x}", space.name))),
+            None => Ok(rows),
+        }
     }
 
     fn read<T>(&self, read: impl FnOnce(&Rows) -> T) -> Result<T, StorageError> {
@@ -254,6 +302,11 @@ impl Storage for MemoryStorage {
         }
         disk.settle(now);
         let at = disk.on_disk_at(now);
+        for change in &batch.changes {
+            if let Change::Put(space, key, _) = change {
+                disk.unreadable.remove(&(*space, key.clone()));
+            }
+        }
         apply(&mut disk.visible, batch.clone());
         if at <= now && disk.pending.is_empty() {
             apply(&mut disk.durable, batch);
@@ -270,8 +323,9 @@ impl Storage for MemoryStorage {
     }
 
     fn get(&self, space: Space, key: Bytes) -> BoxFuture<'static, Result<Option<Bytes>, StorageError>> {
-        let found = self.read(|rows| rows.get(&space).and_then(|rows| rows.get(&key).cloned()));
-        std::future::ready(found).boxed()
+        let row = |rows: &Rows| Some((key.clone(), rows.get(&space)?.get(&key)?.clone()));
+        let found = self.read(|rows| Vec::from_iter(row(rows))).and_then(|rows| self.met(space, rows));
+        std::future::ready(found.map(|rows| rows.into_iter().next().map(|(_, value)| value))).boxed()
     }
 
     fn scan(
@@ -284,7 +338,7 @@ impl Storage for MemoryStorage {
         let found = self.read(|rows| {
             rows.get(&space).map(|rows| take(between(rows, &from, &to), limit)).unwrap_or_default()
         });
-        std::future::ready(found).boxed()
+        std::future::ready(found.and_then(|rows| self.met(space, rows))).boxed()
     }
 
     fn scan_back(
@@ -297,7 +351,7 @@ impl Storage for MemoryStorage {
         let found = self.read(|rows| {
             rows.get(&space).map(|rows| take(between(rows, &from, &to).rev(), limit)).unwrap_or_default()
         });
-        std::future::ready(found).boxed()
+        std::future::ready(found.and_then(|rows| self.met(space, rows))).boxed()
     }
 
     fn has_room(&self) -> bool {

@@ -33,6 +33,8 @@ pub(crate) struct Written {
     pub(crate) ends: BTreeMap<LogNo, u64>,
     pub(crate) settled: Vec<Settled>,
     pub(crate) snapshots: Vec<(Snapshot, oneshot::Sender<Snapshot>)>,
+    /// Records that were written again, and who waits for it.
+    pub(crate) rewritten: Vec<(LogNo, oneshot::Sender<()>)>,
     pub(crate) bytes: usize,
     /// Room that the records took while they waited.
     permits: Vec<OwnedSemaphorePermit>,
@@ -90,6 +92,15 @@ impl Commit {
             Some((topic, count)) if *topic == record.topic_id => *count += 1,
             _ => runs.push((record.topic_id, 1)),
         }
+    }
+
+    /// A record that was on disk before, and could not be read.
+    pub(crate) fn rewrite(&mut self, log: LogNo, seq: u64, record: &Record, reply: oneshot::Sender<()>) {
+        let value = keys::record_value(record);
+        self.gathering.urgent = true;
+        self.gathering.written.bytes += value.len();
+        self.gathering.batch.put(keys::RECORDS, keys::place(log, seq), value);
+        self.gathering.written.rewritten.push((log, reply));
     }
 
     /// Room taken by what was gathered: given back when it is on disk, at once where nothing was.

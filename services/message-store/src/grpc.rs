@@ -18,7 +18,8 @@ use trunkline_wire::status;
 use crate::follow_stream::silent;
 use crate::handle::{Handle, Input, ReadAnswer};
 use crate::outlet::Inlet;
-use crate::{cold, convert, copy_index, follow_stream};
+use crate::repair::Repairs;
+use crate::{cold, convert, copy_index, follow_stream, repair};
 
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
@@ -30,11 +31,12 @@ pub(crate) struct Doors {
     pub(crate) storage: Arc<dyn Storage>,
     /// Reads that may go to disk at the same time.
     pub(crate) cold_reads: Arc<Semaphore>,
+    pub(crate) repairs: Repairs,
 }
 
 pub(crate) fn router(doors: &Doors) -> Router {
     let (append, read, resolve, find) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
-    let (follow, copy) = (doors.clone(), doors.clone());
+    let (follow, copy, fetch) = (doors.clone(), doors.clone(), doors.clone());
     Router::new()
         .streaming(store_service::APPEND, move |_, requests, responses| {
             append.clone().append(requests, responses)
@@ -44,6 +46,9 @@ pub(crate) fn router(doors: &Doors) -> Router {
         .unary(store_service::FIND_TOPIC, move |_, request| find.clone().find_topic(request))
         .streaming(follow_service::FOLLOW, move |_, requests, responses| {
             follow_stream::serve(follow.host.clone(), follow.handle.clone(), requests, responses)
+        })
+        .unary(follow_service::FETCH_RECORD, move |_, request| {
+            repair::serve(fetch.host.clone(), fetch.handle.clone(), fetch.storage.clone(), request)
         })
         .streaming(follow_service::COPY_INDEX, move |_, mut requests: Receiver<_>, responses| {
             let doors = copy.clone();
@@ -165,7 +170,7 @@ impl Doors {
                     .acquire()
                     .await
                     .map_err(|_| Status::unavailable("the store is ending"))?;
-                cold::read(&*self.storage, &request, watermark, indexed, runs).await
+                cold::read(&*self.storage, &self.repairs, &request, watermark, indexed, runs).await
             }
         }
     }

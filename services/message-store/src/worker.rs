@@ -38,6 +38,7 @@ use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::recent::RecentRecords;
+use crate::repair::Repairs;
 use append::Coordinator;
 use follow::Following;
 use load::Loads;
@@ -72,6 +73,7 @@ pub(crate) struct Worker {
     pub(crate) sessions: Sessions,
     pub(crate) readers: Readers,
     pub(crate) loads: Loads,
+    pub(crate) repairs: Repairs,
     /// Tasks that dial peers and voters, ended with the worker.
     pub(crate) dialed: Dialed,
     /// Indexes that are being copied from other stores.
@@ -97,6 +99,7 @@ pub(crate) struct Beginning {
     pub(crate) wake: Arc<Notify>,
     pub(crate) layout: Layout,
     pub(crate) catalog: Catalog,
+    pub(crate) repairs: Repairs,
     pub(crate) metrics: Metrics,
     pub(crate) figures: Arc<Figures>,
 }
@@ -116,6 +119,7 @@ impl Worker {
             sessions: Sessions::new(&with.layout),
             readers: Readers::default(),
             loads: Loads::new(storage),
+            repairs: with.repairs,
             dialed: Dialed::default(),
             copying: BTreeMap::new(),
             grown: BTreeSet::new(),
@@ -201,6 +205,8 @@ impl Worker {
             Input::Append { stream, records, permit } => self.append(stream, records, permit),
             Input::Read { request, wait, reply } => self.read(request, wait, reply),
             Input::Locate { log, reply } => drop(reply.send(self.locate(&log))),
+            Input::Replicas { log, seq, reply } => drop(reply.send(self.replicas(log, seq))),
+            Input::Rewrite { log, seq, record, reply } => self.rewrite(log, seq, &record, reply),
             Input::FindTopic { name, reply } => drop(reply.send(self.find_topic(&name))),
             Input::FollowerUp { node, boot, stream, outlet } => self.follower_up(node, boot, stream, outlet),
             Input::FollowerFrame { node, stream, frame } => self.follower_frame(node, stream, frame),
@@ -230,6 +236,10 @@ impl Worker {
             self.durable_moved(log);
         }
         self.settle(&written.settled);
+        for (log, reply) in written.rewritten {
+            self.grown.insert(log); // Followers may wait for it.
+            let _ = reply.send(());
+        }
         for (snapshot, reply) in written.snapshots {
             let _ = reply.send(snapshot);
         }

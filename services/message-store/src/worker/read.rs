@@ -5,13 +5,14 @@ use std::ops::Range;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use trunkline_ordering::store::Topic;
+use trunkline_ordering::store::{LogNo, Topic};
 use trunkline_types::limits::{READ_BYTES_MAX, READ_MESSAGES_MAX, READ_THROUGH_AFTER, READ_WAITERS_MAX};
 use trunkline_types::{LogName, TopicId};
-use trunkline_wire::internal::{ReadRequest, ReadResponse};
+use trunkline_wire::internal::{ReadRequest, ReadResponse, Record};
 
 use super::Worker;
 use crate::handle::{Location, ReadAnswer};
+use crate::repair::Replicas;
 
 #[derive(Debug)]
 struct Waiter {
@@ -162,6 +163,27 @@ impl Worker {
         }
         self.metrics.reads.inc();
         ReadAnswer::Ready(response)
+    }
+
+    /// Who else may have a record that is on disk here.
+    pub(super) fn replicas(&self, log: LogNo, seq: u64) -> Option<Replicas> {
+        let known = self.catalog.log(log);
+        let mut peers: Vec<_> = self
+            .layout
+            .peers
+            .iter()
+            .filter(|peer| self.layout.shares(peer.node, known.name.bucket))
+            .collect();
+        peers.sort_by_key(|peer| (!peer.near, peer.round_trip, peer.node));
+        let addresses = peers.into_iter().map(|peer| peer.address.clone()).collect();
+        (seq < known.durable()).then_some(Replicas { log: known.name, addresses })
+    }
+
+    /// Writes a record again, unless it was dropped meanwhile.
+    pub(super) fn rewrite(&mut self, log: LogNo, seq: u64, record: &Record, reply: oneshot::Sender<()>) {
+        if seq < self.catalog.log(log).durable() {
+            self.commit.rewrite(log, seq, record, reply);
+        }
     }
 
     pub(super) fn locate(&self, name: &LogName) -> Option<Location> {

@@ -15,5 +15,6 @@ mod one_datacenter;
 mod patience;
 mod peers;
 mod reading;
+mod repair;
 mod routes;
 mod three_datacenters;
