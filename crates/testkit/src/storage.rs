@@ -159,24 +159,17 @@ impl MemoryStorage {
     pub fn damage(&self, space: Space, part: &[u8], damage: Damage) -> usize {
         let mut disk = self.disk();
         disk.settle(Instant::now());
-        let Disk { visible, durable, unreadable, .. } = &mut *disk;
         let has = |value: &Bytes| value.windows(part.len()).any(|window| window == part);
-        let rows = visible.get(&space).into_iter().flatten();
+        let rows = disk.visible.get(&space).into_iter().flatten();
         let keys: Vec<Bytes> = rows.filter(|(_, value)| has(value)).map(|(key, _)| key.clone()).collect();
         for key in &keys {
-            for rows in [&mut *visible, &mut *durable].into_iter().filter_map(|rows| rows.get_mut(&space)) {
-                match (damage, rows.get_mut(key)) {
-                    (Damage::Flipped, Some(value)) => {
-                        let mut flipped = value.to_vec();
-                        flipped.iter_mut().next_back().into_iter().for_each(|last| *last ^= 1);
-                        *value = flipped.into();
-                    }
-                    (Damage::Lost, _) => drop(rows.remove(key)),
-                    (Damage::Unreadable | Damage::Flipped, _) => {}
+            let Disk { visible, durable, unreadable, .. } = &mut *disk;
+            for rows in [visible, durable].into_iter().filter_map(|rows| rows.get_mut(&space)) {
+                match damage {
+                    Damage::Flipped => drop(rows.get_mut(key).map(|value| *value = flipped(value))),
+                    Damage::Lost => drop(rows.remove(key)),
+                    Damage::Unreadable => drop(unreadable.insert((space, key.clone()))),
                 }
-            }
-            if damage == Damage::Unreadable {
-                unreadable.insert((space, key.clone()));
             }
         }
         keys.len()
@@ -289,6 +282,13 @@ fn take<'a>(rows: impl Iterator<Item = (&'a Bytes, &'a Bytes)>, limit: ScanLimit
     taken
 }
 
+/// The last bit is another.
+fn flipped(value: &Bytes) -> Bytes {
+    let mut value = value.to_vec();
+    value.iter_mut().next_back().into_iter().for_each(|last| *last ^= 1);
+    value.into()
+}
+
 fn crashed() -> StorageError {
     StorageError::Failed("the process has crashed".to_owned())
 }
@@ -394,7 +394,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_crash_keeps_a_prefix_that_holds_all_that_had_resolved() {
-        let mut lengths = std::collections::BTreeSet::new();
+        let mut lengths = BTreeSet::new();
         for seed in 0..32 {
             let storage = MemoryStorage::new().with_sync_latency(Duration::from_millis(5));
             storage.write(put(1)).await.unwrap();
@@ -439,5 +439,30 @@ mod tests {
         batch.delete(SPACE, vec![5]);
         storage.write(batch).await.unwrap();
         assert_eq!(keys(&storage).await, [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spoiled_row_is_spoiled_until_it_is_written_again() {
+        for (damage, expected) in [
+            (Damage::Flipped, Ok(Some(Bytes::from_static(&[6])))),
+            (Damage::Lost, Ok(None)),
+            (Damage::Unreadable, Err(StorageError::Corrupt("test 07".to_owned()))),
+        ] {
+            let storage = MemoryStorage::new();
+            for key in 5..9 {
+                storage.write(put(key)).await.unwrap();
+            }
+            assert_eq!(storage.damage(SPACE, &[7], damage), 1);
+            let get = || storage.get(SPACE, Bytes::from_static(&[7]));
+            assert_eq!(get().await, expected);
+            let scan =
+                storage.scan(SPACE, Bytes::from_static(&[5]), Bytes::from_static(&[9]), ScanLimit::rows(9));
+            assert_eq!(scan.await.is_err(), damage == Damage::Unreadable);
+            let before =
+                storage.scan(SPACE, Bytes::from_static(&[5]), Bytes::from_static(&[9]), ScanLimit::rows(2));
+            assert_eq!(before.await.unwrap().len(), 2, "it is not met");
+            storage.write(put(7)).await.unwrap();
+            assert_eq!(get().await, Ok(Some(Bytes::from_static(&[7]))));
+        }
     }
 }

@@ -254,7 +254,7 @@ mod tests {
         let (mut log, store) = (log(), NodeId(2));
         // (boot, told, what boots before it had told)
         for (counter, end, before) in
-            [(3, 5, 1), (3, 4, 1), (3, 9, 1), (2, 7, 1), (4, 9, 9), (3, 12, 9), (4, 12, 12)]
+            [(3, 5, 1), (3, 4, 1), (3, 9, 1), (2, 7, 1), (4, 9, 9), (3, 12, 1), (4, 12, 12)]
         {
             log.stored_at(store, counter, 0, end);
             assert_eq!(log.told_before(store, counter), before, "boot {counter} told {end}");
