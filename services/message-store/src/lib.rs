@@ -5,8 +5,8 @@
 //!
 //! The path of a record: [`grpc`] (Append) → [`worker`]`/append` → [`commit`] and [`worker`]`/serve` in the same turn →
 //! followers' [`worker`]`/follow` → acknowledged → [`worker`]`/order` reports it → facts come back → the index → readable:
-//! [`worker`]`/read` from memory ([`recent`]), [`cold`] from disk, where
-//! [`repair`] mends what cannot be read.
+//! [`worker`]`/read` from memory ([`recent`]), [`cold`] from disk, [`repair`]ed where it cannot
+//! be read.
 //!
 //! - [`keys`]: what is on disk. [`recover`]: what a restart makes of it.
 //! - [`layout`]: what the cluster map means here. [`dial`]: the tasks that follow from it: [`follow_stream`],

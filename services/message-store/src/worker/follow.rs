@@ -58,6 +58,7 @@ pub(crate) struct Following {
 impl Worker {
     pub(super) fn holder_up(&mut self, node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowRequest>) {
         let Some(peer) = self.layout.peer(node) else { return };
+        self.boots.saw(node, boot);
         if !peer.near {
             self.following.down.remove(&node);
         }

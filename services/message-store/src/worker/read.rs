@@ -27,7 +27,8 @@ struct Waiter {
 pub(crate) struct Readers {
     waiters: BTreeMap<TopicId, Vec<Waiter>>,
     count: usize,
-    /// When waiters of a topic are late, in order of time. At most one entry per waiter and its patience.
+    /// When waiters of a topic are late, in order of time: at most one entry for each that came within the last
+    /// `READ_THROUGH_AFTER`, or was told of more within it.
     late: VecDeque<(Instant, TopicId)>,
 }
 

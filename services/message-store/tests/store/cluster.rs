@@ -129,6 +129,14 @@ impl Cluster {
         self.running.get(name).is_some_and(|running| running.node.process.is_alive())
     }
 
+    /// # Panics
+    /// If a store has ended itself.
+    pub(crate) fn assert_nobody_gave_up(&self) {
+        for (name, running) in &self.running {
+            assert_eq!(running.node.process.why_ended(), None, "{name}");
+        }
+    }
+
     pub(crate) fn cut_off(&self, datacenter: &str) {
         self.network.cut(&Side::datacenter(datacenter), &Side::Others);
     }
