@@ -14,7 +14,6 @@ use trunkline_wire::internal::{
 
 use crate::copy_index::Snapshot;
 use crate::outlet::{Inlet, Outlet, outlet};
-use crate::repair::Replicas;
 
 const INPUTS_MAX: usize = 1_024;
 const FOLLOW_BYTES_MAX: usize = 64 << 20;
@@ -28,8 +27,8 @@ pub(crate) enum Input {
     Append { stream: u64, records: Vec<AppendRecord>, permit: OwnedSemaphorePermit },
     Read { request: ReadRequest, wait: bool, reply: oneshot::Sender<ReadAnswer> },
     Locate { log: LogName, reply: oneshot::Sender<Option<Location>> },
-    Replicas { log: LogNo, seq: u64, reply: oneshot::Sender<Option<Replicas>> },
-    Rewrite { log: LogNo, seq: u64, record: Record, reply: oneshot::Sender<()> },
+    Replicas { log: LogName, seq: u64, reply: oneshot::Sender<Option<Vec<Arc<str>>>> },
+    Rewrite { log: LogName, at: (LogNo, u64), record: Record, reply: oneshot::Sender<()> },
     FindTopic { name: String, reply: oneshot::Sender<Option<(TopicId, Vec<u8>)>> },
     FollowerUp { node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowResponse> },
     FollowerFrame { node: NodeId, stream: u64, frame: FollowRequest },

@@ -11,13 +11,11 @@ use trunkline_ordering::store::LogNo;
 use trunkline_ports::{CallOptions, Class, Host, Peer, ScanLimit, Storage};
 use trunkline_types::limits::{REPAIRS_WAITING_MAX, SILENCE_MAX};
 use trunkline_types::{LogName, TopicId, checksum};
-use trunkline_wire::Status;
-use trunkline_wire::convert::number;
 use trunkline_wire::internal::follow_service::FETCH_RECORD;
-use trunkline_wire::internal::{FetchRecordRequest, FetchRecordResponse, Record};
+use trunkline_wire::internal::{FetchRecordRequest, Record};
 
-use crate::convert;
 use crate::handle::{Handle, Input};
+use crate::keys::{self, LogRow};
 use crate::metrics::Metrics;
 use crate::worker::load;
 
@@ -36,13 +34,6 @@ pub(crate) enum RepairError {
     Unreachable,
     #[error("it is corrupt on every replica")]
     Lost,
-}
-
-/// A log, and the replicas of its bucket elsewhere, the nearest first.
-#[derive(Debug)]
-pub(crate) struct Replicas {
-    pub(crate) log: LogName,
-    pub(crate) addresses: Vec<Arc<str>>,
 }
 
 /// Cheap to clone.
@@ -80,12 +71,13 @@ impl Repairs {
         if let Some(record) = on_disk(&*inner.storage, log, seq).await {
             return Ok(record);
         }
-        let replicas = inner.handle.ask(|reply| Input::Replicas { log, seq, reply }).await;
+        let name = inner.name(log).await.ok_or(RepairError::Gone)?;
+        let replicas = inner.handle.ask(|reply| Input::Replicas { log: name, seq, reply }).await;
         let replicas = replicas.ok().flatten().ok_or(RepairError::Gone)?;
-        let name = replicas.log;
-        match inner.fetch(&replicas, seq).await {
+        match inner.fetch(name, seq, &replicas).await {
             Ok((record, from)) => {
-                let rewritten = |reply| Input::Rewrite { log, seq, record: record.clone(), reply };
+                let at = (log, seq);
+                let rewritten = |reply| Input::Rewrite { log: name, at, record: record.clone(), reply };
                 inner.handle.ask(rewritten).await.map_err(|_| RepairError::Gone)?;
                 tracing::warn!(log = %name, seq, %from, "a record that could not be read was fetched anew");
                 inner.metrics.repaired.inc();
@@ -120,17 +112,27 @@ impl Repairs {
 }
 
 impl Inner {
+    async fn name(&self, log: LogNo) -> Option<LogName> {
+        let row = self.storage.get(keys::LOGS, keys::log_key(log)).await.ok().flatten()?;
+        keys::decode(&row).map(|row: LogRow| row.name())
+    }
+
     /// A sound copy and where it is from.
-    async fn fetch(&self, replicas: &Replicas, seq: u64) -> Result<(Record, Arc<str>), RepairError> {
+    async fn fetch(
+        &self,
+        log: LogName,
+        sequence: u64,
+        replicas: &[Arc<str>],
+    ) -> Result<(Record, Arc<str>), RepairError> {
         let mut unreachable = false;
-        for address in &replicas.addresses {
-            let (log, envelope) = (Some(replicas.log.into()), Some(self.host.envelope()));
-            let request = FetchRecordRequest { envelope, log, sequence: seq };
+        for address in replicas {
+            let envelope = Some(self.host.envelope());
+            let request = FetchRecordRequest { envelope, log: Some(log.into()), sequence };
             let peer = Peer::new(address.clone(), Class::Calls);
             let until = CallOptions::until(Instant::now() + SILENCE_MAX);
             match self.host.network.call(&peer, FETCH_RECORD, &request, until).await {
                 Ok(response) => {
-                    if let Some(record) = response.record.filter(|record| is_sound(record, replicas.log)) {
+                    if let Some(record) = response.record.filter(|record| is_sound(record, log)) {
                         return Ok((record, address.clone()));
                     }
                 }
@@ -148,24 +150,8 @@ fn is_sound(record: &Record, log: LogName) -> bool {
     checksum(&record.body) == record.checksum && TopicId(record.topic_id).bucket() == log.bucket
 }
 
-async fn on_disk(storage: &dyn Storage, log: LogNo, seq: u64) -> Option<Record> {
+/// A record, if it is sound on disk here.
+pub(crate) async fn on_disk(storage: &dyn Storage, log: LogNo, seq: u64) -> Option<Record> {
     let read = load::records(storage, log, seq, seq + 1, ScanLimit::rows(1)).await;
     read.ok().and_then(|(records, _)| records.into_iter().next())
-}
-
-/// Answers [`FETCH_RECORD`]: what is not sound here is not answered, and not repaired for another's sake.
-pub(crate) async fn serve(
-    host: Host,
-    handle: Handle,
-    storage: Arc<dyn Storage>,
-    request: FetchRecordRequest,
-) -> Result<FetchRecordResponse, Status> {
-    host.check(request.envelope.as_ref())?;
-    let (log, seq) = (convert::log_name(request.log)?, number(request.sequence, "sequence")?);
-    let location = handle.ask(|reply| Input::Locate { log, reply }).await?;
-    let record = match location.filter(|location| seq < location.durable) {
-        Some(location) => on_disk(&*storage, location.log, seq).await,
-        None => None,
-    };
-    Ok(FetchRecordResponse { record })
 }

@@ -205,8 +205,8 @@ impl Worker {
             Input::Append { stream, records, permit } => self.append(stream, records, permit),
             Input::Read { request, wait, reply } => self.read(request, wait, reply),
             Input::Locate { log, reply } => drop(reply.send(self.locate(&log))),
-            Input::Replicas { log, seq, reply } => drop(reply.send(self.replicas(log, seq))),
-            Input::Rewrite { log, seq, record, reply } => self.rewrite(log, seq, &record, reply),
+            Input::Replicas { log, seq, reply } => drop(reply.send(self.replicas(&log, seq))),
+            Input::Rewrite { log, at, record, reply } => self.rewrite(log, at, &record, reply),
             Input::FindTopic { name, reply } => drop(reply.send(self.find_topic(&name))),
             Input::FollowerUp { node, boot, stream, outlet } => self.follower_up(node, boot, stream, outlet),
             Input::FollowerFrame { node, stream, frame } => self.follower_frame(node, stream, frame),
@@ -237,7 +237,7 @@ impl Worker {
         }
         self.settle(&written.settled);
         for (log, reply) in written.rewritten {
-            self.grown.insert(log); // Followers may wait for it.
+            self.grown.extend(self.catalog.find_log(&log)); // Followers may wait for it.
             let _ = reply.send(());
         }
         for (snapshot, reply) in written.snapshots {

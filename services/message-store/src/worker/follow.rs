@@ -332,7 +332,12 @@ impl Worker {
 
     fn on_disk(&self, log: LogNo, holder: NodeId) -> OnDisk {
         let known = self.catalog.log(log);
-        OnDisk { log: Some(known.name.into()), end: known.durable(), elsewhere: self.elsewhere(log, holder) }
+        OnDisk {
+            log: Some(known.name.into()),
+            end: known.durable(),
+            elsewhere: self.elsewhere(log, holder),
+            closed: known.is_complete(),
+        }
     }
 
     /// How far this store is behind each peer's own origin logs.

@@ -13,7 +13,7 @@ use crate::outlet::Outlet;
 /// The boots that the logs on disk tell of.
 pub(super) fn boots(catalog: &Catalog) -> Boots {
     let mut boots = Boots::default();
-    for log in (0..).map(LogNo).take(catalog.log_count()).map(|log| catalog.log(log)) {
+    for log in catalog.all_open_logs().map(|log| catalog.log(log)) {
         boots.saw(log.name.node, log.name.boot);
     }
     boots

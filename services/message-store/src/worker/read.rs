@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use trunkline_wire::internal::{ReadRequest, ReadResponse, Record};
 
 use super::Worker;
 use crate::handle::{Location, ReadAnswer};
-use crate::repair::Replicas;
+use crate::layout::PeerStore;
 
 #[derive(Debug)]
 struct Waiter {
@@ -166,25 +167,31 @@ impl Worker {
         ReadAnswer::Ready(response)
     }
 
-    /// Who else may have a record that is on disk here.
-    pub(super) fn replicas(&self, log: LogNo, seq: u64) -> Option<Replicas> {
-        let known = self.catalog.log(log);
-        let mut peers: Vec<_> = self
-            .layout
-            .peers
-            .iter()
-            .filter(|peer| self.layout.shares(peer.node, known.name.bucket))
-            .collect();
+    /// Who else may have a record, the nearest first; `None` if it was dropped here.
+    pub(super) fn replicas(&self, log: &LogName, seq: u64) -> Option<Vec<Arc<str>>> {
+        let shares = |peer: &&PeerStore| self.layout.shares(peer.node, log.bucket);
+        let mut peers: Vec<_> = self.layout.peers.iter().filter(shares).collect();
         peers.sort_by_key(|peer| (!peer.near, peer.round_trip, peer.node));
-        let addresses = peers.into_iter().map(|peer| peer.address.clone()).collect();
-        (seq < known.durable()).then_some(Replicas { log: known.name, addresses })
+        let addresses = || peers.into_iter().map(|peer| peer.address.clone()).collect();
+        self.is_kept(log, seq).then(addresses)
     }
 
     /// Writes a record again, unless it was dropped meanwhile.
-    pub(super) fn rewrite(&mut self, log: LogNo, seq: u64, record: &Record, reply: oneshot::Sender<()>) {
-        if seq < self.catalog.log(log).durable() {
-            self.commit.rewrite(log, seq, record, reply);
+    pub(super) fn rewrite(
+        &mut self,
+        log: LogName,
+        (no, seq): (LogNo, u64),
+        record: &Record,
+        reply: oneshot::Sender<()>,
+    ) {
+        if self.is_kept(&log, seq) {
+            self.commit.rewrite(no, seq, record, (log, reply));
         }
+    }
+
+    /// A record that was on disk here was not dropped: that happens only to what lies beyond a log's end.
+    fn is_kept(&self, log: &LogName, seq: u64) -> bool {
+        self.catalog.find_log(log).is_none_or(|log| seq < self.catalog.log(log).durable())
     }
 
     pub(super) fn locate(&self, name: &LogName) -> Option<Location> {

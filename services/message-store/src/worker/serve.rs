@@ -223,10 +223,16 @@ impl Worker {
                 self.datacenter_moved(log, datacenter);
             }
         }
+        if on_disk.closed {
+            // It has an end, and what lay beyond was dropped: that is no loss.
+            let counter = self.followers.get(&node).map_or(0, |follower| follower.boot.counter);
+            self.peer_has(node, counter, log, end);
+            return Ok(());
+        }
         self.follower_has(node, log, end)
     }
 
-    /// A follower says what it has on disk of a log.
+    /// A follower says what it has on disk of a log that is open there.
     fn follower_has(&mut self, node: NodeId, log: LogNo, end: u64) -> Result<(), Unfollowed> {
         let Some(boot) = self.followers.get(&node).map(|follower| follower.boot) else { return Ok(()) };
         if let Some(behind) = self.has_lost(node, boot, log, end) {

@@ -8,7 +8,8 @@ use trunkline_types::{LogName, TopicId, checksum};
 use trunkline_wire::Status;
 use trunkline_wire::internal::follow_service::FOLLOW;
 use trunkline_wire::internal::{
-    DatacenterEnd, FollowRequest, FollowResponse, LogCursor, LogEnd, LogRecords, OnDisk, Record, Want,
+    DatacenterEnd, DiskBehind, FollowRequest, FollowResponse, LogCursor, LogEnd, LogRecords, OnDisk, Record,
+    Want, follow_refused,
 };
 
 use crate::cluster::{Cluster, LONG, bodies};
@@ -79,6 +80,26 @@ async fn a_follower_is_sent_what_it_asks_for_whatever_it_said_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn less_than_was_told_of_a_log_is_a_loss_unless_the_log_has_an_end() {
+    let (cluster, _, log) = with_ten().await;
+    let node = SimulatedNode::start(&cluster.network, &cluster.map, cluster.node(TWO), 2);
+    for closed in [true, false] {
+        let mut follower = Follower::open(&cluster, &node).await;
+        let on_disk = vec![OnDisk { log: Some(log.into()), end: 5, closed, ..OnDisk::default() }];
+        let wants = vec![Want { log: Some(log.into()), from: 5, stop: false }];
+        follower.say(FollowRequest { on_disk, wants, cursors_done: true, ..FollowRequest::default() }).await;
+        if closed {
+            assert_eq!(follower.records().await, (5, 6));
+        } else {
+            let refused = follower.hear().await.unwrap().refused.and_then(|refused| refused.why);
+            let behind = DiskBehind { log: Some(log.into()), told: 11, now: 5 };
+            assert_eq!(refused, Some(follow_refused::Why::DiskBehind(behind)));
+            assert!(follower.hear().await.is_none());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn numbers_that_no_store_can_have_reached_end_a_followers_stream_and_no_more() {
     let (cluster, topic, log) = with_ten().await;
     let log = Some(log.into());
@@ -99,11 +120,11 @@ async fn numbers_that_no_store_can_have_reached_end_a_followers_stream_and_no_mo
                 ..FollowRequest::default()
             },
             FollowRequest {
-                on_disk: vec![OnDisk { log, end: beyond, elsewhere: Vec::new() }],
+                on_disk: vec![OnDisk { log, end: beyond, ..OnDisk::default() }],
                 ..FollowRequest::default()
             },
             FollowRequest {
-                on_disk: vec![OnDisk { log, end: 11, elsewhere: elsewhere(beyond) }],
+                on_disk: vec![OnDisk { log, end: 11, elsewhere: elsewhere(beyond), closed: false }],
                 ..FollowRequest::default()
             },
         ] {
