@@ -194,6 +194,7 @@ pub(crate) fn to_transfer(request: &wire::RaftTransfer) -> Result<TransferReques
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use prost::Message as _;
     use trunkline_types::limits::PEER_NUMBER_MAX;
 
     use super::*;
@@ -241,6 +242,22 @@ mod tests {
             let transfer = TransferRequest::new(vote, NodeId(to), last);
             prop_assert_eq!(to_transfer(&from_transfer(&transfer)), Ok(transfer));
         }
+    }
+
+    /// What replication costs beside the entries: paid per append and follower, so a reason to make few of them.
+    #[test]
+    fn an_append_costs_less_than_100_bytes_beside_its_entries() {
+        let leader = LeaderId { term: 100, node_id: NodeId(u64::MAX) };
+        let at = |index| LogId::new(leader, index);
+        let payload = crate::raft::EntryPayload::Normal(entry::command(&[7; 30]));
+        let request = AppendRequest {
+            vote: Vote { leader_id: leader, committed: true },
+            prev_log_id: Some(at(100_000_000)),
+            entries: vec![Entry { log_id: at(100_000_001), payload }],
+            leader_commit: Some(at(100_000_000)),
+        };
+        let bytes = from_append(&request).encoded_len() - 30;
+        assert!(bytes < 100, "{bytes}");
     }
 
     #[test]

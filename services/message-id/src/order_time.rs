@@ -69,7 +69,8 @@ impl GroupTime {
             tracing::warn!(
                 group = %self.group,
                 "order time stands still: fewer than three voters' clocks are heard, and they differ from elapsed \
-                 time by more than a minute; messages are ordered all the same, but age by it only when that ends"
+                 time by more than a minute. Messages are ordered all the same. It goes on when the clocks are right \
+                 or three voters agree"
             );
         }
     }

@@ -17,6 +17,10 @@ struct Reading {
 }
 
 impl Reading {
+    fn is_recent(self, at: Duration) -> bool {
+        at.saturating_sub(self.at) <= SILENCE_MAX
+    }
+
     /// What it shows later, if it goes right.
     fn later(self, at: Duration) -> u64 {
         self.ms.saturating_add(ms(at.saturating_sub(self.at)))
@@ -31,13 +35,14 @@ pub struct Clocks {
 
 impl Clocks {
     pub fn hear(&mut self, voter: NodeId, clock_ms: u64, at: Duration) {
+        self.heard.retain(|_, reading| reading.is_recent(at));
         self.heard.insert(voter, Reading { ms: clock_ms, at });
     }
 
     /// What the clocks of the voters that are not silent show now.
     pub fn now(&self, at: Duration) -> Vec<u64> {
-        let lately = self.heard.values().filter(|reading| at.saturating_sub(reading.at) <= SILENCE_MAX);
-        lately.map(|reading| reading.later(at)).collect()
+        let recent = self.heard.values().filter(|reading| reading.is_recent(at));
+        recent.map(|reading| reading.later(at)).collect()
     }
 }
 
