@@ -9,9 +9,13 @@ mod orderer;
 
 mod catch_up;
 mod chaos;
+mod identity;
 mod load;
 mod one_datacenter;
+mod patience;
+mod peers;
 mod reading;
+mod repair;
 mod routes;
 mod three_datacenters;
 mod traces;
