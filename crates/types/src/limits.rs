@@ -39,6 +39,8 @@ pub const ACK_DEADLINE_MIN: Duration = Duration::from_secs(1);
 pub const FRAME_BYTES_MAX: usize = 8 * MIB;
 pub const STREAM_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+/// The highest sequence, message ID, count or index that is believed of a peer: sums of a few of them never wrap.
+pub const NUMBER_MAX: u64 = 1 << 48;
 /// Messages that wait in one stream's queue before its sender waits too.
 pub const STREAM_QUEUE_MAX: usize = 64;
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
@@ -81,6 +83,10 @@ pub const FACT_RUNS_KEPT: usize = 1 << 14;
 pub const FACT_RUNS_MAX: usize = 1 << 22;
 /// Facts (runs) in one message to a store, at least one entry's.
 pub const FACTS_MESSAGE_RUNS_MAX: usize = 4_096;
+/// Bytes of the same, at least one entry's.
+pub const FACTS_MESSAGE_BYTES_MAX: usize = MIB;
+/// Bytes of one message that lists topics, with their labels, or that copies an index: at least one entry.
+pub const PAGE_BYTES_MAX: usize = MIB;
 /// Reports on their way to one group's leader, or through one relay stream; beyond it they are dropped, which the next
 /// digest shows.
 pub const RELAY_QUEUE_MAX: usize = 1_024;
@@ -131,6 +137,9 @@ pub const STORAGE_QUEUE_BYTES_MAX: usize = 1024 * MIB;
 
 const _: () = assert!(BATCH_BYTES_MAX > PAYLOAD_INLINE_BYTES_MAX + KEY_BYTES_MAX + ATTRIBUTES_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + BATCH_MESSAGES_MAX * KIB);
+const _: () = assert!(PAGE_BYTES_MAX + 2 * (LABELS_BYTES_MAX + LABELS_MAX * KIB) < FRAME_BYTES_MAX);
+// Facts of one entry, at most two log names and a run for each of its runs, still fit.
+const _: () = assert!(FACTS_MESSAGE_BYTES_MAX + ASSIGNMENT_RUNS_MAX * 256 < FRAME_BYTES_MAX);
 const _: () = assert!(POP_BYTES_MAX + PAYLOAD_INLINE_BYTES_MAX < FRAME_BYTES_MAX);
 // One in two of a window and of what an earlier dispatcher handed out beyond it may be acknowledged.
 const _: () = assert!(ACKNOWLEDGED_RANGES_MAX as u64 > (DELIVERY_WINDOW_MAX + 2 * HANDED_OUT_MAX) / 2);
