@@ -39,11 +39,11 @@ pub const ACK_DEADLINE_MIN: Duration = Duration::from_secs(1);
 pub const FRAME_BYTES_MAX: usize = 8 * MIB;
 pub const STREAM_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
-/// The highest sequence, message ID, count or index that is believed of a peer: sums of a few of them never wrap.
-pub const NUMBER_MAX: u64 = 1 << 48;
 /// Messages that wait in one stream's queue before its sender waits too.
 pub const STREAM_QUEUE_MAX: usize = 64;
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// No count, place or term that a peer may name reaches beyond this: it leaves room to count on without overflow.
+pub const PEER_NUMBER_MAX: u64 = 1 << 48;
 /// A stream that was silent for so long is given up.
 pub const SILENCE_MAX: Duration = Duration::from_secs(2);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -100,6 +100,8 @@ pub const OVERTAKE_AFTER: Duration = Duration::from_secs(5);
 pub const OVERTAKE_INTERVAL: Duration = Duration::from_secs(30);
 
 // Message store.
+/// Records whose topic is not known after so long are told to the operator: its creation may have failed.
+pub const UNKNOWN_TOPIC_TOLD_AFTER: Duration = Duration::from_secs(30);
 pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * MIB;
 pub const GROUP_COMMIT_BYTES_MAX: usize = 8 * MIB;
 pub const RECENT_RECORDS_BYTES_DEFAULT: usize = 128 * MIB;
