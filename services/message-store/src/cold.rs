@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_ports::{ScanLimit, Storage, StorageError};
-use trunkline_types::{TopicId, checksum};
+use trunkline_types::{LogName, TopicId, checksum};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{ReadRequest, ReadResponse, Record, ResolveRequest, ResolveResponse};
 
@@ -23,7 +23,7 @@ const LATE_MAX: usize = 10;
 /// Bytes of one fetch; a single larger record comes alone.
 const FETCH_BYTES: usize = 1 << 20;
 
-fn failed(error: &StorageError) -> Status {
+pub(crate) fn failed(error: &StorageError) -> Status {
     match error {
         StorageError::Corrupt(what) => Status::data_loss(format!("corrupt: {what}")),
         StorageError::Full(_) | StorageError::Failed(_) => Status::unavailable(error.to_string()),
@@ -105,6 +105,14 @@ fn verify(record: &Record, id: u64) -> Result<(), Status> {
     }
     tracing::error!(topic = record.topic_id, id, "a record on disk does not fit its checksum");
     Err(Status::data_loss(format!("message {id} of topic {} is corrupt here", record.topic_id)))
+}
+
+/// Where a log is that is closed, complete, and so not in memory any more.
+pub(crate) async fn locate_closed(storage: &dyn Storage, log: &LogName) -> Result<Option<Location>, Status> {
+    let row = storage.get(keys::CLOSED, keys::name_key(log)).await.map_err(|e| failed(&e))?;
+    let Some(row) = row else { return Ok(None) };
+    let (log, end) = keys::closed(&row).ok_or_else(|| failed(&load::corrupt("closed")))?;
+    Ok(Some(Location { log, durable: end, ordered: end, closed: Some(end) }))
 }
 
 /// What became of a record, as far as this store's disk knows.

@@ -173,7 +173,11 @@ impl Doors {
     async fn resolve(self, request: ResolveRequest) -> Result<ResolveResponse, Status> {
         self.host.check(request.envelope.as_ref())?;
         let log = convert::log_name(request.log)?;
-        match self.handle.ask(|reply| Input::Locate { log, reply }).await? {
+        let location = match self.handle.ask(|reply| Input::Locate { log, reply }).await? {
+            Some(location) => Some(location),
+            None => cold::locate_closed(&*self.storage, &log).await?,
+        };
+        match location {
             Some(location) => cold::resolve(&*self.storage, &request, location).await,
             None => Ok(ResolveResponse::default()),
         }

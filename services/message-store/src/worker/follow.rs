@@ -30,6 +30,8 @@ struct Holder {
     cursors: Option<VecDeque<LogNo>>,
     standing_due: bool,
     acknowledge: BTreeSet<LogNo>,
+    /// The same of logs that are closed and complete here, which it does not know yet.
+    acknowledge_closed: BTreeMap<LogName, u64>,
     /// Logs that it has sent records of.
     delivers: BTreeSet<LogNo>,
     wants: Vec<Want>,
@@ -68,6 +70,7 @@ impl Worker {
             cursors: Some(cursors),
             standing_due: true,
             acknowledge: BTreeSet::new(),
+            acknowledge_closed: BTreeMap::new(),
             delivers: BTreeSet::new(),
             wants: Vec::new(),
             announced: false,
@@ -167,7 +170,7 @@ impl Worker {
     ) -> Option<LogNo> {
         // What this boot writes, it follows from nobody.
         let own = name.node == self.me() && name.boot == self.host.identity.boot;
-        if own || !self.catalog.holds(name.bucket) {
+        if own || !self.catalog.holds(name.bucket) || self.catalog.is_closed_and_complete(&name) {
             return None;
         }
         let mut rows = Vec::new();
@@ -191,7 +194,15 @@ impl Worker {
 
     fn take_records(&mut self, node: NodeId, sent: LogRecords) -> Result<(), Malformed> {
         let name = convert::log_name(sent.log)?;
-        let Some(log) = self.known_log(name, sent.predecessor) else { return Ok(()) };
+        let end = sent.from + sent.records.len() as u64;
+        let Some(log) = self.known_log(name, sent.predecessor) else {
+            if let Some(holder) = self.following.holders.get_mut(&node)
+                && self.catalog.is_closed_and_complete(&name)
+            {
+                holder.acknowledge_closed.insert(name, end);
+            }
+            return Ok(());
+        };
         let topics: Vec<TopicId> = sent.records.iter().map(|record| TopicId(record.topic_id)).collect();
         if topics.iter().any(|topic| topic.bucket() != name.bucket) {
             return Err(Malformed("record.topic_id"));
@@ -249,6 +260,8 @@ impl Worker {
         self.following.pulls.remove(&log);
         for holder in self.following.holders.values_mut() {
             holder.delivers.remove(&log);
+            holder.acknowledge.remove(&log);
+            holder.cursors.iter_mut().for_each(|cursors| cursors.retain(|other| *other != log));
         }
     }
 
@@ -276,6 +289,7 @@ impl Worker {
         let due = holder.standing_due
             || holder.cursors.is_some()
             || !holder.acknowledge.is_empty()
+            || !holder.acknowledge_closed.is_empty()
             || !holder.wants.is_empty();
         if !due || !holder.outlet.has_room() {
             return false;
@@ -306,7 +320,13 @@ impl Worker {
         {
             acknowledged.push(log);
         }
-        frame.on_disk = acknowledged.into_iter().map(|log| self.on_disk(log, node)).collect();
+        let closed = std::iter::from_fn(|| holder.acknowledge_closed.pop_first()).take(ENTRIES_MAX);
+        frame.on_disk.extend(closed.map(|(log, end)| OnDisk {
+            log: Some(log.into()),
+            end,
+            elsewhere: Vec::new(),
+        }));
+        frame.on_disk.extend(acknowledged.into_iter().map(|log| self.on_disk(log, node)));
         if let Some(holder) = self.following.holders.get(&node) {
             holder.outlet.send(frame);
         }
