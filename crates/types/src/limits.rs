@@ -71,6 +71,14 @@ pub const TOPICS_PER_GROUP_MAX: usize = 1 << 20;
 pub const BUCKETS_MAX: u32 = 1 << 16;
 
 // Ordering.
+/// Order time is measured in steps of so much: the entries of one step share it, and only the first carries it.
+pub const ORDER_TIME_STEP: Duration = Duration::from_millis(100);
+/// So many clocks outvote one that is wrong.
+pub const CLOCKS_TRUSTED_MIN: usize = 3;
+/// With fewer clocks, order time does not follow where they differ from elapsed time by more than this.
+pub const CLOCK_JUMP_MAX: Duration = Duration::from_secs(60);
+/// Order time that is held for so long is told to the operator; voters that have just started hear each other before.
+pub const ORDER_TIME_HELD_TOLD_AFTER: Duration = Duration::from_secs(10);
 /// Runs that one report carries for one log; the rest follows once those are ordered.
 pub const REPORT_RUNS_PER_LOG_MAX: usize = 4_096;
 pub const ASSIGNMENT_RUNS_MAX: usize = 16_384;

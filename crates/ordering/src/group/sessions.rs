@@ -1,6 +1,6 @@
 //! What stores have said in their live sessions, and nothing else. Soft: a new leader begins with none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trunkline_types::limits::OPEN_LOGS_PER_GROUP_MAX;
 use trunkline_types::{Boot, LogName, NodeId};
@@ -29,13 +29,23 @@ pub struct Session {
     doubt: Option<(LogName, u64)>,
 }
 
-/// What a store has said of the facts.
+/// How far a store has the facts on disk, and what it has of the logs whose end they name. Beyond that index it has
+/// said nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldVector {
+    pub facts_index: u64,
+    /// How much exactly is there (exclusive) of each log that has come to its end by those facts and is not closed.
+    pub ended: BTreeMap<LogName, u64>,
+    /// Closed logs that end short there.
+    pub lacking: BTreeSet<LogName>,
+}
+
+/// A store's newest held vector.
 #[derive(Clone, Debug)]
 struct Word {
     boot: Boot,
     heard: u64,
-    facts_index: u64,
-    ended: BTreeMap<LogName, u64>,
+    held: HeldVector,
 }
 
 /// All stores' sessions and held vectors.
@@ -147,28 +157,33 @@ impl Sessions {
     }
 
     /// Takes a held vector; false if it is of an older boot.
-    pub fn hear(&mut self, source: Source, facts_index: u64, ended: BTreeMap<LogName, u64>) -> bool {
+    pub fn hear(&mut self, source: Source, held: HeldVector) -> bool {
         let counter = source.boot.counter;
         let newer = self.words.get(&source.store).is_some_and(|word| counter < word.boot.counter)
             || self.sessions.get(&source.store).is_some_and(|session| counter < session.boot.counter);
         if newer {
             return false;
         }
-        let word = Word { boot: source.boot, heard: self.now, facts_index, ended };
+        let word = Word { boot: source.boot, heard: self.now, held };
         self.words.insert(source.store, word);
         true
     }
 
     /// The index up to which a store has the facts on disk; `None`: it has not said.
     pub fn facts_index(&self, store: NodeId) -> Option<u64> {
-        self.words.get(&store).map(|word| word.facts_index)
+        self.words.get(&store).map(|word| word.held.facts_index)
     }
 
     /// How much exactly a store has of a log that has come to its end, exclusive, said with the facts up to `index`
-    /// on disk; `None`: it has not said.
+    /// on disk; `None`: it has not said, or by what it says the log is closed and it lacks some of it.
     pub fn exact(&self, store: NodeId, log: &LogName, index: u64) -> Option<u64> {
-        let word = self.words.get(&store).filter(|word| word.facts_index >= index)?;
-        word.ended.get(log).copied()
+        let held = self.words.get(&store).map(|word| &word.held).filter(|held| held.facts_index >= index)?;
+        held.ended.get(log).filter(|_| !held.lacking.contains(log)).copied()
+    }
+
+    /// How many times a store lacks some of a closed log.
+    pub fn lacking(&self) -> usize {
+        self.words.values().map(|word| word.held.lacking.len()).sum()
     }
 
     /// A store's session with the voter that relays it is over.
