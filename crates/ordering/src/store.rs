@@ -7,7 +7,7 @@
 //!   may be told: an ordering at once, what is on disk when it is. Or all of a group at once, by [`copy`].
 //! - `closed`: what stays of logs that are closed and complete. [`unknown`]: records that wait for a topic to be created.
 //! - [`reports`]: what a session with a voter is told; [`held`]: what is said beside it each second.
-//! - [`source`]: from whom a follower takes what it lacks.
+//! - [`source`]: from whom a follower takes what it lacks. [`boots`]: who must not go on under its identity.
 //! - [`appends`]: which answers pushes still wait for; [`succession`]: when an origin log gets a successor.
 //!
 //! Times are durations since the driver's start: nothing here knows a clock.
@@ -16,6 +16,7 @@
 //! **Invariant** (I2): nothing is reported that the driver has not said to be on disk.
 
 pub mod appends;
+pub mod boots;
 pub mod catalog;
 mod closed;
 pub mod copy;
@@ -33,6 +34,7 @@ pub mod unknown;
 mod tests;
 
 pub use appends::{Answer, Appends, Level};
+pub use boots::Boots;
 pub use catalog::{Catalog, Effect};
 pub use copy::{Copied, CopiedLog, CopiedTopic};
 pub use facts::{Fact, FactsAt, Inconsistent, Row, Settled};

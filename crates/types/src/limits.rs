@@ -114,6 +114,8 @@ pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * MIB;
 pub const GROUP_COMMIT_BYTES_MAX: usize = 8 * MIB;
 pub const RECENT_RECORDS_BYTES_DEFAULT: usize = 128 * MIB;
 pub const READ_WAITERS_MAX: usize = 100_000;
+/// Reads that wait until a record is fetched anew from another store. One record is, at a time.
+pub const REPAIRS_WAITING_MAX: usize = 16;
 
 // Delivery.
 /// From so many handed out since its last successful commit, a dispatcher commits what it has.

@@ -63,10 +63,17 @@ pub struct Sessions {
 pub enum Admission {
     /// The live session, or a new one that voids the one before.
     Live,
-    /// Of an older boot or session.
+    /// Of an older boot or session, or of a second directory with the same boot counter.
     Old,
     /// Its beginning is not known here.
     Unknown,
+}
+
+/// Whether the word of `boot` comes too late after one of `known`: of an older boot, or of another one with the same
+/// counter. Then there are two data directories of one identity, and which is the right one cannot be known: the one
+/// that is heard counts for as long as it is. (Its followers tell the other to stop, see `store::boots`.)
+fn is_superseded(boot: Boot, known: Boot) -> bool {
+    boot.counter < known.counter || (boot.counter == known.counter && boot.random != known.random)
 }
 
 impl Sessions {
@@ -74,7 +81,8 @@ impl Sessions {
     pub fn admit(&mut self, source: Source, number: u64, first: bool) -> Admission {
         let known = self.sessions.get_mut(&source.store);
         if let Some(known) = known {
-            if (source.boot.counter, number) < (known.boot.counter, known.number) {
+            if is_superseded(source.boot, known.boot) || (source.boot == known.boot && number < known.number)
+            {
                 return Admission::Old;
             }
             if !first && (known.boot, known.number) == (source.boot, number) {
@@ -133,7 +141,9 @@ impl Sessions {
     pub fn agrees(&mut self, source: Source, number: u64, said: u64) -> Admission {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(&source.store) else { return Admission::Unknown };
-        if (source.boot.counter, number) < (session.boot.counter, session.number) {
+        if is_superseded(source.boot, session.boot)
+            || (source.boot == session.boot && number < session.number)
+        {
             return Admission::Old;
         }
         let same = (session.boot, session.number) == (source.boot, number);
@@ -158,10 +168,10 @@ impl Sessions {
 
     /// Takes a held vector; false if it is of an older boot.
     pub fn hear(&mut self, source: Source, held: HeldVector) -> bool {
-        let counter = source.boot.counter;
-        let newer = self.words.get(&source.store).is_some_and(|word| counter < word.boot.counter)
-            || self.sessions.get(&source.store).is_some_and(|session| counter < session.boot.counter);
-        if newer {
+        let superseded = |known: Boot| is_superseded(source.boot, known);
+        if self.words.get(&source.store).is_some_and(|word| superseded(word.boot))
+            || self.sessions.get(&source.store).is_some_and(|session| superseded(session.boot))
+        {
             return false;
         }
         let word = Word { boot: source.boot, heard: self.now, held };
@@ -201,5 +211,37 @@ impl Sessions {
         let now = self.now;
         self.sessions.retain(|_, session| session.heard + SILENT_TICKS_MAX >= now);
         self.words.retain(|_, word| word.heard + SILENT_TICKS_MAX >= now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(counter: u32, random: u64) -> Source {
+        Source { store: NodeId(1), boot: Boot { counter, random } }
+    }
+
+    #[test]
+    fn a_second_directory_with_the_same_boot_counter_says_nothing_while_the_first_is_heard() {
+        let (first, second) = (source(3, 7), source(3, 8));
+        let nothing = digest([]);
+        let mut sessions = Sessions::default();
+        assert_eq!(sessions.admit(first, 4, true), Admission::Live);
+        let held = |facts_index| HeldVector { facts_index, ..HeldVector::default() };
+        assert!(sessions.hear(first, held(9)));
+        for number in [1, 9] {
+            assert_eq!(sessions.admit(second, number, true), Admission::Old);
+            assert_eq!(sessions.agrees(second, number, nothing), Admission::Old);
+        }
+        assert!(!sessions.hear(second, held(99)));
+        assert_eq!(sessions.agrees(first, 4, nothing), Admission::Live, "the first is not disturbed");
+        assert_eq!(sessions.facts_index(NodeId(1)), Some(9));
+        for _ in 0..=SILENT_TICKS_MAX {
+            sessions.tick();
+        }
+        assert_eq!(sessions.admit(second, 1, true), Admission::Live, "nobody else is there");
+        assert_eq!(sessions.admit(source(4, 1), 1, true), Admission::Live, "a later boot");
+        assert_eq!(sessions.admit(second, 2, true), Admission::Old);
     }
 }
