@@ -2,6 +2,7 @@
 
 use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
@@ -105,6 +106,9 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
         })
         .unary(pop_service::POP, move |_, request| {
             let mut state = pop.lock().expect("not poisoned");
+            if request.consumer == "stuck" && !request.previous.is_empty() {
+                return futures::future::Either::Left(std::future::pending());
+            }
             let answer = if request.consumer == "nobody" {
                 Err(failed_precondition(reason::NOT_SUBSCRIBED, "call Subscribe first"))
             } else {
@@ -116,7 +120,7 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
                 Ok(PopResponse { deliveries: deliveries.collect(), expired: vec![] })
             };
             state.acked.extend(request.previous);
-            async move { answer }
+            futures::future::Either::Right(async move { answer })
         })
         .unary(pop_service::ACK, move |_, request| {
             ack.lock().expect("not poisoned").acked.extend(request.tokens);
@@ -296,6 +300,26 @@ async fn what_was_popped_is_acknowledged_before_the_end() {
     let (_, out, err) = world.run("pop orders billing --no-ack").await;
     assert_eq!((out.lines().count(), err.as_str()), (1, ""));
     assert_eq!(world.state.lock().expect("not poisoned").acked.len(), 3);
+}
+
+/// Ctrl-C after a second.
+fn interrupt_soon(context: &mut Context) {
+    context.interrupted = Box::new(|| Box::pin(tokio::time::sleep(Duration::from_secs(1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_printed_before_ctrl_c_is_acknowledged() {
+    let world = World::new();
+    let (exit, out, err) = world.run_with("pop orders stuck --max 5 --json", interrupt_soon).await;
+    assert_eq!((exit, exit.code(), out.lines().count(), err.as_str()), (Exit::Interrupted, 130, 2, ""));
+    assert_eq!(world.state.lock().expect("not poisoned").acked, [vec![1], vec![2]]);
+    let (exit, out, _) = world.run_with("pop orders stuck --max 5 --no-ack", interrupt_soon).await;
+    assert_eq!(
+        (exit, out.lines().count()),
+        (Exit::Done, 2),
+        "it left what it printed, and had ended by then"
+    );
+    assert_eq!(world.state.lock().expect("not poisoned").acked.len(), 2);
 }
 
 /// Standard output that somebody closes after some lines.

@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::map_file::MapFile;
 use crate::refusal::Refusal;
 use crate::serve::Serve;
+use crate::signals::interrupted;
 
 /// What could not be begun as asked.
 const REFUSED: u8 = 2;
@@ -100,6 +101,7 @@ impl Init {
 /// What client commands work with.
 fn context() -> Context {
     let (network, process) = network();
+    let listening = process.clone();
     Context {
         network,
         process,
@@ -107,6 +109,7 @@ fn context() -> Context {
         stderr: Box::new(std::io::stderr()),
         stdin: Some(Box::new(std::io::BufReader::new(std::io::stdin()))),
         interactive: std::io::stderr().is_terminal(),
+        interrupted: Box::new(move || interrupted(&listening)),
     }
 }
 
