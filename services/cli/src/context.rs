@@ -50,6 +50,8 @@ pub struct Context {
     pub stdin: Option<Box<dyn BufRead + Send>>,
     /// Standard error is a terminal: progress may be drawn there.
     pub interactive: bool,
+    /// The git commit that the program was built from, or "unknown".
+    pub commit: &'static str,
     /// Called by a command that has something to finish: from then on the first Ctrl-C resolves this instead of ending
     /// the process.
     pub interrupted: Box<dyn Fn() -> BoxFuture<'static, ()> + Send>,
@@ -140,6 +142,7 @@ pub(crate) mod testing {
             stderr: Box::new(err.clone()),
             stdin: None,
             interactive: false,
+            commit: "unknown",
             interrupted: Box::new(|| Box::pin(std::future::pending())),
         };
         (context, out, err)

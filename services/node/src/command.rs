@@ -109,6 +109,7 @@ fn context() -> Context {
         stderr: Box::new(std::io::stderr()),
         stdin: Some(Box::new(std::io::BufReader::new(std::io::stdin()))),
         interactive: std::io::stderr().is_terminal(),
+        commit: env!("TRUNKLINE_BUILT_COMMIT"),
         interrupted: Box::new(move || interrupted(&listening)),
     }
 }
