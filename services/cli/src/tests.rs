@@ -184,6 +184,8 @@ fn what_is_wrong_with_the_words_is_found_before_anything_is_done() {
         "bench --size 5",
         "bench --size 2000000",
         "bench --rate 0",
+        "bench --rate 5 suite",
+        "bench suite --cases",
         "topics",
         "nonsense",
     ] {
@@ -202,6 +204,7 @@ fn what_is_wrong_with_the_words_is_found_before_anything_is_done() {
         "lag orders",
         "status --admin 10.0.0.1:7120,10.0.0.2:7120 --json",
         "stop nyc-store-1",
+        "bench suite --cases idle,start --duration 5s --figures f.json --readme README.md",
         "bench --rate 100 --size 5000 --duration 5s --ack ordered --topics 2 --subscribers 0",
     ] {
         parse(words).expect(words);

@@ -21,12 +21,14 @@ use crate::refusal::Refusal;
 use crate::serve::Serve;
 use crate::signals::interrupted;
 
+const COMMIT: &str = env!("TRUNKLINE_BUILT_COMMIT");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TRUNKLINE_BUILT_COMMIT"), ")");
 /// What could not be begun as asked.
 const REFUSED: u8 = 2;
 
 /// PubSub over three datacenters: push, subscribe, pop, in one order everywhere.
 #[derive(Debug, Parser)]
-#[command(name = "trunkline", version, propagate_version = true)]
+#[command(name = "trunkline", version = VERSION, propagate_version = true)]
 pub struct Trunkline {
     #[command(subcommand)]
     command: Command,
@@ -109,7 +111,7 @@ fn context() -> Context {
         stderr: Box::new(std::io::stderr()),
         stdin: Some(Box::new(std::io::BufReader::new(std::io::stdin()))),
         interactive: std::io::stderr().is_terminal(),
-        commit: env!("TRUNKLINE_BUILT_COMMIT"),
+        commit: COMMIT,
         interrupted: Box::new(move || interrupted(&listening)),
     }
 }

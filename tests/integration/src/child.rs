@@ -35,9 +35,24 @@ impl Child {
     /// # Panics
     /// If it cannot be started.
     pub fn start<A: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = A>, log: &Path) -> Self {
+        Self::start_with(name, args, [], log)
+    }
+
+    /// The same, with this in its environment.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_with<A: AsRef<OsStr>>(
+        name: &str,
+        args: impl IntoIterator<Item = A>,
+        environment: impl IntoIterator<Item = (&'static str, String)>,
+        log: &Path,
+    ) -> Self {
         let output = File::options().create(true).append(true).open(log).expect("the log can be written");
         let errors = output.try_clone().expect("a file can be shared");
-        let process = command().args(args).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+        let mut command = command();
+        command.args(args).envs(environment).stdin(Stdio::null()).stdout(output).stderr(errors);
+        let process = command.spawn();
         let process = process.expect("trunkline can be run");
         Self { name: name.to_owned(), process, log: log.to_owned() }
     }

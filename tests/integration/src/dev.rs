@@ -104,6 +104,12 @@ impl Dev {
             .expect("trunkline can be run")
     }
 
+    /// Starts a client command, with its output in `log`.
+    pub fn begin_command(&self, name: &str, args: &[&str], log: &Path) -> Child {
+        let environment = [("TRUNKLINE_ENDPOINTS", self.endpoints()), ("TRUNKLINE_ADMIN", self.admins())];
+        Child::start_with(name, args, environment, log)
+    }
+
     /// The same, for a command that succeeds; what it printed.
     ///
     /// # Panics

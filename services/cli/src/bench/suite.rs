@@ -37,8 +37,8 @@ pub(super) struct Args {
     /// A trial: every case for so long instead of its own time
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// Where the clusters keep their data; what a case leaves there is removed
-    #[arg(long, value_name = "DIR", default_value = "data/bench")]
+    /// Where the clusters keep their data: in a folder `bench-cluster`, which is removed
+    #[arg(long, value_name = "DIR", default_value = "data")]
     data: PathBuf,
     /// The clusters listen from here
     #[arg(long, value_name = "PORT", default_value_t = 17_100)]

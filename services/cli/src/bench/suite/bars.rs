@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use self::Bar::{AtLeast, AtMost, Within};
 use super::case::Outcome;
 use crate::output::round;
 
@@ -102,8 +103,6 @@ const fn own(
 ) -> Figure {
     Figure { case, name, unit, source: Source::Own(value), bar }
 }
-
-use Bar::{AtLeast, AtMost, Within};
 
 const FIGURES: &[Figure] = &[
     own("local-real", "push p50", "ms", "push_p50_ms", AtMost(3.0)),

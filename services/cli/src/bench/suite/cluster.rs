@@ -46,7 +46,8 @@ impl Site {
         let endpoints =
             endpoints.collect::<Vec<_>>().join(",").parse().expect("three addresses are endpoints");
         let admin = (0..DATACENTERS.len()).map(|place| address(place, ADMIN)).collect();
-        Ok(Self { base_port, data: data.to_owned(), endpoints, admin })
+        // A folder of its own, since it is removed with all that is in it.
+        Ok(Self { base_port, data: data.join("bench-cluster"), endpoints, admin })
     }
 
     pub(super) fn connection(&self) -> Connection {
@@ -98,7 +99,9 @@ impl Cluster {
                     return Ok(begun.elapsed());
                 }
             }
-            Err(Failure::Failed(format!("trunkline dev has ended early; see {}", site.log().display())))
+            let log = fs::read_to_string(site.log()).unwrap_or_default();
+            let last = log.lines().next_back().unwrap_or("it has said nothing");
+            Err(Failure::Failed(format!("trunkline dev has ended early: {last}")))
         };
         let late =
             |_| Err(Failure::Failed(format!("trunkline dev is not ready after {} s", START_MAX.as_secs())));
@@ -146,7 +149,8 @@ mod tests {
 
     #[test]
     fn addresses_are_where_dev_listens() {
-        let site = Site::new(17_100, Path::new("data/bench")).expect("there is room");
+        let site = Site::new(17_100, Path::new("data")).expect("there is room");
+        assert_eq!(site.data(), Path::new("data/bench-cluster"), "what else is in data stays");
         assert_eq!(site.admin, ["127.0.0.1:17120", "127.0.0.1:17220", "127.0.0.1:17320"]);
         assert_eq!(
             site.connection().endpoints.to_string(),
