@@ -116,6 +116,9 @@ pub(super) async fn run(
             };
             let report = load::run(&fill, context, interrupted).await?;
             outcome.take(&report, size)?;
+            // Two stores in each datacenter: each has all of it.
+            #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+            outcome.put("filled_gb", report.acked as f64 * size as f64 / 1e9);
             cluster.stop().await?;
             let cluster = unless(interrupted, Cluster::start(site, case.wan)).await??;
             outcome.put("ready_s", cluster.ready_after.as_secs_f64());

@@ -97,7 +97,8 @@ mod tests {
              | what | figure | measured | bar | |\n|---|---|---|---|---|\n\
              | nothing is pushed | CPU, of one core | 12.5 % | ≤ 10 | **missed by 2.50** |\n\
              |  | memory | 400 MB | ≤ 600 | met |\n\
-             | start with 2 GB in each store | ready after a stop | – | ≤ 10 | **the run failed** |\n\
+             | start with 2 GB in each store | payload in each store | – | ≥ 2 | **the run failed** |\n\
+             |  | ready after a stop | – | ≤ 10 | **the run failed** |\n\
              |  | ready after kill -9 | – | ≤ 10 | **the run failed** |\n"
         );
     }
