@@ -123,8 +123,14 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
             futures::future::Either::Right(async move { answer })
         })
         .unary(pop_service::ACK, move |_, request| {
-            ack.lock().expect("not poisoned").acked.extend(request.tokens);
-            async { Ok(AckResponse {}) }
+            let acked = ack.clone();
+            async move {
+                if request.consumer == "slow" {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+                acked.lock().expect("not poisoned").acked.extend(request.tokens);
+                Ok(AckResponse {})
+            }
         })
         .unary(topic_service::LIST_TOPICS, |_, _| async {
             let topic = |name: &str, topic_id| Topic {
@@ -308,6 +314,14 @@ async fn what_was_popped_is_acknowledged_before_the_end() {
 /// Ctrl-C after a second.
 fn interrupt_soon(context: &mut Context) {
     context.interrupted = Box::new(|| Box::pin(tokio::time::sleep(Duration::from_secs(1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ctrl_c_does_not_end_an_acknowledgement_under_way() {
+    let world = World::new();
+    let (exit, _, err) = world.run_with("pop orders slow --json", interrupt_soon).await;
+    assert_eq!((exit, err.as_str()), (Exit::Interrupted, ""));
+    assert_eq!(world.state.lock().expect("not poisoned").acked, [vec![1]]);
 }
 
 #[tokio::test(start_paused = true)]

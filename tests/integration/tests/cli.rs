@@ -128,7 +128,9 @@ async fn ctrl_c_ends_a_pop_that_waits_with_130() {
 #[tokio::test]
 async fn bench_loses_and_duplicates_nothing() {
     let mut dev = Dev::start("30ms").await;
-    let bench = ["bench", "--rate", "100", "--size", "5000", "--duration", "3s", "--json"];
+    let disk = dev.data().display().to_string();
+    let bench =
+        ["bench", "--rate", "100", "--size", "5000", "--duration", "3s", "--json", "--probe-dir", &disk];
     for topics in ["2", "70"] {
         let printed = dev.cli(&[&bench[..], &["--topics", topics]].concat());
         let [row] = &rows(&printed)[..] else { panic!("one object: {printed}") };
