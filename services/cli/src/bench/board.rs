@@ -234,7 +234,7 @@ impl Shared {
             lost: lost.len(),
             duplicated: twice + redelivered,
             replicated_rate: replicated_for.map(|time| per_second(acked, time)),
-            contradictions: board.contradictions(datacenters),
+            wrong: board.contradictions(datacenters),
             surroundings,
         }
     }
@@ -338,7 +338,7 @@ mod tests {
         see(&board, &[mark(1, 7)]);
         let report = report(&board);
         assert_eq!((report.lost, report.duplicated, report.popped), (0, 0, 2));
-        assert_eq!(report.contradictions.len(), 4, "nobody sent it: {:?}", report.contradictions);
+        assert_eq!(report.wrong.len(), 4, "nobody sent it: {:?}", report.wrong);
         assert!((report.visible_by_pair[2].latency.p50_ms - 9.0).abs() < 0.1, "sea to nyc");
     }
 
@@ -357,9 +357,9 @@ mod tests {
             "what was swept is not timed"
         );
         assert_eq!(last.lost, 4, "of them two for one datacenter only");
-        assert_eq!(last.contradictions, Vec::<String>::new());
+        assert_eq!(last.wrong, Vec::<String>::new());
         board.acked(&mark(0, 0), Duration::from_millis(3));
-        assert_eq!(report(&board).contradictions.len(), 1);
+        assert_eq!(report(&board).wrong.len(), 1);
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub(super) enum Phase {
 pub(super) type Interrupted = BoxFuture<'static, ()>;
 
 /// # Errors
-/// What could not be prepared or cleaned up, and Ctrl-C: the topics are deleted in any case.
+/// What could not be prepared, and Ctrl-C: the topics are deleted in any case.
 pub(super) async fn run(
     load: &Load,
     context: &mut Context,
@@ -107,8 +107,9 @@ pub(super) async fn run(
     };
     let outcome = measure(load, bench.clone(), context, interrupted).await;
     let deleted = if load.keep_topics { Ok(()) } else { delete(&bench).await };
-    let report = outcome?;
-    deleted.map(|()| report)
+    let mut report = outcome?;
+    report.wrong.extend(deleted.err().map(|failure| format!("topics are left: {failure}")));
+    Ok(report)
 }
 
 async fn measure(

@@ -58,8 +58,8 @@ pub(super) struct Report {
     pub(super) duplicated: u64,
     /// Acknowledged per second, until every store had everything on disk.
     pub(super) replicated_rate: Option<f64>,
-    /// What the counts themselves contradict.
-    pub(super) contradictions: Vec<String>,
+    /// What the counts themselves contradict, and what is left behind.
+    pub(super) wrong: Vec<String>,
     pub(super) surroundings: Surroundings,
 }
 
@@ -100,7 +100,7 @@ pub(super) fn cores() -> usize {
 impl Report {
     /// Why this run is no success: what the cluster did wrong, and what cannot be true.
     pub(super) fn complaints(&self) -> Vec<String> {
-        let mut complaints = self.contradictions.clone();
+        let mut complaints = self.wrong.clone();
         if self.lost > 0 {
             complaints.push(format!("{} acknowledged messages were lost", self.lost));
         }
@@ -243,7 +243,7 @@ pub(super) mod tests {
             lost: 0,
             duplicated: 0,
             replicated_rate: None,
-            contradictions: vec![],
+            wrong: vec![],
             surroundings: Surroundings {
                 commit: "unknown",
                 disk: Speed { append_fsync_p50: Some(Duration::from_micros(500)), ..Speed::default() },
@@ -289,7 +289,7 @@ pub(super) mod tests {
             (|report| report.lost = 1, "lost"),
             (|report| report.sent = 6, "sent"),
             (|report| report.unanswered = 1, "no result"),
-            (|report| report.contradictions = vec!["odd".to_owned()], "odd"),
+            (|report| report.wrong = vec!["odd".to_owned()], "odd"),
         ] {
             // In 3 ms a message goes one way, is committed and told: not at 1.5 ms each.
             let delay = if says == "light" { Duration::from_micros(1_500) } else { ms(0) };

@@ -98,9 +98,8 @@ pub(super) async fn run(
             let load = load_of(shape, site, duration);
             let network = context.network.clone();
             let restart = restart(&network, site, store, duration);
-            let (report, restarted) = tokio::join!(load::run(&load, context, interrupted), restart);
-            outcome.take(&report?, shape.size)?;
-            restarted?;
+            let (report, ()) = tokio::try_join!(load::run(&load, context, interrupted), restart)?;
+            outcome.take(&report, shape.size)?;
             cluster.stop().await?;
         }
         Work::Idle => {
