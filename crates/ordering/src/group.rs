@@ -35,4 +35,4 @@ pub use logs::{Before, OpenLog};
 pub use replicas::{Replica, Replicas};
 pub use runs::Run;
 pub use state::{Answer, Shape, State};
-pub use topics::Topic;
+pub use topics::{Standing, Topic};
