@@ -207,6 +207,8 @@ fn values(report: &Report, size: usize) -> impl Iterator<Item = (String, f64)> {
         ("raft_per_message", figures.raft_bytes.map(|bytes| bytes / acked)),
         ("cpu_us_per_message", figures.cpu_seconds.map(|seconds| seconds * 1e6 / acked)),
         ("replicated_rate", report.replicated_rate),
+        ("lost", Some(report.lost as f64)),
+        ("duplicated", Some(report.duplicated as f64)),
         ("disk_append_fsync_p50_ms", f),
         ("disk_mb_per_s", disk.map(|bytes| bytes / 1e6)),
         (

@@ -46,10 +46,16 @@ fn caption(outcomes: &BTreeMap<String, Outcome>) -> String {
         .collect();
     let (least, most) = disk.iter().fold((f64::MAX, 0.0_f64), |(a, b), &f| (a.min(f), b.max(f)));
     let f = if disk.is_empty() { String::new() } else { format!("; f = {least:.2}–{most:.2} ms") };
+    let sum = |name: &str| {
+        let said = outcomes.values().filter_map(|outcome| outcome.values.get(name));
+        // Not `sum`: of nothing, that is minus zero.
+        said.fold(0.0, |sum, value| sum + value)
+    };
+    let (lost, twice) = (sum("lost"), sum("duplicated"));
     let days = all(|outcome| outcome.date.split('T').next().unwrap_or_default().to_owned());
     let commits = all(|outcome| outcome.commit.chars().take(12).collect());
     format!(
-        "{days}, commit {commits}, {} cores for cluster and load together{f}.\n\n",
+        "{days}, commit {commits}, {} cores for cluster and load together{f}; lost {lost}, duplicated {twice}.\n\n",
         all(|outcome| outcome.cores.to_string())
     )
 }
@@ -88,12 +94,15 @@ mod tests {
         };
         let outcomes = [
             ("idle".to_owned(), outcome(&[("cpu_percent", 12.5), ("resident_mb", 400.0)], None)),
-            ("start".to_owned(), outcome(&[("disk_append_fsync_p50_ms", 0.25)], Some("not ready"))),
+            (
+                "start".to_owned(),
+                outcome(&[("disk_append_fsync_p50_ms", 0.25), ("duplicated", 3.0)], Some("not ready")),
+            ),
         ];
         let outcomes = BTreeMap::from(outcomes);
         assert_eq!(
             table(&outcomes, &rows(&outcomes)),
-            "2026-11-21, commit 0123456789ab, 2 cores for cluster and load together; f = 0.25–0.25 ms.\n\n\
+            "2026-11-21, commit 0123456789ab, 2 cores for cluster and load together; f = 0.25–0.25 ms; lost 0, duplicated 3.\n\n\
              | what | figure | measured | bar | |\n|---|---|---|---|---|\n\
              | nothing is pushed | CPU, of one core | 12.5 % | ≤ 10 | **missed by 2.50** |\n\
              |  | memory | 400 MB | ≤ 600 | met |\n\
