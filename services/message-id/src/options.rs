@@ -19,7 +19,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { assignment_interval: Duration::from_millis(2), topics_per_group_max: TOPICS_PER_GROUP_MAX }
+        Self { assignment_interval: Duration::from_millis(4), topics_per_group_max: TOPICS_PER_GROUP_MAX }
     }
 }
 
