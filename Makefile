@@ -13,7 +13,7 @@ DATA ?= ./data
 WAN ?= real
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run install test verify clean \
+.PHONY: help setup build run install test bench verify clean \
 	test-workspace test-simulation format lint lint-simulation tidy deny
 
 help: ## Show this
@@ -39,6 +39,11 @@ test-workspace: build
 test-simulation: ## Run the simulator's tests only
 	$(SIMULATION) cargo test --release --locked
 
+bench: build ## Measure, and rewrite README's table (CASES=local-real,idle: only these; DURATION=5s: a trial that changes no file)
+	$(BINARY) bench suite --data $(CARGO_TARGET_DIR) \
+		$(if $(CASES),--cases $(CASES)) \
+		$(if $(DURATION),--duration $(DURATION),--figures docs/figures.json --readme README.md)
+
 verify: format lint lint-simulation tidy deny ## Check format, lints (warnings refused) and the rules of the house
 
 format:
@@ -61,6 +66,6 @@ deny: ## Check licenses and sources of dependencies, where cargo-deny is install
 		echo "cargo-deny is not installed: the licenses of dependencies were not checked"; \
 	fi
 
-clean: ## Remove what was built (RocksDB takes ten minutes to come back)
+clean: ## Remove what was built (RocksDB takes its minutes to come back)
 	cargo clean
 	$(SIMULATION) cargo clean

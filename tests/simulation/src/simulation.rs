@@ -165,10 +165,7 @@ impl Drop for PrintsReplay {
         if std::thread::panicking() {
             let test = env::args().next().unwrap_or_default();
             eprintln!("{}", self.history.tail());
-            eprintln!(
-                "replay: cd tests/simulation && TRUNKLINE_SEED={} cargo test --release   ({test})",
-                self.seed
-            );
+            eprintln!("replay: TRUNKLINE_SEED={} make test-simulation   ({test})", self.seed);
         }
     }
 }
