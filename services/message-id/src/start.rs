@@ -73,6 +73,7 @@ pub async fn start(
         links: watch::Sender::default(),
         outgoing,
         last_path: AtomicU64::new(0),
+        ticks: Ticks::every(TICK),
     });
     run(&voter, reports, queues);
     if let Some(group) = &map_group {

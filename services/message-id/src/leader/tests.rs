@@ -39,6 +39,7 @@ async fn overwhelmed() -> (Driver, mpsc::Sender<Relayed>, mpsc::Receiver<Relayed
         links: watch::Sender::default(),
         outgoing: BTreeMap::new(),
         last_path: AtomicU64::new(0),
+        ticks: Ticks::every(TICK),
     };
     let frame = RelayedFrame::default();
     while reports.try_send(Relayed { path: Path::new(1).0, frame: frame.clone() }).is_ok() {}
