@@ -71,6 +71,14 @@ impl Layout {
         self.peers.iter().find(|peer| peer.node == node)
     }
 
+    /// Whether a node is this store, or a sibling.
+    pub(crate) fn is_near(&self, node: NodeId) -> bool {
+        self.peer(node).map_or_else(
+            || self.map.node(node).is_some_and(|node| self.datacenter_named(&node.datacenter.0) == Some(self.here)),
+            |peer| peer.near,
+        )
+    }
+
     pub(crate) fn datacenters(&self) -> u16 {
         u16::try_from(self.map.datacenters.len()).unwrap_or(u16::MAX)
     }

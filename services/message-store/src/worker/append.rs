@@ -186,7 +186,8 @@ impl Worker {
 
     /// Takes an accepted record into memory and into the next write.
     pub(super) fn store(&mut self, log: LogNo, seq: u64, record: Record) {
-        self.commit.record(log, seq, &record);
+        let name = self.catalog.log(log).name;
+        self.commit.record(log, seq, &record, self.layout.is_near(name.node));
         self.recent.push(log, seq, record);
         self.grown.insert(log);
     }
