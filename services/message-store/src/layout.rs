@@ -71,12 +71,9 @@ impl Layout {
         self.peers.iter().find(|peer| peer.node == node)
     }
 
-    /// Whether a node is this store, or a sibling.
+    /// Whether a node is this store or a sibling, and not one of another datacenter.
     pub(crate) fn is_near(&self, node: NodeId) -> bool {
-        self.peer(node).map_or_else(
-            || self.map.node(node).is_some_and(|node| self.datacenter_named(&node.datacenter.0) == Some(self.here)),
-            |peer| peer.near,
-        )
+        self.peer(node).is_none_or(|peer| peer.near)
     }
 
     pub(crate) fn datacenters(&self) -> u16 {

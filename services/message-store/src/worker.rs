@@ -45,8 +45,8 @@ use append::Coordinator;
 use follow::Following;
 use load::Loads;
 use order::Sessions;
-pub(crate) use pace::TICK;
 use pace::Pace;
+pub(crate) use pace::TICK;
 use read::Readers;
 use serve::Follower;
 
