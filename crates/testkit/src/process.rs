@@ -1,5 +1,6 @@
 //! A simulated process: tasks behind a gate, a wall clock that jumps, randomness from a seed, and an end.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -18,6 +19,17 @@ use crate::random::Random;
 
 /// Where all simulated wall clocks begin: 2027-01-15T08:00:00Z.
 pub const EPOCH_MS: u64 = 1_800_000_000_000;
+
+thread_local! {
+    /// The process whose task is polled now.
+    static POLLED: RefCell<Option<Arc<Inner>>> = const { RefCell::new(None) };
+}
+
+/// The name of the process whose task runs now; `None` outside of every process. For whoever listens to what services
+/// log.
+pub fn running() -> Option<String> {
+    POLLED.with(|polled| polled.borrow().as_ref().map(|process| process.name.clone()))
+}
 
 /// One start of one node. A crash ends it for good; the node's next start is another `SimulatedProcess`.
 #[derive(Clone)]
@@ -239,6 +251,7 @@ impl Future for Gate {
             }
         }
         let _guard = EndsOnPanic { process: &self.process, task: self.slot.name };
+        let _polled = Polled::enter(&self.process);
         let mut slot = self.slot.future.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(future) = slot.as_mut() else { return Poll::Ready(()) };
         let ended = future.as_mut().poll(context).is_ready();
@@ -261,6 +274,23 @@ impl Drop for Gate {
         };
         let future = self.slot.future.try_lock().ok().and_then(|mut slot| slot.take());
         drop((entry, future));
+    }
+}
+
+/// While it lives, [`running`] names this process.
+struct Polled {
+    before: Option<Arc<Inner>>,
+}
+
+impl Polled {
+    fn enter(process: &Arc<Inner>) -> Self {
+        Self { before: POLLED.with(|polled| polled.replace(Some(process.clone()))) }
+    }
+}
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        POLLED.with(|polled| polled.replace(self.before.take()));
     }
 }
 
@@ -366,10 +396,10 @@ mod tests {
         let expected = process.0.random.fork("x").bits();
         let (tell, told) = tokio::sync::oneshot::channel();
         process.process().spawn("asks", async move {
-            let _ = tell.send(Process::current().is_some());
+            let _ = tell.send((Process::current().is_some(), running()));
         });
-        assert!(told.await.unwrap());
-        assert!(Process::current().is_none());
+        assert_eq!(told.await.unwrap(), (true, Some("alone".to_owned())));
+        assert!(Process::current().is_none() && running().is_none());
         assert_eq!(expected, Random::new(9).fork("x").bits());
     }
 }
