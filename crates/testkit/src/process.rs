@@ -1,9 +1,11 @@
 //! A simulated process: tasks behind a gate, a wall clock that jumps, randomness from a seed, and an end.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -23,6 +25,14 @@ pub const EPOCH_MS: u64 = 1_800_000_000_000;
 thread_local! {
     /// The process whose task is polled now.
     static POLLED: RefCell<Option<Arc<Inner>>> = const { RefCell::new(None) };
+    /// Tasks of this thread's processes that have panicked.
+    static PANICKED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Which tasks of this thread's processes have panicked since the last call, and why. tokio could end the runtime by
+/// itself, but drops all tasks at a point where theirs may not wake others; so whoever drives the simulation asks.
+pub fn panicked() -> Vec<String> {
+    PANICKED.with(RefCell::take)
 }
 
 /// The name of the process whose task runs now; `None` outside of every process. For whoever listens to what services
@@ -187,6 +197,16 @@ impl Inner {
     }
 }
 
+impl Inner {
+    fn panicked(&self, task: &str, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        let why = format!("task {task} panicked: {text}");
+        PANICKED.with(|panicked| panicked.borrow_mut().push(format!("{}: {why}", self.name)));
+        self.end(&why);
+    }
+}
+
 impl ProcessPort for SimulatedProcess {
     #[allow(clippy::disallowed_methods, reason = "this is the replacement")]
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> JoinHandle<()> {
@@ -250,11 +270,15 @@ impl Future for Gate {
                 return Poll::Pending;
             }
         }
-        let _guard = EndsOnPanic { process: &self.process, task: self.slot.name };
         let _polled = Polled::enter(&self.process);
         let mut slot = self.slot.future.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(future) = slot.as_mut() else { return Poll::Ready(()) };
-        let ended = future.as_mut().poll(context).is_ready();
+        // A panic is a broken invariant: it ends the process.
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context).is_ready()));
+        let ended = polled.unwrap_or_else(|panic| {
+            self.process.panicked(self.slot.name, panic.as_ref());
+            true
+        });
         if ended || !self.process.state().alive {
             let future = slot.take();
             drop(slot);
@@ -291,20 +315,6 @@ impl Polled {
 impl Drop for Polled {
     fn drop(&mut self) {
         POLLED.with(|polled| polled.replace(self.before.take()));
-    }
-}
-
-/// A panic is a broken invariant: it ends the process, and says which task it was.
-struct EndsOnPanic<'a> {
-    process: &'a Inner,
-    task: &'static str,
-}
-
-impl Drop for EndsOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.process.end(&format!("task {} panicked", self.task));
-        }
     }
 }
 
