@@ -40,11 +40,18 @@ impl World {
 #[derive(Clone, Copy, Debug)]
 pub struct Simulation {
     seed: u64,
+    tells_all: bool,
 }
 
 impl Simulation {
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { seed, tells_all: false }
+    }
+
+    /// A failure shows the whole history, not only its end.
+    #[must_use]
+    pub fn telling_all(self) -> Self {
+        Self { tells_all: true, ..self }
     }
 
     /// Runs `scenario` on this thread until it returns, and returns what happened; its last line is a hash of every
@@ -55,7 +62,7 @@ impl Simulation {
     pub fn run<F: Future>(self, scenario: impl FnOnce(World) -> F) -> (History, F::Output) {
         let history = History::default();
         process::panicked();
-        let _replay = PrintsReplay { seed: self.seed, history: history.clone() };
+        let _replay = PrintsReplay { of: self, history: history.clone() };
         let _watchdog = Watchdog::start(self.seed);
         let runtime = Builder::new_current_thread()
             .enable_time()
@@ -133,19 +140,25 @@ fn seeds(count: u64) -> Vec<u64> {
 
 /// Says how to see a failure again.
 struct PrintsReplay {
-    seed: u64,
+    of: Simulation,
     history: History,
 }
 
 impl Drop for PrintsReplay {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let test = env::args().next().unwrap_or_default();
-            eprintln!("{}", self.history.tail());
-            eprintln!(
-                "replay: cd tests/simulation && TRUNKLINE_SEED={} cargo test --release   ({test})",
-                self.seed
-            );
+        if !std::thread::panicking() {
+            return;
+        }
+        if self.of.tells_all {
+            self.history.each(|line| eprintln!("{line}"));
+            return;
+        }
+        let (seed, test) = (self.of.seed, env::args().next().unwrap_or_default());
+        eprintln!("{}", self.history.tail());
+        if test.ends_with("/sim") {
+            eprintln!("replay: make sim SEED={seed}");
+        } else {
+            eprintln!("replay: cd tests/simulation && TRUNKLINE_SEED={seed} cargo test --release   ({test})");
         }
     }
 }
