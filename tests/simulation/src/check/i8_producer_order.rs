@@ -17,10 +17,13 @@ const AFTER_FAULT: Duration = Duration::from_secs(45);
 /// A push server may still learn so late which coordinator it has lost.
 const MARGIN: Duration = Duration::from_secs(8);
 
+/// A publisher, its PushStream if it has one, and a topic.
+type Producer<'a> = (&'a str, Option<u64>, usize);
+
 pub(super) fn check(record: &Record) -> Findings {
     let ids = record.ids();
     let mut findings = Findings::new();
-    let mut last: BTreeMap<(&str, Option<u64>, usize), (Message, &Push, u64)> = BTreeMap::new();
+    let mut last: BTreeMap<Producer<'_>, (Message, &Push, u64)> = BTreeMap::new();
     for (message, push) in record.messages() {
         let Some(id) = ids.get(&message).and_then(|ids| ids.first().copied()) else { continue };
         if push.reached().is_none_or(|level| level < AckLevel::Local) {
