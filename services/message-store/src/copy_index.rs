@@ -49,7 +49,7 @@ pub(crate) struct Copying {
 // ---- The store that has it ---------------------------------------------------------------------------------------
 
 impl Worker {
-    /// What is known now, told once the index says so on disk.
+    /// What was staged by now, told once it is on disk: a copy that this store has just taken counts too.
     pub(crate) fn copy_snapshot(&mut self, group: u16, reply: oneshot::Sender<Snapshot>) {
         let snapshot = self.snapshot(group);
         self.commit.tell_after(snapshot, reply);
@@ -66,8 +66,8 @@ impl Worker {
                 log: Some(known.name.into()),
                 predecessor: convert::to_predecessor(known.predecessor),
                 group_number: number,
-                ordered: known.ordered(),
-                closed: known.closed == Some(known.ordered()),
+                ordered: known.staged(),
+                closed: known.closed == Some(known.staged()),
             };
             snapshot.logs.push((no, copied));
         }
@@ -80,7 +80,7 @@ impl Worker {
                     options: TopicOptions::decode(&topic.options[..]).ok(),
                 }),
                 deleted: topic.deleted,
-                next_id: topic.next(),
+                next_id: topic.staged_next,
             })
             .collect();
         let ended = self.catalog.boots_ended(group);
