@@ -10,6 +10,7 @@
 //! - [`storage`]: the storage port in memory; a crash takes back any suffix of what was not on disk.
 //! - [`hostile`]: a storage that fails a write, is full, or answers that it is corrupt.
 //! - [`consensus`]: the consensus port without a protocol: one log per group, applied everywhere at once.
+//! - [`traces`]: the spans that nodes begin.
 //! - [`fixture`]: cluster maps and hosts.
 //! - [`client`]: the public API, call by call; [`load`]: publishers and consumers that remember what they were told.
 //! - [`wait`]: waiting for a value, with a deadline.
@@ -23,6 +24,7 @@ pub mod network;
 pub mod process;
 pub mod random;
 pub mod storage;
+pub mod traces;
 pub mod wait;
 
 pub use client::Client;
@@ -34,4 +36,5 @@ pub use network::SimulatedNetwork;
 pub use process::SimulatedProcess;
 pub use random::Random;
 pub use storage::{MemoryStorage, Visibility};
+pub use traces::{RecordedSpan, RecordedTraces};
 pub use wait::eventually;

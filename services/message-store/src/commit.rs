@@ -1,6 +1,7 @@
 //! Group commit: what came since the last write begins goes to disk as one batch. Several writes may be under way;
 //! they end in order. A failed one ends the process. Rows of the index wait a little for records to go with: what they
-//! say is committed, so nobody waits for them.
+//! say is committed, so nobody waits for them. Records of other datacenters wait a little too: no push waits for them
+//! here, except for ORDERED and EVERYWHERE, where it does not matter beside the way that they have come.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -16,10 +17,12 @@ use trunkline_ordering::store::{Catalog, LogNo, Row, Settled};
 use trunkline_ports::{Batch, Storage, StorageError};
 use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
 use trunkline_types::{LogName, TopicId};
+use trunkline_wire::Status;
 use trunkline_wire::internal::Record;
 
 use crate::copy_index::Snapshot;
 use crate::keys;
+use crate::worker::TICK;
 
 /// Writes under way at a time; more are gathered into the next batch.
 const WRITES_MAX: usize = 4;
@@ -32,7 +35,7 @@ pub(crate) struct Written {
     /// Up to where records of each log are on disk by this batch.
     pub(crate) ends: BTreeMap<LogNo, u64>,
     pub(crate) settled: Vec<Settled>,
-    pub(crate) snapshots: Vec<(Snapshot, oneshot::Sender<Snapshot>)>,
+    pub(crate) snapshots: Vec<(Snapshot, oneshot::Sender<Result<Snapshot, Status>>)>,
     /// Records that were written again, and who waits for it.
     pub(crate) rewritten: Vec<(LogName, oneshot::Sender<()>)>,
     pub(crate) bytes: usize,
@@ -49,6 +52,8 @@ struct Gathering {
     marks: BTreeSet<TopicId>,
     /// Somebody waits for it: it is written at once.
     urgent: bool,
+    /// Has records of other datacenters.
+    far: bool,
     /// Rows alone are written after a while, where no records come.
     due: Option<Instant>,
 }
@@ -79,11 +84,12 @@ impl Commit {
         }
     }
 
-    /// A record that was accepted.
-    pub(crate) fn record(&mut self, log: LogNo, seq: u64, record: &Record) {
+    /// A record that was accepted. `near`: pushed in this datacenter.
+    pub(crate) fn record(&mut self, log: LogNo, seq: u64, record: &Record, near: bool) {
         let value = keys::record_value(record);
         let gathering = &mut self.gathering;
-        gathering.urgent = true;
+        gathering.urgent |= near;
+        gathering.far |= !near;
         gathering.written.bytes += value.len();
         gathering.batch.put(keys::RECORDS, keys::place(log, seq), value);
         gathering.written.ends.insert(log, seq + 1);
@@ -121,7 +127,11 @@ impl Commit {
     }
 
     /// Tells a snapshot once everything that was gathered so far is on disk.
-    pub(crate) fn tell_after(&mut self, snapshot: Snapshot, reply: oneshot::Sender<Snapshot>) {
+    pub(crate) fn tell_after(
+        &mut self,
+        snapshot: Snapshot,
+        reply: oneshot::Sender<Result<Snapshot, Status>>,
+    ) {
         // A row that says what is there already: the write is a barrier.
         self.gathering.batch.put(keys::META, keys::FORMAT_KEY.to_vec(), keys::FORMAT.to_be_bytes().to_vec());
         self.gathering.written.snapshots.push((snapshot, reply));
@@ -148,7 +158,8 @@ impl Commit {
                 let log = catalog.log(no);
                 let row = keys::LogRow::new(log.name, log.predecessor, log.closed, log.is_complete());
                 batch.put(keys::LOGS, keys::log_key(no), keys::encode(&row));
-                if log.is_complete() {
+                if let Some(end) = log.closed.filter(|_| log.is_complete()) {
+                    batch.put(keys::CLOSED, keys::name_key(&log.name), keys::closed_value(no, end));
                     // What the records are stands in the index now.
                     batch.delete_range(keys::RUNS, keys::place(no, 0), keys::place_end(no));
                 }
@@ -161,6 +172,11 @@ impl Commit {
             Row::Number { group, number, log } => {
                 batch.put(keys::META, keys::number_key(group, number), keys::number_value(log));
             }
+            Row::NumberClosed { group, number } => batch.delete(keys::META, keys::number_key(group, number)),
+            Row::Copying { group, upto: Some(upto) } => {
+                batch.put(keys::META, keys::copying_key(group), upto.to_be_bytes().to_vec());
+            }
+            Row::Copying { group, upto: None } => batch.delete(keys::META, keys::copying_key(group)),
             Row::Topic(id) => {
                 if let Some(topic) = catalog.topic(id) {
                     let (name, options, deleted) = (topic.name.clone(), topic.options.clone(), topic.deleted);
@@ -194,8 +210,9 @@ impl Commit {
         if self.gathering.written.bytes >= GROUP_COMMIT_BYTES_MAX {
             self.seal(catalog);
         }
-        if !self.gathering.batch.is_empty() && self.gathering.due.is_none() {
-            self.gathering.due = Some(now + ROWS_DELAY);
+        if !self.gathering.batch.is_empty() {
+            let latest = now + if self.gathering.far { TICK } else { ROWS_DELAY };
+            self.gathering.due = Some(self.gathering.due.map_or(latest, |due| due.min(latest)));
         }
         while self.writes.len() < WRITES_MAX {
             let ready = self.gathering.urgent || self.gathering.due.is_some_and(|due| due <= now);

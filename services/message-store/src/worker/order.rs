@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use trunkline_ordering::store::{LogNo, Reports, Row, Settled};
-use trunkline_wire::convert::Malformed;
+use trunkline_types::LogName;
+use trunkline_wire::convert::{Malformed, number};
 use trunkline_wire::internal::{
     Digest, Facts, GroupCursor, SessionHello, SessionRequest, session_request, session_response,
 };
@@ -83,6 +84,14 @@ impl Sessions {
         }
     }
 
+    /// A log leaves memory.
+    pub(super) fn log_closed(&mut self, group: u16, log: LogName) {
+        if let Some(known) = self.groups.get_mut(&group) {
+            known.reports.closed(log);
+            known.dirty = true;
+        }
+    }
+
     /// The index is copied from here on. False if it is already.
     pub(crate) fn begin_copying(&mut self, group: u16) -> bool {
         self.groups.get_mut(&group).is_some_and(|known| !std::mem::replace(&mut known.copying, true))
@@ -109,14 +118,18 @@ impl Worker {
             group.reports.restart(&self.catalog);
             group.dirty = true;
         }
+        self.pace.want();
     }
 
     /// Something that a session is told of this log has changed.
     pub(super) fn reportable(&mut self, log: LogNo) {
-        let group = self.catalog.group_of(self.catalog.log(log).name.bucket);
+        let Some(group) = self.catalog.get(log).map(|log| self.catalog.group_of(log.name.bucket)) else {
+            return;
+        };
         if let Some(known) = self.sessions.groups.get_mut(&group) {
             known.reports.touch(log);
             known.dirty = true;
+            self.pace.want();
         }
     }
 
@@ -131,10 +144,14 @@ impl Worker {
                 if let Some(known) = self.sessions.groups.get_mut(&group) {
                     known.reports.restart(&self.catalog);
                     known.dirty = true;
+                    self.pace.want();
                 }
             }),
             session_response::What::Behind(behind) => {
-                convert::ordering_group(behind.group).map(|group| self.begin_copy(group, behind.facts_from))
+                convert::ordering_group(behind.group).and_then(|group| {
+                    self.begin_copy(group, number(behind.facts_from, "behind.facts_from")?);
+                    Ok(())
+                })
             }
         };
         if let Err(malformed) = taken {
@@ -148,6 +165,7 @@ impl Worker {
         if self.sessions.groups.get(&group).is_none_or(|known| known.copying) {
             return Ok(());
         }
+        let applied = number(facts.applied, "facts.applied")?;
         let (mut rows, mut settled) = (Vec::new(), Vec::new());
         let mut inconsistent = None;
         for at in facts.at {
@@ -161,7 +179,7 @@ impl Worker {
             && let Some(known) = self.sessions.groups.get_mut(&group)
         {
             // Alone it is worth no write: it goes with the next facts, or within the second.
-            known.applied = known.applied.max(facts.applied);
+            known.applied = known.applied.max(applied);
             if !rows.is_empty() {
                 self.catalog.stage_index(group, known.applied, &mut rows, &mut settled);
             }
@@ -197,13 +215,17 @@ impl Worker {
                 && session.due.len() < DUE_MAX
             {
                 session.due.extend([Due::Held(group), Due::Digest(group)]);
+                self.pace.want();
             }
         }
         self.take(rows, settled);
     }
 
     pub(super) fn fill_sessions(&mut self) {
-        let plans: Vec<usize> = self.sessions.sessions.keys().copied().collect();
+        let tick = self.pace.is_open();
+        let due = |session: &Session| tick || session.hello_due;
+        let sessions = self.sessions.sessions.iter().filter(|(_, session)| due(session));
+        let plans: Vec<usize> = sessions.map(|(&plan, _)| plan).collect();
         for plan in plans {
             while let Some(what) = self.next_request(plan) {
                 if let Some(session) = self.sessions.sessions.get(&plan) {
@@ -215,13 +237,13 @@ impl Worker {
 
     /// What is to be said next, if there is room for it.
     fn next_request(&mut self, plan: usize) -> Option<session_request::What> {
-        let hello = self.hello(plan);
         let session = self.sessions.sessions.get_mut(&plan)?;
         if session.outlet.is_closed() || !session.outlet.has_room() {
+            self.pace.want();
             return None;
         }
         if std::mem::take(&mut session.hello_due) {
-            return Some(hello);
+            return Some(self.hello(plan));
         }
         for (&group, known) in
             self.sessions.groups.iter_mut().filter(|(_, known)| known.plan == plan && known.dirty)

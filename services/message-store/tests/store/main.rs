@@ -9,6 +9,7 @@ mod orderer;
 
 mod catch_up;
 mod chaos;
+mod copies;
 mod identity;
 mod load;
 mod one_datacenter;
@@ -18,3 +19,4 @@ mod reading;
 mod repair;
 mod routes;
 mod three_datacenters;
+mod traces;
