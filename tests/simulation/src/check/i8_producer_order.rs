@@ -57,11 +57,10 @@ fn is_held_to_it(record: &Record, before: &Push, push: &Push) -> bool {
         return false;
     }
     let from = before.sent.saturating_sub(MARGIN);
-    let inside = |node: &String| {
-        node.starts_with(name.as_str()) && (node.contains("-push-") || node.contains("-message-store-"))
+    let touched = || {
+        let mut during = record.faults.iter().filter(|fault| fault.overlaps(from, until));
+        during.any(|fault| fault.is_on_push_path_of(name))
     };
-    let touched =
-        || record.faults.iter().any(|fault| fault.overlaps(from, until) && fault.nodes.iter().any(inside));
     push.stream.is_some() || !touched()
 }
 
