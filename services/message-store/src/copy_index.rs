@@ -105,6 +105,7 @@ impl Worker {
         let (done, mut settled) = (part.done, Vec::new());
         self.take_part(&mut copying, part, &mut rows);
         if done {
+            tracing::debug!(group, "the index was copied");
             let copied = std::mem::take(&mut copying.copied);
             self.catalog.stage_copy(group, copied, &mut rows, &mut settled);
         }
