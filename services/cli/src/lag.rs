@@ -2,7 +2,7 @@
 
 use futures::stream::{self, StreamExt as _};
 
-use trunkline_client::Code;
+use trunkline_client::{Client, Code};
 
 use crate::args::Connection;
 use crate::context::Context;
@@ -34,6 +34,9 @@ pub struct Args {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let client = context.client(&args.connection)?;
     let subscriptions = all(&client, &args.topic, &args.consumer).await?;
+    if subscriptions.is_empty() {
+        is_there(&client, &args).await?;
+    }
     let details = subscriptions.iter().map(|one| client.subscription(&one.topic, &one.consumer));
     let mut details = stream::iter(details).buffered(AT_ONCE);
     let headings = ["topic", "consumer", "position", "outstanding", "lag", "lag time", "dispatched in"];
@@ -63,4 +66,17 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         output::print(context, &table)?;
     }
     if failed { Err(Failure::Told) } else { Ok(()) }
+}
+
+/// A topic without subscriptions has an empty table; one that is not there has none, and whoever misspelled it hears so.
+async fn is_there(client: &Client, args: &Args) -> Result<(), Failure> {
+    match (args.topic.as_str(), args.consumer.as_str()) {
+        ("", "") => {}
+        ("", consumer) => {
+            return Err(Failure::Failed(format!("consumer {consumer} has no subscription (NOT_FOUND)")));
+        }
+        (topic, "") => drop(client.topic(topic).await?),
+        (topic, consumer) => drop(client.subscription(topic, consumer).await?),
+    }
+    Ok(())
 }

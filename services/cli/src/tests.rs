@@ -10,11 +10,12 @@ use trunkline_ports::{Receiver, Responder, Router};
 use trunkline_testkit::{Random, SimulatedNetwork};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{CutResponse, admin_service};
-use trunkline_wire::status::{failed_precondition, invalid, reason, to_message, unavailable};
+use trunkline_wire::status::{failed_precondition, invalid, not_found, reason, to_message, unavailable};
 use trunkline_wire::v1::{
-    AckLevel, AckResponse, Delivery, ListTopicsResponse, Message, PopResponse, PushResponse, PushResult,
-    PushStreamRequest, PushStreamResponse, PushStreamResult, ReceivedMessage, Topic, TopicOptions,
-    pop_service, push_service, topic_service,
+    AckLevel, AckResponse, Delivery, GetSubscriptionResponse, GetTopicResponse, ListSubscriptionsResponse,
+    ListTopicsResponse, Message, PopResponse, PushResponse, PushResult, PushStreamRequest,
+    PushStreamResponse, PushStreamResult, ReceivedMessage, Topic, TopicOptions, pop_service, push_service,
+    topic_service,
 };
 
 use crate::context::testing::{Buffer, on, text};
@@ -130,6 +131,16 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
                 }
                 acked.lock().expect("not poisoned").acked.extend(request.tokens);
                 Ok(AckResponse {})
+            }
+        })
+        .unary(pop_service::LIST_SUBSCRIPTIONS, |_, _| async { Ok(ListSubscriptionsResponse::default()) })
+        .unary(pop_service::GET_SUBSCRIPTION, |_, _| async {
+            Err::<GetSubscriptionResponse, _>(not_found("there is no subscription of nobody to a"))
+        })
+        .unary(topic_service::GET_TOPIC, |_, request| async move {
+            match request.topic.as_str() {
+                "a" => Ok(GetTopicResponse::default()),
+                other => Err(not_found(format!("there is no topic {other}"))),
             }
         })
         .unary(topic_service::LIST_TOPICS, |_, _| async {
@@ -364,6 +375,20 @@ async fn a_reader_that_goes_away_is_no_error_and_loses_nothing() {
         world.run_with("pop orders billing --max 2", |context| context.stdout = Box::new(Closing(1))).await;
     assert_eq!((exit, err.as_str()), (Exit::Done, ""));
     assert_eq!(world.state.lock().expect("not poisoned").acked, [vec![1]], "only what was printed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lag_of_what_is_not_there_is_not_an_empty_table() {
+    let world = World::new();
+    for (words, told) in [
+        ("lag nope", "trunkline: there is no topic nope (NOT_FOUND)\n"),
+        ("lag a nobody --json", "trunkline: there is no subscription of nobody to a (NOT_FOUND)\n"),
+    ] {
+        let (exit, out, err) = world.run(words).await;
+        assert_eq!((exit, out.as_str(), err.as_str()), (Exit::Failed, "", told), "{words}");
+    }
+    let (exit, _, err) = world.run("lag a").await;
+    assert_eq!((exit, err.as_str()), (Exit::Done, ""), "a topic without subscriptions");
 }
 
 #[tokio::test(start_paused = true)]
