@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use trunkline_types::GroupId;
-use trunkline_wire::internal::{NodeStatus, StatusRequest, StatusResponse, admin_service};
+use trunkline_types::{GroupId, Role};
+use trunkline_wire::internal::{
+    GetStatusResponse, NodeStatus, ReplicationStatus, StatusRequest, StatusResponse, admin_service,
+};
 
 use crate::admin;
 use crate::args::AdminConnection;
@@ -59,10 +61,14 @@ struct Group {
 struct Replication {
     from: String,
     to: String,
-    connected: u32,
+    /// All streams are up, as far as they could be asked, and all stores were.
+    connected: bool,
+    streams_up: u32,
     streams: u32,
-    records_behind: u64,
-    behind_ms: u64,
+    /// What a stream that is down would bring is not known.
+    records_behind: Option<u64>,
+    /// Of a stream that is down, since when. `None` if no store answers.
+    behind_ms: Option<u64>,
 }
 
 /// The answer, sorted for reading.
@@ -123,8 +129,10 @@ fn print(view: &View, context: &mut Context) -> Result<(), Failure> {
     let headings = ["from", "to", "connected", "records behind", "behind"];
     let mut replication = output::table(&headings, &[2, 3, 4]);
     for pair in &view.replication {
-        let connected = format!("{} of {}", pair.connected, pair.streams);
-        let (records, behind) = (pair.records_behind.to_string(), format!("{} ms", pair.behind_ms));
+        let connected = format!("{} of {}", pair.streams_up, pair.streams);
+        let unknown = if pair.streams_up == 0 { "unknown, no contact" } else { "unknown" };
+        let records = pair.records_behind.map_or_else(|| unknown.to_owned(), |records| records.to_string());
+        let behind = pair.behind_ms.map_or_else(|| "unknown".to_owned(), |behind| format!("{behind} ms"));
         replication.add_row([&pair.from, &pair.to, &connected, &records, &behind]);
     }
     output::print(context, &replication)?;
@@ -138,7 +146,6 @@ fn view(answer: &StatusResponse) -> View {
         .filter_map(|node| node.status.as_ref().map(|status| (status.node, node.name.as_str())))
         .collect();
     let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
-    let mut pairs: BTreeMap<(String, String), Replication> = BTreeMap::new();
     for status in answer.nodes.iter().filter_map(|node| node.status.as_ref()) {
         for group in &status.groups {
             let name =
@@ -159,18 +166,60 @@ fn view(answer: &StatusResponse) -> View {
                 groups.insert(group.group, seen);
             }
         }
-        for stream in &status.replication {
-            let key = (stream.from_datacenter.clone(), status.datacenter.clone());
-            let pair = pairs.entry(key.clone()).or_default();
-            (pair.from, pair.to) = key;
-            pair.streams += 1;
-            pair.connected += u32::from(stream.connected);
-            pair.records_behind += stream.records_behind;
-            pair.behind_ms = pair.behind_ms.max(stream.behind_ms);
-        }
     }
     let nodes = answer.nodes.iter().map(node).collect();
-    View { nodes, groups: groups.into_values().collect(), replication: pairs.into_values().collect() }
+    View { nodes, groups: groups.into_values().collect(), replication: replication(answer) }
+}
+
+/// Every pair of datacenters with stores, whether anybody could be asked or not.
+fn replication(answer: &StatusResponse) -> Vec<Replication> {
+    let is_store = |status: &GetStatusResponse| status.role == Role::MessageStore.as_str();
+    let stores: Vec<(&NodeStatus, &GetStatusResponse)> = answer
+        .nodes
+        .iter()
+        .filter_map(|node| Some((node, node.status.as_ref().filter(|status| is_store(status))?)))
+        .collect();
+    let mut pairs: BTreeMap<(&str, &str), Replication> = BTreeMap::new();
+    for (node, status) in &stores {
+        let to = status.datacenter.as_str();
+        for (_, other) in &stores {
+            let from = other.datacenter.as_str();
+            let is_other = from != to;
+            if is_other {
+                pairs.entry((from, to)).or_insert_with(|| Replication::between(from, to));
+            }
+            // Who does not answer may follow any of them.
+            if is_other && !node.error.is_empty() {
+                pairs.entry((from, to)).and_modify(|pair| pair.add(None));
+            }
+        }
+        for stream in &status.replication {
+            let from = stream.from_datacenter.as_str();
+            pairs.entry((from, to)).or_insert_with(|| Replication::between(from, to)).add(Some(stream));
+        }
+    }
+    pairs.into_values().map(Replication::honest).collect()
+}
+
+impl Replication {
+    fn between(from: &str, to: &str) -> Self {
+        Self { from: from.to_owned(), to: to.to_owned(), ..Self::default() }
+    }
+
+    /// A stream as its follower tells of it; `None` if that one does not answer.
+    fn add(&mut self, stream: Option<&ReplicationStatus>) {
+        self.streams += 1;
+        let Some(stream) = stream else { return };
+        self.streams_up += u32::from(stream.connected);
+        self.records_behind = Some(self.records_behind.unwrap_or(0) + stream.records_behind);
+        self.behind_ms = self.behind_ms.max(Some(stream.behind_ms));
+    }
+
+    fn honest(self) -> Self {
+        let connected = self.streams > 0 && self.streams_up == self.streams;
+        let records_behind = self.records_behind.filter(|_| connected);
+        Self { connected, records_behind, ..self }
+    }
 }
 
 fn node(node: &NodeStatus) -> Node {
@@ -189,7 +238,7 @@ fn node(node: &NodeStatus) -> Node {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_wire::internal::{GetStatusResponse, GroupStatus, ReplicationStatus};
+    use trunkline_wire::internal::GroupStatus;
 
     use super::*;
 
@@ -207,28 +256,43 @@ mod tests {
         assert_eq!((group.group.as_str(), group.leader.as_deref(), group.term), ("ordering-1", Some("b"), 4));
     }
 
+    fn stream(from: &str, connected: bool, records_behind: u64, behind_ms: u64) -> ReplicationStatus {
+        ReplicationStatus { from: 1, from_datacenter: from.to_owned(), connected, records_behind, behind_ms }
+    }
+
+    fn store(datacenter: &str, error: &str, replication: Vec<ReplicationStatus>) -> NodeStatus {
+        let (role, datacenter) = (Role::MessageStore.to_string(), datacenter.to_owned());
+        let status = GetStatusResponse { role, datacenter, replication, ..GetStatusResponse::default() };
+        NodeStatus { status: Some(status), error: error.to_owned(), ..NodeStatus::default() }
+    }
+
+    fn told(nodes: Vec<NodeStatus>) -> Vec<String> {
+        let view = view(&StatusResponse { nodes, ..StatusResponse::default() });
+        let line = |pair| serde_json::to_string(&Line::Replication(pair)).expect("serializable");
+        view.replication.into_iter().map(line).collect()
+    }
+
     #[test]
     fn replication_is_told_per_pair_of_datacenters() {
-        let stream = |connected, records_behind, behind_ms| ReplicationStatus {
-            from: 1,
-            from_datacenter: "nyc".to_owned(),
-            connected,
-            records_behind,
-            behind_ms,
-        };
-        let store = GetStatusResponse {
-            datacenter: "sea".to_owned(),
-            replication: vec![stream(true, 3, 40), stream(false, 4, 90)],
-            ..GetStatusResponse::default()
-        };
-        let nodes = vec![NodeStatus { status: Some(store), ..NodeStatus::default() }];
-        let view = view(&StatusResponse { nodes, ..StatusResponse::default() });
-        let json =
-            serde_json::to_string(&Line::Replication(view.replication.into_iter().next().expect("one")));
-        assert_eq!(
-            json.expect("serializable"),
-            "{\"kind\":\"replication\",\"from\":\"nyc\",\"to\":\"sea\",\"connected\":1,\"streams\":2,\
-             \"records_behind\":7,\"behind_ms\":90}"
-        );
+        let nodes = vec![
+            store("nyc", "", vec![stream("sea", true, 0, 0)]),
+            store("sea", "", vec![stream("nyc", true, 3, 40), stream("nyc", true, 4, 90)]),
+        ];
+        let nyc_to_sea = "{\"kind\":\"replication\",\"from\":\"nyc\",\"to\":\"sea\",\"connected\":true,\
+                          \"streams_up\":2,\"streams\":2,\"records_behind\":7,\"behind_ms\":90}";
+        let lines = told(nodes);
+        assert_eq!((lines.len(), lines[0].as_str()), (2, nyc_to_sea));
+    }
+
+    #[test]
+    fn of_a_datacenter_that_is_cut_off_nobody_claims_to_know_the_lag() {
+        let nodes = vec![
+            store("nyc", "", vec![stream("sea", false, 0, 5_000)]),
+            store("sea", "does not answer", Vec::new()),
+        ];
+        let [nyc_to_sea, sea_to_nyc] = &told(nodes)[..] else { panic!("both ways") };
+        let unknown = "\"connected\":false,\"streams_up\":0,\"streams\":1,\"records_behind\":null";
+        assert!(nyc_to_sea.ends_with(&format!("{unknown},\"behind_ms\":null}}")), "{nyc_to_sea}");
+        assert!(sea_to_nyc.ends_with(&format!("{unknown},\"behind_ms\":5000}}")), "{sea_to_nyc}");
     }
 }
