@@ -17,7 +17,10 @@ use crate::output;
 pub(crate) const EXAMPLES: &str = "Examples:
   trunkline status
   trunkline status --json | jq 'select(.kind == \"replication\")'
-  trunkline status --admin 10.0.0.7:7120";
+  trunkline status --admin 10.0.0.7:7120
+
+push and pop stand in no map: those of the process that is asked are listed, in dev all. For the others, ask at the
+admin address of each.";
 
 /// What `trunkline status` takes.
 #[derive(Clone, Debug, clap::Args)]

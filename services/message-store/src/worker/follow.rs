@@ -100,6 +100,7 @@ impl Worker {
         self.following.holders.remove(&node);
         self.following.down.insert(node);
         let now = self.now();
+        self.following.behind_since.entry(node).or_insert(now);
         for pull in self.following.pulls.values_mut() {
             pull.lost(now, node);
         }
@@ -409,8 +410,10 @@ impl Worker {
         let mut status = Vec::new();
         for peer in &self.layout.peers {
             let records_behind = behind.get(&peer.node).copied().unwrap_or(0);
+            let holder = self.following.holders.get(&peer.node);
+            // Of a peer that has not said what it has, nothing is known: not that there is no more.
             let since = match records_behind {
-                0 => {
+                0 if holder.is_some_and(|holder| holder.announced) => {
                     self.following.behind_since.remove(&peer.node);
                     now
                 }
@@ -419,7 +422,7 @@ impl Worker {
             status.push(ReplicationStatus {
                 from: peer.node.0,
                 from_datacenter: self.layout.datacenter_name(peer.datacenter).to_owned(),
-                connected: self.following.holders.contains_key(&peer.node),
+                connected: holder.is_some(),
                 records_behind,
                 behind_ms: u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX),
             });

@@ -1,15 +1,35 @@
 use std::time::Duration;
 
 use trunkline_message_store::Options;
-use trunkline_testkit::MapBuilder;
+use trunkline_testkit::{MapBuilder, eventually};
 use trunkline_types::Ordinal;
+use trunkline_wire::internal::ReplicationStatus;
 use trunkline_wire::internal::appended::What;
 use trunkline_wire::v1::AckLevel;
 
-use crate::cluster::{Cluster, bodies};
+use crate::cluster::{Cluster, LONG, bodies};
 
 const SEA: &str = "sea-message-store-1";
 const NYC: &str = "nyc-message-store-1";
+
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_is_behind_since_the_contact_was_lost_however_little_was_announced() {
+    let cluster = Cluster::of(MapBuilder::three_datacenters()).await;
+    let topic = cluster.orderer.create_topic("t");
+    cluster.pusher(NYC).await.push(topic, &bodies("a", 0..5)).await;
+    cluster.all(SEA, topic, 5).await;
+    let is_up = |streams: &[ReplicationStatus]| {
+        !streams.is_empty() && streams.iter().all(|stream| stream.connected && stream.behind_ms == 0)
+    };
+    eventually(LONG, "no lag", async || is_up(&cluster.replication(SEA, "nyc")).then_some(())).await;
+    cluster.cut_off("sea");
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    let streams = cluster.replication(SEA, "nyc");
+    let is_lost = |stream: &ReplicationStatus| !stream.connected && stream.behind_ms > 20_000;
+    assert!(!streams.is_empty() && streams.iter().all(is_lost), "{streams:?}");
+    cluster.network.heal_all();
+    eventually(LONG, "no lag", async || is_up(&cluster.replication(SEA, "nyc")).then_some(())).await;
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_datacenter_that_was_cut_off_is_ordered_once_after_the_heal_with_one_overtaking_change() {

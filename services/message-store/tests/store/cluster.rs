@@ -17,8 +17,8 @@ use trunkline_types::{ClusterMap, LogName, Node, NodeId, Role, TopicId, checksum
 use trunkline_wire::Status;
 use trunkline_wire::internal::store_service::{APPEND, READ, RESOLVE};
 use trunkline_wire::internal::{
-    AppendRecord, AppendRequest, AppendResponse, Envelope, ReadRequest, ReadResponse, Record, ResolveRequest,
-    ResolveResponse, appended,
+    AppendRecord, AppendRequest, AppendResponse, Envelope, ReadRequest, ReadResponse, Record,
+    ReplicationStatus, ResolveRequest, ResolveResponse, appended,
 };
 use trunkline_wire::v1::AckLevel;
 
@@ -159,6 +159,12 @@ impl Cluster {
 
     pub(crate) fn figure(&self, name: &str, figure: &str) -> f64 {
         (self.running[name].service.status)().figures[figure]
+    }
+
+    /// What a store says of its streams from the stores of a datacenter.
+    pub(crate) fn replication(&self, name: &str, from: &str) -> Vec<ReplicationStatus> {
+        let status = (self.running[name].service.status)();
+        status.replication.into_iter().filter(|stream| stream.from_datacenter == from).collect()
     }
 
     /// Bytes of records that left each datacenter.
