@@ -181,10 +181,15 @@ impl Config {
         self.validate_listeners(roles)
     }
 
-    fn validate_listeners(&self, roles: &[Role]) -> Result<(), Refusal> {
+    /// Where a process with these roles listens, by key.
+    fn listeners(&self, roles: &[Role]) -> impl Iterator<Item = (&str, &str)> {
         let internal = roles.iter().map(|role| (role.as_str(), self.listen.of(*role)));
         let clients = serves_clients(roles).then_some(("clients", self.listen.clients.as_str()));
-        for (name, address) in internal.chain(clients).chain([("admin", self.listen.admin.as_str())]) {
+        internal.chain(clients).chain([("admin", self.listen.admin.as_str())])
+    }
+
+    fn validate_listeners(&self, roles: &[Role]) -> Result<(), Refusal> {
+        for (name, address) in self.listeners(roles) {
             let bound: Vec<SocketAddr> = match address.to_socket_addrs() {
                 Ok(bound) => bound.collect(),
                 Err(error) => return Err(Refusal::new(format!("listen.{name}: {address}: {error}"))),

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn read(text: &str) -> Result<Config, Refusal> {
@@ -98,4 +100,58 @@ fn every_example_is_valid() {
         examples += 1;
     }
     assert_eq!(examples, 4, "three datacenters and the map");
+}
+
+/// A process as the comment of an example starts it: its roles, and where it listens.
+fn started(command: &str) -> (Vec<Role>, Vec<String>) {
+    let mut words = command.split_whitespace().peekable();
+    let mut set = Vec::new();
+    while let Some((key, value)) = words.peek().and_then(|word| word.split_once('=')) {
+        let key = key.strip_prefix(ENVIRONMENT).expect("a setting").replace("__", ".").replace('_', "-");
+        set.push(format!("{}={value}", key.to_lowercase()));
+        words.next();
+    }
+    let words: Vec<&str> = words.collect();
+    let ["trunkline", "serve", roles, "--config", file] = words[..] else { panic!("{command}") };
+    let roles: Vec<Role> = roles.split(',').map(|role| role.parse().expect("a role")).collect();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+    let config = Config::read(&file, &set).expect("a valid file");
+    assert_eq!(config.validate(&roles), Ok(()), "{command}");
+    let listeners = config.listeners(&roles).map(|(_, address)| address.to_owned()).collect();
+    (roles, listeners)
+}
+
+/// The commands of a document: lines with `trunkline serve`, without marks of comment.
+fn commands(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(|line| line.trim_start_matches(['#', ' ']))
+        .filter(|line| line.contains("trunkline serve") && line.contains("--config"))
+}
+
+#[test]
+fn the_commands_of_the_examples_run_beside_each_other_and_serve_the_whole_api() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).expect(file);
+    let mut all = BTreeSet::new();
+    for datacenter in ["nyc", "mci", "sea"] {
+        let text = read(&format!("deploy/examples/{datacenter}.toml"));
+        let mut roles = Vec::new();
+        for command in commands(&text) {
+            assert!(command.ends_with(&format!("deploy/examples/{datacenter}.toml")), "{command}");
+            let (named, listeners) = started(command);
+            assert_eq!(
+                named.contains(&Role::Push),
+                named.contains(&Role::Pop),
+                "one client address: {command}"
+            );
+            for address in listeners {
+                assert!(all.insert(address.clone()), "{command}: {address} is taken");
+            }
+            roles.extend(named);
+        }
+        roles.sort();
+        assert_eq!(roles, Role::ALL, "{datacenter}");
+    }
+    let (nyc, readme) = (read("deploy/examples/nyc.toml"), read("README.md"));
+    assert_eq!(commands(&readme).collect::<Vec<_>>(), commands(&nyc).collect::<Vec<_>>());
 }
