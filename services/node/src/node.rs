@@ -14,7 +14,7 @@ use trunkline_ports::{Host, Identity};
 use trunkline_runtime::{OsProcess, Shutdown};
 use trunkline_storage::{Directory, RocksStorage, SharedMemory};
 use trunkline_transport::{Listener, Wan};
-use trunkline_types::{DatacenterName, Role};
+use trunkline_types::{ClusterMap, DatacenterName, Role};
 use trunkline_wire::internal::GetStatusResponse;
 
 use crate::front::{Front, Parts};
@@ -120,6 +120,11 @@ impl std::fmt::Debug for Node {
 impl Node {
     pub(crate) fn identity(&self) -> &Identity {
         &self.host.identity
+    }
+
+    /// The cluster map that it knows.
+    pub(crate) fn map(&self) -> Arc<ClusterMap> {
+        self.host.map()
     }
 
     /// Resolves once the service is started.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use trunkline_integration::child::command;
@@ -76,6 +78,44 @@ async fn a_directory_in_use_is_refused_in_one_line() {
     assert_eq!((code, lines.len()), (Some(2), 1), "{lines:?}");
     assert!(lines[0].contains("in use"), "{lines:?}");
     dev.stop().await;
+}
+
+#[tokio::test]
+async fn another_base_port_than_the_data_has_is_refused_in_one_line() {
+    let mut dev = Dev::start("none").await;
+    dev.stop().await;
+    let mut args = dev.args();
+    let was = std::mem::replace(&mut args[2], ports::free(300).to_string());
+    let (code, lines) = refusal(&args);
+    assert_eq!((code, lines.len()), (Some(2), 1), "{lines:?}");
+    assert!(lines[0].contains(&format!("was made with --base-port {was}")), "{lines:?}");
+}
+
+/// Replaces a directory by a copy of another.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp can be run");
+    assert!(copied.success(), "{copied}");
+}
+
+#[tokio::test]
+async fn a_directory_that_was_rolled_back_is_refused_with_exit_code_2_and_one_error() {
+    let mut dev = Dev::start("none").await;
+    dev.at("nyc").push("kept", "before", AckLevel::Local, WITHIN).await.expect("stored");
+    dev.stop().await;
+    let (store, earlier) = (dev.data().join("nyc/nyc-store-1"), dev.directory().join("earlier"));
+    copy(&store, &earlier);
+    dev.begin().await;
+    dev.at("nyc").push("kept", "after", AckLevel::Local, WITHIN).await.expect("stored");
+    dev.stop().await;
+    fs::remove_dir_all(&store).expect("it can be removed");
+    copy(&earlier, &store);
+    let (code, lines) = refusal(&dev.args());
+    let errors: Vec<&String> = lines.iter().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!((code, errors.len()), (Some(2), 1), "{lines:?}");
+    assert!(
+        errors[0].contains("nyc-store-1") && errors[0].contains("was rolled back or copied"),
+        "{lines:?}"
+    );
 }
 
 #[test]

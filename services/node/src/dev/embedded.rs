@@ -43,7 +43,11 @@ impl Embedded {
             Node::start(plan.clone(), &surroundings, front)
         });
         let started: Result<Vec<Node>, Refusal> = join_all(starts).await.into_iter().collect();
-        let nodes = started?.into_iter().map(|node| (node.identity().name.clone(), node)).collect();
+        let started = started?;
+        for node in &started {
+            layout.check(&node.map())?;
+        }
+        let nodes = started.into_iter().map(|node| (node.identity().name.clone(), node)).collect();
         let plans = plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect();
         let embedded = Self { surroundings, fronts: parts, plans, nodes: Mutex::new(nodes) };
         Ok((Arc::new(embedded), fronts))

@@ -7,11 +7,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use trunkline_transport::Wan;
-use trunkline_types::{Datacenter, DatacenterName, Role};
+use trunkline_types::{ClusterMap, Datacenter, DatacenterName, Role};
 
 use crate::known_map::RoundTrips;
 use crate::map_file::{FirstNode, MapFile};
 use crate::node::Plan;
+use crate::refusal::Refusal;
 
 pub(super) const CLUSTER: &str = "dev";
 const DATACENTERS: [&str; 3] = ["nyc", "mci", "sea"];
@@ -127,6 +128,24 @@ impl Layout {
         }
     }
 
+    /// Nodes look for each other where the map says: it must be the map of this layout.
+    ///
+    /// # Errors
+    /// The base port that the data was made with.
+    pub(super) fn check(&self, map: &ClusterMap) -> Result<(), Refusal> {
+        let data = self.data.display();
+        for plan in self.plans() {
+            let Some(known) = map.nodes.iter().find(|node| node.name == plan.name) else { continue };
+            if known.address != plan.advertise {
+                let was = port(&known.address) + i64::from(self.base_port) - port(&plan.advertise);
+                return Err(Refusal::new(format!(
+                    "the data in {data} was made with --base-port {was}: use that, or another --data"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// What `cluster init` would be given.
     pub(super) fn map_file(&self) -> MapFile {
         let mut round_trips = self.round_trips();
@@ -182,6 +201,10 @@ impl Layout {
     }
 }
 
+fn port(address: &str) -> i64 {
+    address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +226,17 @@ mod tests {
         assert_eq!(layout.clients(&"mci".into()), "127.0.0.1:7201");
         assert_eq!(layout.admin(&"nyc".into()), "127.0.0.1:7120");
         assert!(layout.fits() && !Layout { base_port: 65_400, ..layout }.fits());
+    }
+
+    #[test]
+    fn data_of_another_base_port_is_refused_with_that_port() {
+        let ids: Vec<_> = (1..=12).map(trunkline_types::NodeId).collect();
+        let made = layout("none");
+        let map = made.map_file().map(&ids);
+        assert_eq!(made.check(&map), Ok(()));
+        assert_eq!(made.check(&ClusterMap::default()), Ok(()));
+        let refusal = Layout { base_port: 29_000, ..made }.check(&map).expect_err("refused").to_string();
+        assert_eq!(refusal, "the data in data was made with --base-port 7100: use that, or another --data");
     }
 
     #[test]
