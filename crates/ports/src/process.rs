@@ -21,6 +21,11 @@ pub trait ProcessPort: Send + Sync + 'static {
     fn random(&self) -> u64;
     /// Ends the process as a crash would: for what must not go on, such as a failed fsync.
     fn fail(&self, why: &str);
+    /// Ends the process just as surely, but says so to people: for what is no fault of the program, such as a data
+    /// directory that was copied or holds the format of another version.
+    fn refuse(&self, why: &str) {
+        self.fail(why);
+    }
 }
 
 /// A cheap handle on the process that the caller runs in.
@@ -54,6 +59,11 @@ impl Process {
     /// Ends the process as a crash would.
     pub fn fail(&self, why: &str) {
         self.0.fail(why);
+    }
+
+    /// Ends the process for what is no fault of the program.
+    pub fn refuse(&self, why: &str) {
+        self.0.refuse(why);
     }
 }
 

@@ -21,6 +21,7 @@ pub struct OsProcess {
     killed: Killed,
     tasks: TaskTracker,
     on_failure: Arc<dyn Fn(&str) + Send + Sync>,
+    on_refusal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 /// The flag is what each poll looks at; the token only wakes, once.
@@ -28,6 +29,13 @@ pub struct OsProcess {
 struct Killed {
     flag: Arc<AtomicBool>,
     token: CancellationToken,
+}
+
+impl Killed {
+    fn now(&self) {
+        self.flag.store(true, Ordering::Release);
+        self.token.cancel();
+    }
 }
 
 impl fmt::Debug for OsProcess {
@@ -39,7 +47,15 @@ impl fmt::Debug for OsProcess {
 impl OsProcess {
     /// `on_failure` is told why the process must not go on, and ends it.
     pub fn new(on_failure: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { killed: Killed::default(), tasks: TaskTracker::new(), on_failure: Arc::new(on_failure) }
+        let on_failure = Arc::new(on_failure);
+        let on_refusal = on_failure.clone();
+        Self { killed: Killed::default(), tasks: TaskTracker::new(), on_failure, on_refusal }
+    }
+
+    /// The same with another end for what is no fault of the program. No task of this process is polled again by then.
+    #[must_use]
+    pub fn refusing(self, on_refusal: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { on_refusal: Arc::new(on_refusal), ..self }
     }
 
     pub fn process(&self) -> Process {
@@ -48,8 +64,7 @@ impl OsProcess {
 
     /// Drops every task where it stands, and waits until they are gone.
     pub async fn kill(&self) {
-        self.killed.flag.store(true, Ordering::Release);
-        self.killed.token.cancel();
+        self.killed.now();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -88,6 +103,11 @@ impl ProcessPort for OsProcess {
 
     fn fail(&self, why: &str) {
         (self.on_failure)(why);
+    }
+
+    fn refuse(&self, why: &str) {
+        self.killed.now();
+        (self.on_refusal)(why);
     }
 }
 

@@ -51,7 +51,7 @@ impl StateMachine for Machine {
             Ok(entry) => entry,
             Err(error) => {
                 // Going on without it would make this voter's state another one's.
-                self.process.fail(&format!(
+                self.process.refuse(&format!(
                     "entry {index} of ordering-{} cannot be applied: {error}",
                     self.shape.group
                 ));

@@ -44,7 +44,7 @@ impl StateMachine for MapMachine {
         let taken = match serde_json::from_slice(entry) {
             Ok(map) => self.take(map),
             Err(error) => {
-                self.process.fail(&format!("entry {index} of the map's group cannot be applied: {error}"));
+                self.process.refuse(&format!("entry {index} of the map's group cannot be applied: {error}"));
                 false
             }
         };

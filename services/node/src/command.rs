@@ -17,14 +17,12 @@ use crate::cluster_init::Founder;
 use crate::dev::Dev;
 use crate::health::Health;
 use crate::map_file::MapFile;
-use crate::refusal::Refusal;
+use crate::refusal::{REFUSED, Refusal};
 use crate::serve::Serve;
 use crate::signals::interrupted;
 
 const COMMIT: &str = env!("TRUNKLINE_BUILT_COMMIT");
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TRUNKLINE_BUILT_COMMIT"), ")");
-/// What could not be begun as asked.
-const REFUSED: u8 = 2;
 
 /// PubSub over three datacenters: push, subscribe, pop, in one order everywhere.
 #[derive(Debug, Parser)]

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The exit code.
+pub(crate) const REFUSED: u8 = 2;
+
 /// One line, in the words of the file, flag or directory that is at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(String);

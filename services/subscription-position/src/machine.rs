@@ -45,7 +45,7 @@ impl StateMachine for Machine {
             Ok(entry) => self.change(|positions| positions.apply(index, entry).encode().into()),
             Err(unreadable) => {
                 // To skip it would be another state than the other voters have.
-                self.process.fail(&unreadable.to_string());
+                self.process.refuse(&unreadable.to_string());
                 Bytes::new()
             }
         }

@@ -93,7 +93,7 @@ impl Worker {
 
     /// Goes on under this identity no more.
     pub(super) fn give_up(&self, proof: &str) {
-        self.host.process.fail(&format!(
+        self.host.process.refuse(&format!(
             "the data directory was rolled back or copied: {proof}. Replace this node: with an empty directory it is a new one"
         ));
     }

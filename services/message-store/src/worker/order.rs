@@ -205,8 +205,7 @@ impl Worker {
         self.take(rows, settled);
         let (me, boot) = (self.me(), self.host.identity.boot.counter);
         if self.catalog.boots_ended(group).any(|(node, counter)| node == me && counter > boot) {
-            tracing::error!("a later boot of this node was seen: it goes on elsewhere");
-            self.host.process.fail("a later boot of this node was seen");
+            self.give_up("a later boot of this node was seen");
         }
         if let Some(error) = inconsistent {
             tracing::error!(group, %error, "the facts do not continue the index: the session starts again");

@@ -19,7 +19,7 @@ use crate::follow_map::Follower;
 use crate::front::{Parts, Ready};
 use crate::known_map::KnownMap;
 use crate::node_service;
-use crate::refusal::Refusal;
+use crate::refusal::{REFUSED, Refusal};
 use crate::traced::traced;
 
 /// How long streams of peers may take to end once the service has stopped.
@@ -31,7 +31,7 @@ pub(super) async fn start(
     front: Option<Arc<Parts>>,
 ) -> Result<Node, Refusal> {
     let bound = Bound::to(&plan.listen).await?;
-    let process = OsProcess::new(fail(plan.name.clone()));
+    let process = OsProcess::new(fail(plan.name.clone())).refusing(refuse(plan.name.clone()));
     let opened = open::open(&plan, surroundings, process.process()).await?;
     let (directory, storage) = opened.unzip();
     let (cluster, round_trips) = (&surroundings.cluster_name, surroundings.round_trips.clone());
@@ -86,6 +86,14 @@ fn fail(name: String) -> impl Fn(&str) + Send + Sync + 'static {
     move |why| {
         tracing::error!(node = name, why, "the process must not go on");
         std::process::abort();
+    }
+}
+
+/// What a node does that was given what it must not use: nothing crashed, so there is no core to look at.
+fn refuse(name: String) -> impl Fn(&str) + Send + Sync + 'static {
+    move |why| {
+        tracing::error!(node = name, why, "the node is refused");
+        std::process::exit(REFUSED.into());
     }
 }
 
