@@ -200,6 +200,11 @@ impl Catalog {
             .flat_map(|group| group.boots_ended.iter().map(|(&node, &end)| (node, end)))
     }
 
+    /// Boots of a node with counters below it have ended, as the facts of some group say: there was a newer one.
+    pub fn boots_ended_below(&self, node: NodeId) -> u32 {
+        self.groups.values().filter_map(|group| group.boots_ended.get(&node)).copied().max().unwrap_or(0)
+    }
+
     pub(super) fn group_mut(&mut self, group: u16) -> &mut Group {
         self.groups.entry(group).or_default()
     }
