@@ -76,8 +76,8 @@ impl Topics {
         }
     }
 
-    /// No topic will ever have this id, and nothing shows that none ever had it: a live topic has its counter in another
-    /// bucket, or no topic can have it at all.
+    /// Whether there was such a topic and it is deleted, as far as the counter tells: certainly not if a live topic has
+    /// it in another bucket.
     pub fn was_deleted(&self, id: TopicId) -> bool {
         let (first, last) =
             (TopicId::new(id.counter(), Bucket(0)), TopicId::new(id.counter(), Bucket(u16::MAX)));
