@@ -22,6 +22,7 @@ use crate::socket::{Accept, Socket};
 
 mod door;
 mod health;
+mod opening;
 mod serving;
 
 /// After an accept that failed for want of file descriptors.

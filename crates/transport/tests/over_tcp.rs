@@ -250,7 +250,6 @@ async fn an_unreachable_peer_says_so_and_is_found_again() {
     world.served.kill().await;
     let error = world.call(ECHO, "x").await.expect_err("gone");
     assert_eq!(status::reason_of(&error).as_deref(), Some(reason::UNREACHABLE));
-    assert!(!status::is_not_stored(&error));
 
     let (told, _events) = mpsc::channel(1);
     world.served = OsProcess::new(|_| ());

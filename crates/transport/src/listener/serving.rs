@@ -17,6 +17,7 @@ use trunkline_types::limits::{
 use crate::connection::FRAME_SIZE;
 use crate::executor::ProcessExecutor;
 use crate::listener::door::Entrance;
+use crate::listener::opening::{Opening, PREFACE_BYTES};
 use crate::socket::Socket;
 
 pub(super) async fn serve(
@@ -28,6 +29,10 @@ pub(super) async fn serve(
     if !entrance.speaks_http1() {
         builder = builder.http2_only();
     }
+    // Over HTTP/1 a request's head has a timeout of its own.
+    builder.http1().timer(TokioTimer::new());
+    let awaited = if entrance.speaks_http1() { 1 } else { PREFACE_BYTES };
+    let socket = Opening::new(socket, awaited);
     // Callers take calls back by the hundred when they stop or their deadlines pass: no attack.
     let resets = STREAMS_PER_CONNECTION_MAX as usize;
     builder
