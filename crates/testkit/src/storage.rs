@@ -1,6 +1,7 @@
 //! The storage port in memory, with the one failure that memory does not have: what was not synced is lost.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +26,9 @@ pub enum Visibility {
     AtSync,
 }
 
+/// Hears of each change at the moment it is on disk.
+type Watcher = Arc<dyn Fn(&Change) + Send + Sync>;
+
 /// A handle on a disk, for one start of its process. Cheap to clone; after [`MemoryStorage::crash`] this handle and
 /// its clones fail, and [`MemoryStorage::reopen`] gives one that works.
 #[derive(Clone, Debug)]
@@ -35,7 +39,6 @@ pub struct MemoryStorage {
 
 type Rows = BTreeMap<Space, BTreeMap<Bytes, Bytes>>;
 
-#[derive(Debug)]
 struct Disk {
     visible: Rows,
     durable: Rows,
@@ -48,6 +51,16 @@ struct Disk {
     opened: u64,
     has_room: bool,
     syncs: u64,
+    watcher: Option<Watcher>,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk")
+            .field("opened", &self.opened)
+            .field("syncs", &self.syncs)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for MemoryStorage {
@@ -70,6 +83,7 @@ impl MemoryStorage {
             opened: 0,
             has_room: true,
             syncs: 0,
+            watcher: None,
         };
         Self { disk: Arc::new(Mutex::new(disk)), opened: 0 }
     }
@@ -85,6 +99,17 @@ impl MemoryStorage {
     pub fn with_visibility(self, visibility: Visibility) -> Self {
         self.disk().visibility = visibility;
         self
+    }
+
+    /// From now on `watcher` hears of each change that is on disk, no later than the next [`MemoryStorage::settle`]
+    /// after it is. It must not touch this storage.
+    pub fn watch_disk(&self, watcher: impl Fn(&Change) + Send + Sync + 'static) {
+        self.disk().watcher = Some(Arc::new(watcher));
+    }
+
+    /// What has been synced by now counts as on disk.
+    pub fn settle(&self) {
+        self.disk().settle(Instant::now());
     }
 
     pub fn set_has_room(&self, has_room: bool) {
@@ -107,7 +132,7 @@ impl MemoryStorage {
         let lost_from = random.below(disk.pending.len() as u64 + 1);
         let pending = std::mem::take(&mut disk.pending);
         for (_, batch) in pending.into_iter().take(usize::try_from(lost_from).unwrap_or(0)) {
-            apply(&mut disk.durable, batch);
+            disk.is_on_disk(batch);
         }
         disk.visible = disk.durable.clone();
         (disk.sync_starts, disk.sync_ends) = (None, None);
@@ -191,9 +216,16 @@ impl Disk {
     fn settle(&mut self, now: Instant) {
         while self.pending.front().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, batch)) = self.pending.pop_front() {
-                apply(&mut self.durable, batch);
+                self.is_on_disk(batch);
             }
         }
+    }
+
+    fn is_on_disk(&mut self, batch: Batch) {
+        if let Some(watcher) = &self.watcher {
+            batch.changes.iter().for_each(|change| watcher(change));
+        }
+        apply(&mut self.durable, batch);
     }
 
     fn seen(&self) -> &Rows {
@@ -256,7 +288,7 @@ impl Storage for MemoryStorage {
         let at = disk.on_disk_at(now);
         apply(&mut disk.visible, batch.clone());
         if at <= now && disk.pending.is_empty() {
-            apply(&mut disk.durable, batch);
+            disk.is_on_disk(batch);
             return std::future::ready(Ok(())).boxed();
         }
         disk.pending.push_back((at, batch));

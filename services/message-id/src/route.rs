@@ -60,7 +60,13 @@ pub(crate) async fn keep(voter: Arc<Voter>, member: Arc<Member>) {
         let now = *leadership.borrow_and_update();
         let nearest = peers(&voter.host, member.group.as_ref());
         let route = choose(&member, voter.host.identity.node, now, &links.borrow_and_update(), &nearest);
-        voter.routes.send_if_modified(|routes| routes.insert(member.number, route) != Some(route));
+        let changed =
+            voter.routes.send_if_modified(|routes| routes.insert(member.number, route) != Some(route));
+        if let (true, Some(Next::Link(via)), Some(leader)) = (changed, route.next, route.leader)
+            && via != leader
+        {
+            tracing::debug!(group = %member.id(), %via, %leader, "reports go through another voter");
+        }
         tokio::select! {
             biased;
             () = voter.shutdown.stopped() => return,

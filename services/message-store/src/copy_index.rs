@@ -214,6 +214,7 @@ impl Worker {
             tracing::warn!(group, %malformed, "a copy of the index is given up");
         } else if done {
             let (mut rows, mut settled) = (Vec::new(), Vec::new());
+            tracing::debug!(group, "the index was copied");
             self.catalog.stage_copy(group, copying.copied, &mut rows, &mut settled);
             self.take(rows, settled);
         } else {

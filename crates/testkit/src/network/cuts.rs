@@ -30,6 +30,11 @@ impl Side {
         Self::Datacenter(name.into())
     }
 
+    /// Whether a message from `from` to `to` goes from `a` to `b`.
+    pub(crate) fn join(a: &Self, b: &Self, from: &Place, to: &Place) -> bool {
+        a.holds(from, b) && b.holds(to, a)
+    }
+
     fn holds(&self, place: &Place, other: &Self) -> bool {
         match self {
             Self::Node(name) => place.name == *name,
@@ -56,7 +61,7 @@ impl Cuts {
 
     /// Since when nothing goes from `from` to `to`; `None` while it does.
     pub(crate) fn since(&self, from: &Place, to: &Place) -> Option<Instant> {
-        let cut = |(a, b): &(Side, Side)| a.holds(from, b) && b.holds(to, a);
+        let cut = |(a, b): &(Side, Side)| Side::join(a, b, from, to);
         self.since.iter().filter(|(ends, _)| cut(ends)).map(|(_, since)| *since).min()
     }
 

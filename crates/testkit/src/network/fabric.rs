@@ -16,6 +16,7 @@ use trunkline_wire::status::{reason, unavailable};
 use super::RESET_AFTER;
 use super::cuts::{Cuts, Place, Side};
 use super::incoming::{self, Served};
+use super::trouble::Trouble;
 use crate::process::{SimulatedProcess, millis};
 use crate::random::Random;
 
@@ -85,6 +86,7 @@ pub(super) struct State {
     pub(super) latency: BTreeMap<DatacenterName, BTreeMap<DatacenterName, Duration>>,
     pub(super) jitter: Duration,
     cuts: Cuts,
+    pub(super) trouble: Trouble,
     events: BTreeMap<(Instant, u64), Event>,
     /// The last arrival per direction of a connection: the next one is not earlier.
     last_arrival: BTreeMap<(Arc<Place>, Arc<Place>, Class), Instant>,
@@ -114,6 +116,7 @@ impl Fabric {
             latency: BTreeMap::new(),
             jitter: Duration::ZERO,
             cuts: Cuts::default(),
+            trouble: Trouble::default(),
             events: BTreeMap::new(),
             last_arrival: BTreeMap::new(),
             held: VecDeque::new(),
@@ -203,7 +206,8 @@ impl Fabric {
 
     pub(super) fn heal(&self, which: impl Fn(&Side, &Side) -> bool) {
         let mut state = self.lock();
-        state.cuts.heal(which);
+        state.cuts.heal(&which);
+        state.trouble.heal(&which);
         for (id, to_callee, message) in std::mem::take(&mut state.held) {
             state.send(id, to_callee, message);
         }
@@ -290,6 +294,10 @@ impl Fabric {
             state.held.push_back((id, to_callee, message));
             return;
         }
+        if state.trouble.one_in(from, to).is_some_and(|one_in| state.random.one_in(one_in)) {
+            state.reset(id, "a message was lost, and the connection with it");
+            return;
+        }
         state.deliveries += 1;
         let now = Instant::now().saturating_duration_since(self.origin);
         let line =
@@ -357,7 +365,7 @@ impl State {
         let latency = self.latency.get(&from.datacenter).and_then(|from| from.get(&to.datacenter));
         let latency = latency.copied().unwrap_or_default();
         let jitter = Duration::from_millis(self.random.below(millis(self.jitter) + 1));
-        let earliest = Instant::now() + latency + jitter;
+        let earliest = Instant::now() + latency + jitter + self.trouble.delay(from, to);
         let at = self.last_arrival.get(&link).map_or(earliest, |last| earliest.max(*last));
         self.last_arrival.insert(link, at);
         self.schedule(at, Event::Arrival { exchange: id, to_callee, message });

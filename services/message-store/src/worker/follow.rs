@@ -224,7 +224,10 @@ impl Worker {
             }
         }
         if !known {
-            self.following.sources.insert(log, node);
+            let before = self.following.sources.insert(log, node);
+            if before != Some(node) {
+                self.comes_another_way(log, before, node);
+            }
         }
         let now = self.now();
         let Some(candidate) = self.candidate(node, log) else { return };
@@ -232,6 +235,14 @@ impl Worker {
         let Some(pull) = self.following.pulls.get_mut(&log) else { return };
         let stop = pull.delivered(now, accepted, &candidate);
         self.ask(log, stop);
+    }
+
+    fn comes_another_way(&self, log: LogNo, before: Option<NodeId>, now: NodeId) {
+        let near = |node: NodeId| self.layout.peer(node).is_some_and(|peer| peer.near);
+        let name = self.catalog.log(log).name;
+        let (origin, boot) = (name.node, name.boot.counter);
+        let (was_near, is_near) = (before.map(near), near(now));
+        tracing::debug!(log = %name, %origin, boot, holder = %now, ?was_near, is_near, "a log comes another way");
     }
 
     /// Records of this log are on disk here: whoever sends them hears of it.

@@ -1,0 +1,223 @@
+//! One seed: a cluster under load, a phase with faults, a phase without new ones, the return of all, the checks.
+
+mod liveness;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::Level;
+use trunkline_types::Role;
+
+use crate::check;
+use crate::cluster::Cluster;
+use crate::faults::{Injector, Kind};
+use crate::load::Load;
+use crate::oracle::{Deployment, Disks, Fault, Oracle, Outcome, Record};
+use crate::parts::{AsTheyAre, Parts};
+use crate::plan::{Plan, StaysDead, Topology};
+use crate::rare::{Rare, State};
+use crate::simulation::World;
+
+/// How often what services tell is looked at.
+const LISTEN: Duration = Duration::from_millis(100);
+/// Load goes on for so long after the last fault.
+const AFTER_FAULTS: Duration = Duration::from_secs(4);
+
+/// What became of a seed.
+#[derive(Clone, Debug, Default)]
+pub struct Outcomes {
+    pub plan: String,
+    pub simulated: Duration,
+    /// With faults, of that.
+    pub with_faults: Duration,
+    pub acked: usize,
+    pub unknown: usize,
+    pub failed: usize,
+    pub faults: BTreeMap<Kind, u64>,
+    pub rare: BTreeMap<State, u64>,
+    /// How long it took, at most, until all was ordered and delivered.
+    pub settled_in: Duration,
+    pub wrong: Vec<String>,
+}
+
+/// Runs the production services under what the seed has chosen.
+pub async fn explore(world: World) -> Outcomes {
+    explore_with(world, Arc::new(AsTheyAre)).await
+}
+
+/// The same with something replaced: what is wrong is in the outcome.
+pub async fn explore_with(world: World, parts: Arc<dyn Parts>) -> Outcomes {
+    let plan = Arc::new(Plan::new(&world.random));
+    world.tell(&*plan);
+    let run = Run::begin(&world, &plan, parts).await;
+    run.phases().await
+}
+
+pub(crate) struct Run {
+    pub(crate) world: World,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) cluster: Arc<Mutex<Cluster>>,
+    pub(crate) oracle: Oracle,
+    pub(crate) rare: Rare,
+    load: Load,
+    errors: Arc<Mutex<Vec<String>>>,
+}
+
+impl Run {
+    async fn begin(world: &World, plan: &Arc<Plan>, parts: Arc<dyn Parts>) -> Self {
+        let map = plan.map();
+        let mut cluster = Cluster::of(world, &map, parts, plan.options());
+        world.network.set_jitter(plan.topology.jitter);
+        cluster.begin_all().await;
+        let (deployment, disks) = eyes(&plan.topology, &cluster);
+        let oracle = Oracle::new(world, deployment, disks);
+        let load = Load::start(world, &cluster, plan, &oracle).await;
+        let errors: Arc<Mutex<Vec<String>>> = Arc::default();
+        let rare = Rare::default();
+        let clients = cluster.clients().process();
+        let cluster = Arc::new(Mutex::new(cluster));
+        let (heard, ears, eyes) = (rare.clone(), world.clone(), oracle.clone());
+        let (listened, told) = (cluster.clone(), errors.clone());
+        clients.spawn("listener", async move {
+            loop {
+                tokio::time::sleep(LISTEN).await;
+                let cluster = listened.lock().unwrap_or_else(PoisonError::into_inner);
+                for said in ears.heard.take() {
+                    if said.level == Level::ERROR {
+                        let line =
+                            format!("{} says at {} ms: {}", said.node, said.at.as_millis(), said.message);
+                        told.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                    }
+                    heard.hear(&said, &cluster, &eyes);
+                }
+            }
+        });
+        Self { world: world.clone(), plan: plan.clone(), cluster, oracle, rare, load, errors }
+    }
+
+    pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn phases(self) -> Outcomes {
+        self.faults().await;
+        let begun = self.oracle.now();
+        let stays_dead = self.kill();
+        self.load_ends().await;
+        if !stays_dead.is_empty() {
+            self.settle("while some stay dead").await;
+            self.revive(&stays_dead);
+            self.load.push_again();
+            self.load_ends().await;
+        }
+        self.settle("all has returned").await;
+        self.load.read_everything(Duration::from_secs(60)).await;
+        let copies = self.oracle.disks().read().await;
+        self.oracle.with(|record| record.copies_at_the_end = copies);
+        self.cluster().assert_alive();
+        self.outcomes(begun)
+    }
+
+    /// The phase with faults; all are undone at its end.
+    async fn faults(&self) {
+        let first = Injector::new(&self.world, &self.cluster, &self.oracle, &self.rare, &self.plan);
+        let second = first.another("second injector");
+        let until = Instant::now() + self.plan.with_faults;
+        tokio::join!(first.run(until), second.run(until), tokio::time::sleep_until(until));
+        self.world.network.heal_all();
+        self.world.tell("no new faults");
+    }
+
+    /// Those that stay dead; they crash now.
+    fn kill(&self) -> Vec<String> {
+        let random = self.world.random.fork("who stays dead");
+        let mut cluster = self.cluster();
+        let pick = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
+            cluster.names().filter(|name| wanted(name)).map(str::to_owned).collect()
+        };
+        let dead = match self.plan.stays_dead {
+            StaysDead::Nothing => Vec::new(),
+            StaysDead::Store => {
+                let stores = pick(&|name| cluster.node(name).role == Role::MessageStore);
+                random.pick(&stores).cloned().into_iter().collect()
+            }
+            StaysDead::Datacenter => {
+                let datacenter = random.pick(&self.plan.topology.datacenters).copied().unwrap_or_default();
+                pick(&|name| cluster.node(name).datacenter.0 == datacenter)
+            }
+        };
+        dead.iter().for_each(|name| cluster.crash(name));
+        if !dead.is_empty() {
+            let kind = if self.plan.stays_dead == StaysDead::Store { Kind::Crash } else { Kind::Outage };
+            let datacenters = dead.iter().map(|name| cluster.node(name).datacenter.0.clone()).collect();
+            let (from, nodes) = (self.oracle.now(), dead.iter().cloned().collect());
+            let fault = Fault { kind, from, until: None, nodes, datacenters };
+            self.oracle.with(|record| record.faults.push(fault));
+        }
+        dead
+    }
+
+    fn revive(&self, dead: &[String]) {
+        let mut cluster = self.cluster();
+        dead.iter().for_each(|name| cluster.begin(name));
+        let now = self.oracle.now();
+        self.oracle.with(|record| record.faults.last_mut().map(|fault| fault.until = Some(now)));
+        self.world.tell("all return");
+    }
+
+    async fn load_ends(&self) {
+        tokio::time::sleep(AFTER_FAULTS).await;
+        self.load.stop_pushing();
+        self.world.tell("pushing ends");
+    }
+
+    fn outcomes(&self, begun: Duration) -> Outcomes {
+        self.oracle.with(|record| {
+            self.rare.look_back(record);
+            let mut wrong: Vec<String> = check::all(record).iter().map(ToString::to_string).collect();
+            wrong.extend(self.errors.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+            let count = |wanted: fn(&Outcome) -> bool| {
+                record.pushes.iter().filter(|push| wanted(&push.outcome)).count()
+            };
+            Outcomes {
+                plan: self.plan.to_string(),
+                simulated: self.oracle.now(),
+                with_faults: begun,
+                acked: count(|outcome| matches!(outcome, Outcome::Acked(_))),
+                unknown: count(|outcome| matches!(outcome, Outcome::Unknown(_) | Outcome::Waiting)),
+                failed: count(|outcome| matches!(outcome, Outcome::Refused(_))),
+                faults: faults(record),
+                rare: self.rare.times(),
+                settled_in: record.settled.iter().map(|settled| settled.took).max().unwrap_or_default(),
+                wrong,
+            }
+        })
+    }
+}
+
+fn faults(record: &Record) -> BTreeMap<Kind, u64> {
+    let mut times = BTreeMap::new();
+    for fault in &record.faults {
+        *times.entry(fault.kind).or_default() += 1;
+    }
+    times
+}
+
+/// Who the stores are, and a watch on their disks.
+fn eyes(topology: &Topology, cluster: &Cluster) -> (Deployment, Disks) {
+    let (mut names, mut stores, mut disks) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, datacenter) in topology.datacenters.iter().enumerate() {
+        let here = cluster.names().filter(|name| {
+            let node = cluster.node(name);
+            node.role == Role::MessageStore && node.datacenter.0 == **datacenter
+        });
+        let here: Vec<String> = here.map(str::to_owned).collect();
+        let places = here.iter().enumerate();
+        disks.extend(places.map(|(number, name)| ((at, number), cluster.disk(name).clone())));
+        names.push((*datacenter).to_owned());
+        stores.push(here);
+    }
+    (Deployment { stores, names }, Disks::watch(disks))
+}
