@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use trunkline_simulation::Simulation;
 use trunkline_simulation::run::{explore, explore_with};
 use trunkline_testkit::{BrokenBuild, Mutant};
+use trunkline_types::invariants;
 
 /// Each must be caught within so many seeds.
 const SEEDS_MAX: u64 = 200;
@@ -96,14 +97,21 @@ impl Campaign {
 
     fn hunt(&self, mutant: Mutant) -> Option<Caught> {
         (1..=self.seeds).find_map(|seed| {
-            let wrong = wrong(seed, Some(mutant));
+            let (wrong, else_wrong): (Vec<String>, Vec<String>) =
+                wrong(seed, Some(mutant)).into_iter().partition(|wrong| is_of_a_check(wrong));
+            else_wrong.iter().for_each(|wrong| eprintln!("{mutant}, seed {seed}: {wrong}"));
             let is_caught = !wrong.is_empty() && self::wrong(seed, None).is_empty();
             is_caught.then_some(Caught { seed, wrong })
         })
     }
 }
 
-/// What is wrong after a run; a panic is a broken invariant that the code itself has noticed.
+/// Whether an invariant's check says it. A panic or an error in a log is worth a look, and no proof of a check.
+fn is_of_a_check(wrong: &str) -> bool {
+    invariants::ALL.iter().any(|invariant| wrong.starts_with(&format!("{} ", invariant.id)))
+}
+
+/// What is wrong after a run.
 fn wrong(seed: u64, mutant: Option<Mutant>) -> Vec<String> {
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let simulation = Simulation::new(seed).quietly();
@@ -118,10 +126,10 @@ fn wrong(seed: u64, mutant: Option<Mutant>) -> Vec<String> {
     })
 }
 
-/// The checks that a finding names, each once: what stands before its sentence.
+/// The checks that findings name, each once.
 fn checks(wrong: &[String]) -> String {
     let mut checks: Vec<&str> =
-        wrong.iter().map(|wrong| wrong.split([' ', ':']).next().unwrap_or_default()).collect();
+        wrong.iter().map(|wrong| wrong.split(' ').next().unwrap_or_default()).collect();
     checks.sort_unstable();
     checks.dedup();
     checks.join(", ")
