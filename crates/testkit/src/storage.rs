@@ -37,13 +37,24 @@ pub struct MemoryStorage {
     opened: u64,
 }
 
+/// A batch on its way to the disk.
+struct Pending {
+    on_disk_at: Instant,
+    batch: Batch,
+    /// What takes it back, where reads see it already.
+    undo: Vec<Undo>,
+}
+
+/// A row as it was.
+type Undo = (Space, Bytes, Option<Bytes>);
+
 type Rows = BTreeMap<Space, BTreeMap<Bytes, Bytes>>;
 
 struct Disk {
-    visible: Rows,
-    durable: Rows,
-    /// Written and not yet on disk, in call order, each with the time at which it will be.
-    pending: VecDeque<(Instant, Batch)>,
+    /// What reads see: where that is at once, what is pending, too.
+    rows: Rows,
+    /// Written and not yet on disk, in call order.
+    pending: VecDeque<Pending>,
     visibility: Visibility,
     sync_latency: Duration,
     sync_starts: Option<Instant>,
@@ -73,8 +84,7 @@ impl MemoryStorage {
     /// An empty disk that syncs at once.
     pub fn new() -> Self {
         let disk = Disk {
-            visible: Rows::new(),
-            durable: Rows::new(),
+            rows: Rows::new(),
             pending: VecDeque::new(),
             visibility: Visibility::AtOnce,
             sync_latency: Duration::ZERO,
@@ -129,12 +139,12 @@ impl MemoryStorage {
             return;
         }
         disk.settle(Instant::now());
-        let lost_from = random.below(disk.pending.len() as u64 + 1);
-        let pending = std::mem::take(&mut disk.pending);
-        for (_, batch) in pending.into_iter().take(usize::try_from(lost_from).unwrap_or(0)) {
-            disk.is_on_disk(batch);
+        let kept = random.below(disk.pending.len() as u64 + 1);
+        let lost = disk.pending.split_off(usize::try_from(kept).unwrap_or(0));
+        lost.into_iter().rev().for_each(|pending| take_back(&mut disk.rows, pending.undo));
+        while let Some(pending) = disk.pending.pop_front() {
+            disk.is_on_disk(pending.batch);
         }
-        disk.visible = disk.durable.clone();
         (disk.sync_starts, disk.sync_ends) = (None, None);
         disk.opened += 1;
     }
@@ -152,11 +162,9 @@ impl MemoryStorage {
         let mut disk = self.disk();
         disk.settle(Instant::now());
         let other = Self::new().with_sync_latency(disk.sync_latency).with_visibility(disk.visibility);
-        {
-            let mut copied = other.disk();
-            copied.durable = disk.durable.clone();
-            copied.visible = disk.durable.clone();
-        }
+        let mut rows = disk.rows.clone();
+        disk.pending.iter().rev().for_each(|pending| take_back(&mut rows, pending.undo.clone()));
+        other.disk().rows = rows;
         other
     }
 
@@ -164,8 +172,7 @@ impl MemoryStorage {
     pub fn wipe(&self) {
         let mut disk = self.disk();
         disk.pending.clear();
-        disk.visible.clear();
-        disk.durable.clear();
+        disk.rows.clear();
     }
 
     /// How many fsyncs were begun.
@@ -177,7 +184,7 @@ impl MemoryStorage {
     pub fn len(&self, space: Space) -> usize {
         let mut disk = self.disk();
         disk.settle(Instant::now());
-        disk.seen().get(&space).map_or(0, BTreeMap::len)
+        disk.rows.get(&space).map_or(0, BTreeMap::len)
     }
 
     pub fn is_empty(&self, space: Space) -> bool {
@@ -194,7 +201,7 @@ impl MemoryStorage {
             return Err(crashed());
         }
         disk.settle(Instant::now());
-        Ok(read(disk.seen()))
+        Ok(read(&disk.rows))
     }
 }
 
@@ -214,9 +221,9 @@ impl Disk {
     }
 
     fn settle(&mut self, now: Instant) {
-        while self.pending.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, batch)) = self.pending.pop_front() {
-                self.is_on_disk(batch);
+        while self.pending.front().is_some_and(|pending| pending.on_disk_at <= now) {
+            if let Some(pending) = self.pending.pop_front() {
+                self.is_on_disk(pending.batch);
             }
         }
     }
@@ -225,26 +232,46 @@ impl Disk {
         if let Some(watcher) = &self.watcher {
             batch.changes.iter().for_each(|change| watcher(change));
         }
-        apply(&mut self.durable, batch);
-    }
-
-    fn seen(&self) -> &Rows {
-        match self.visibility {
-            Visibility::AtOnce => &self.visible,
-            Visibility::AtSync => &self.durable,
+        if self.visibility == Visibility::AtSync {
+            apply(&mut self.rows, batch, None);
         }
     }
 }
 
-fn apply(rows: &mut Rows, batch: Batch) {
+fn take_back(rows: &mut Rows, undo: Vec<Undo>) {
+    for (space, key, before) in undo.into_iter().rev() {
+        let rows = rows.entry(space).or_default();
+        match before {
+            Some(value) => drop(rows.insert(key, value)),
+            None => drop(rows.remove(&key)),
+        }
+    }
+}
+
+/// Applies a batch; `undo` is told what was there before.
+fn apply(rows: &mut Rows, batch: Batch, mut undo: Option<&mut Vec<Undo>>) {
+    let mut was = |space: Space, key: &Bytes, before: Option<Bytes>| {
+        if let Some(undo) = &mut undo {
+            undo.push((space, key.clone(), before));
+        }
+    };
     for change in batch.changes {
         match change {
-            Change::Put(space, key, value) => drop(rows.entry(space).or_default().insert(key, value)),
-            Change::Delete(space, key) => drop(rows.entry(space).or_default().remove(&key)),
+            Change::Put(space, key, value) => {
+                let before = rows.entry(space).or_default().insert(key.clone(), value);
+                was(space, &key, before);
+            }
+            Change::Delete(space, key) => {
+                let before = rows.entry(space).or_default().remove(&key);
+                was(space, &key, before);
+            }
             Change::DeleteRange(space, from, to) => {
                 let rows = rows.entry(space).or_default();
                 let keys: Vec<Bytes> = between(rows, &from, &to).map(|(key, _)| key.clone()).collect();
-                keys.iter().for_each(|key| drop(rows.remove(key)));
+                for key in keys {
+                    let before = rows.remove(&key);
+                    was(space, &key, before);
+                }
             }
         }
     }
@@ -286,12 +313,15 @@ impl Storage for MemoryStorage {
         }
         disk.settle(now);
         let at = disk.on_disk_at(now);
-        apply(&mut disk.visible, batch.clone());
+        let mut undo = Vec::new();
+        if disk.visibility == Visibility::AtOnce {
+            apply(&mut disk.rows, batch.clone(), Some(&mut undo));
+        }
         if at <= now && disk.pending.is_empty() {
             disk.is_on_disk(batch);
             return std::future::ready(Ok(())).boxed();
         }
-        disk.pending.push_back((at, batch));
+        disk.pending.push_back(Pending { on_disk_at: at, batch, undo });
         drop(disk);
         let storage = self.clone();
         async move {

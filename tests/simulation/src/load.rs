@@ -24,6 +24,8 @@ use crate::simulation::World;
 const PUSH: Duration = Duration::from_secs(5);
 const AFTER_ERROR: Duration = Duration::from_millis(200);
 const CREATE_MAX: Duration = Duration::from_secs(60);
+/// Times that everything is read at the end.
+const PASSES_MAX: usize = 20;
 /// Receipts that are resolved at the end.
 const RECEIPTS: usize = 30;
 
@@ -112,20 +114,31 @@ impl Load {
         self.shared.pushing.store(true, Ordering::Relaxed);
     }
 
-    /// Reads every topic in every datacenter from ID 1 to its end, until `wanted` messages are there, and asks for some
-    /// receipts.
+    /// Reads every topic in every datacenter from ID 1 to the highest that was seen, until no higher one appears: what
+    /// was never acknowledged may still get its ID.
     pub async fn read_everything(&self, within: Duration) {
         let shared = &self.shared;
-        for datacenter in 0..shared.clients.len() {
-            for topic in 0..shared.plan.topics {
-                let highest = shared.oracle.with(|record| {
-                    record.named.keys().filter(|name| name.topic == topic).map(|name| name.id).max()
-                });
-                let rows = self.read(datacenter, topic, highest.unwrap_or(0), within).await;
-                shared.oracle.with(|record| record.at_the_end.insert((datacenter, topic), rows));
+        for _ in 0..PASSES_MAX {
+            let highest: Vec<u64> = (0..shared.plan.topics).map(|topic| self.highest(topic)).collect();
+            for datacenter in 0..shared.clients.len() {
+                for (topic, highest) in highest.iter().enumerate() {
+                    let rows = self.read(datacenter, topic, *highest, within).await;
+                    shared.oracle.with(|record| record.at_the_end.insert((datacenter, topic), rows));
+                }
+            }
+            if highest.iter().enumerate().all(|(topic, highest)| self.highest(topic) == *highest) {
+                break;
             }
         }
         self.resolve_receipts().await;
+    }
+
+    /// The highest ID seen so far.
+    fn highest(&self, topic: usize) -> u64 {
+        self.shared.oracle.with(|record| {
+            let ids = record.named.keys().filter(|name| name.topic == topic).map(|name| name.id);
+            ids.max().unwrap_or_default()
+        })
     }
 
     /// What a datacenter reads of a topic, given time to come to `highest`.

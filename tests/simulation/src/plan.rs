@@ -172,7 +172,7 @@ fn publishers(random: &Random, topology: &Topology, topics: usize) -> Vec<Publis
                 level,
                 by_stream,
                 at_once: if by_stream { between(random, 1, 16) } else { between(random, 1, 4) },
-                pace: Duration::from_millis(60 + random.below(180)),
+                pace: Duration::from_millis(150 + random.below(250)),
                 large_one_in: 60,
             });
         }

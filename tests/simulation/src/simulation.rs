@@ -41,17 +41,24 @@ impl World {
 pub struct Simulation {
     seed: u64,
     quiet: bool,
+    tells_all: bool,
 }
 
 impl Simulation {
     pub fn new(seed: u64) -> Self {
-        Self { seed, quiet: false }
+        Self { seed, quiet: false, tells_all: false }
     }
 
     /// Says nothing when it fails: failing is what it is for.
     #[must_use]
     pub fn quietly(self) -> Self {
         Self { quiet: true, ..self }
+    }
+
+    /// A failure shows the whole history, not only its end.
+    #[must_use]
+    pub fn telling_all(self) -> Self {
+        Self { tells_all: true, ..self }
     }
 
     /// Runs `scenario` on this thread until it returns, and returns what happened; its last line is a hash of every
@@ -62,7 +69,7 @@ impl Simulation {
     pub fn run<F: Future>(self, scenario: impl FnOnce(World) -> F) -> (History, F::Output) {
         let history = History::default();
         process::panicked();
-        let _replay = (!self.quiet).then(|| PrintsReplay { seed: self.seed, history: history.clone() });
+        let _replay = (!self.quiet).then(|| PrintsReplay { of: self, history: history.clone() });
         let _watchdog = Watchdog::start(self.seed);
         let runtime = Builder::new_current_thread()
             .enable_time()
@@ -140,19 +147,25 @@ fn seeds(count: u64) -> Vec<u64> {
 
 /// Says how to see a failure again.
 struct PrintsReplay {
-    seed: u64,
+    of: Simulation,
     history: History,
 }
 
 impl Drop for PrintsReplay {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let test = env::args().next().unwrap_or_default();
-            eprintln!("{}", self.history.tail());
-            eprintln!(
-                "replay: cd tests/simulation && TRUNKLINE_SEED={} cargo test --release   ({test})",
-                self.seed
-            );
+        if !std::thread::panicking() {
+            return;
+        }
+        if self.of.tells_all {
+            self.history.each(|line| eprintln!("{line}"));
+            return;
+        }
+        let (seed, test) = (self.of.seed, env::args().next().unwrap_or_default());
+        eprintln!("{}", self.history.tail());
+        if test.ends_with("/sim") {
+            eprintln!("replay: make sim SEED={seed}");
+        } else {
+            eprintln!("replay: cd tests/simulation && TRUNKLINE_SEED={seed} cargo test --release   ({test})");
         }
     }
 }

@@ -3,13 +3,25 @@
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
-use trunkline_types::DatacenterName;
+use trunkline_types::{DatacenterName, hash64};
 
 /// Where a node is: its name and its datacenter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) datacenter: DatacenterName,
+    hash: u64,
+}
+
+impl Place {
+    pub(crate) fn new(name: &str, datacenter: &DatacenterName) -> Self {
+        Self { name: name.to_owned(), datacenter: datacenter.clone(), hash: hash64(name.as_bytes()) }
+    }
+
+    /// Of its name.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
 }
 
 /// One end of a cut.
@@ -77,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_datacenter_that_is_cut_off_still_talks_within_itself() {
-        let place = |name: &str, datacenter: &str| Place { name: name.into(), datacenter: datacenter.into() };
+        let place = |name: &str, datacenter: &str| Place::new(name, &datacenter.into());
         let (a, b, c) = (place("sea-1", "sea"), place("sea-2", "sea"), place("nyc-1", "nyc"));
         let mut cuts = Cuts::default();
         cuts.cut(&Side::datacenter("sea"), &Side::Others, Instant::now());

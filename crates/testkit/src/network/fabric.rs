@@ -149,7 +149,7 @@ impl Fabric {
     }
 
     pub(super) fn declare(&self, address: &str, name: &str, datacenter: &DatacenterName) {
-        let place = Arc::new(Place { name: name.to_owned(), datacenter: datacenter.clone() });
+        let place = Arc::new(Place::new(name, datacenter));
         self.lock().declared.insert(address.to_owned(), place);
     }
 
@@ -157,9 +157,7 @@ impl Fabric {
     pub(super) fn arrive(&self, name: &str, datacenter: &DatacenterName) -> (u64, Random) {
         let mut state = self.lock();
         let number = state.number();
-        state
-            .places
-            .insert(number, Arc::new(Place { name: name.to_owned(), datacenter: datacenter.clone() }));
+        state.places.insert(number, Arc::new(Place::new(name, datacenter)));
         let random = state.random.fork(&format!("{name} {number}"));
         (number, random)
     }
@@ -300,9 +298,9 @@ impl Fabric {
         }
         state.deliveries += 1;
         let now = Instant::now().saturating_duration_since(self.origin);
-        let line =
-            format!("{} {} {} {} {}", state.fingerprint, millis(now), from.name, to.name, message.describe());
-        state.fingerprint = hash64(line.as_bytes());
+        let (kind, body) = message.fingerprint();
+        let parts = [state.fingerprint, millis(now), from.hash(), to.hash(), kind, body];
+        state.fingerprint = hash64(parts.map(u64::to_le_bytes).as_flattened());
         if to_callee {
             incoming::arrive(self, state, id, message);
         } else {
@@ -438,17 +436,20 @@ impl Exchange {
 }
 
 impl Message {
-    fn describe(&self) -> String {
+    /// What it is, and a hash of what it carries.
+    fn fingerprint(&self) -> (u64, u64) {
         match self {
-            Self::Call { path, body, .. } => format!("{path} {:x}", hash64(body)),
-            Self::Open { path, .. } => format!("open {path}"),
-            Self::LastRequest => "last".to_owned(),
-            Self::Cancel => "cancel".to_owned(),
-            Self::Accepted => "accepted".to_owned(),
-            Self::Answer(Ok(body)) => format!("ok {:x}", hash64(body)),
-            Self::Answer(Err(status)) | Self::Finished(Err(status)) => format!("error {}", status.code()),
-            Self::Finished(Ok(())) => "finished".to_owned(),
-            Self::Frame((bytes, _)) => format!("frame {:x}", hash64(bytes)),
+            Self::Call { path, body, .. } => (1, hash64(path.as_bytes()) ^ hash64(body)),
+            Self::Open { path, .. } => (2, hash64(path.as_bytes())),
+            Self::LastRequest => (3, 0),
+            Self::Cancel => (4, 0),
+            Self::Accepted => (5, 0),
+            Self::Answer(Ok(body)) => (6, hash64(body)),
+            Self::Answer(Err(status)) | Self::Finished(Err(status)) => {
+                (7, u64::from(i32::from(status.code()).unsigned_abs()))
+            }
+            Self::Finished(Ok(())) => (8, 0),
+            Self::Frame((bytes, _)) => (9, hash64(bytes)),
         }
     }
 }

@@ -95,8 +95,11 @@ impl Campaign {
     }
 
     fn one(&self, seed: u64) -> (History, Outcomes) {
+        if self.replay {
+            return Simulation::new(seed).telling_all().run(explore);
+        }
         let (history, mut outcomes) = Simulation::new(seed).run(explore);
-        if !self.replay && seed % TWICE_EVERY == 0 {
+        if seed % TWICE_EVERY == 0 {
             let (again, _) = Simulation::new(seed).run(explore);
             if let Some((one, other)) = history.first_difference(&again) {
                 outcomes.wrong.push(format!("it has two histories:\n    {one}\n    {other}"));

@@ -48,7 +48,6 @@ async fn one_stream(
         level: publisher.level,
     };
     let mut index = 0;
-    let pace = publisher.pace / 2;
     let mut next = tokio::time::Instant::now();
     let mut heard = next;
     loop {
@@ -61,7 +60,7 @@ async fn one_stream(
                 answered(shared, under_way, &response);
             }
             () = tokio::time::sleep_until(next), if may_send => {
-                next += pace;
+                next += publisher.pace;
                 if under_way.is_empty() {
                     heard = tokio::time::Instant::now();
                 }
