@@ -2,12 +2,14 @@
 
 mod liveness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Level;
+use trunkline_testkit::Random;
+use trunkline_testkit::network::Side;
 use trunkline_types::Role;
 
 use crate::check;
@@ -16,7 +18,7 @@ use crate::faults::{Injector, Kind};
 use crate::load::Load;
 use crate::oracle::{Deployment, Disks, Fault, Oracle, Outcome, Record};
 use crate::parts::{AsTheyAre, Parts};
-use crate::plan::{Plan, StaysDead, Topology};
+use crate::plan::{Plan, StaysDead, Topology, index};
 use crate::rare::{Rare, State};
 use crate::simulation::World;
 
@@ -104,11 +106,11 @@ impl Run {
     async fn phases(self) -> Outcomes {
         self.faults().await;
         let begun = self.oracle.now();
-        let stays_dead = self.kill();
+        let standing = self.stand();
         self.load_ends().await;
-        if !stays_dead.is_empty() {
+        if let Some(dead) = standing {
             self.settle("while some stay dead").await;
-            self.revive(&stays_dead);
+            self.revive(&dead);
             self.load.push_again();
             self.load_ends().await;
         }
@@ -130,36 +132,52 @@ impl Run {
         self.world.tell("no new faults");
     }
 
-    /// Those that stay dead; they crash now.
-    fn kill(&self) -> Vec<String> {
+    /// What stays wrong, from now on: those that stay dead, of a bridge nobody; `None` where nothing does.
+    fn stand(&self) -> Option<Vec<String>> {
         let random = self.world.random.fork("who stays dead");
         let mut cluster = self.cluster();
         let pick = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
             cluster.names().filter(|name| wanted(name)).map(str::to_owned).collect()
         };
-        let dead = match self.plan.stays_dead {
-            StaysDead::Nothing => Vec::new(),
+        let (kind, dead) = match self.plan.stays_dead {
+            StaysDead::Nothing => return None,
+            StaysDead::Bridge => {
+                drop(cluster);
+                self.bridge(&random);
+                return Some(Vec::new());
+            }
             StaysDead::Store => {
                 let stores = pick(&|name| cluster.node(name).role == Role::MessageStore);
-                random.pick(&stores).cloned().into_iter().collect()
+                (Kind::Crash, random.pick(&stores).cloned().into_iter().collect())
             }
             StaysDead::Datacenter => {
                 let datacenter = random.pick(&self.plan.topology.datacenters).copied().unwrap_or_default();
-                pick(&|name| cluster.node(name).datacenter.0 == datacenter)
+                (Kind::Outage, pick(&|name| cluster.node(name).datacenter.0 == datacenter))
             }
         };
         dead.iter().for_each(|name| cluster.crash(name));
-        if !dead.is_empty() {
-            let kind = if self.plan.stays_dead == StaysDead::Store { Kind::Crash } else { Kind::Outage };
-            let datacenters = dead.iter().map(|name| cluster.node(name).datacenter.0.clone()).collect();
-            let (from, nodes) = (self.oracle.now(), dead.iter().cloned().collect());
-            let fault = Fault { kind, from, until: None, nodes, datacenters };
-            self.oracle.with(|record| record.faults.push(fault));
-        }
-        dead
+        let datacenters = dead.iter().map(|name| cluster.node(name).datacenter.0.clone()).collect();
+        self.note(kind, dead.iter().cloned().collect(), datacenters);
+        Some(dead)
+    }
+
+    /// Two datacenters see each other no more, and both see the third.
+    fn bridge(&self, random: &Random) {
+        let mut datacenters = self.plan.topology.datacenters.clone();
+        datacenters.remove(index(random, datacenters.len()));
+        let [one, other] = [0, 1].map(|at| Side::datacenter(datacenters[at]));
+        self.world.network.cut(&one, &other);
+        self.world.tell(format_args!("{one:?} and {other:?} see each other no more"));
+        self.note(Kind::Bridge, BTreeSet::new(), datacenters.into_iter().map(str::to_owned).collect());
+    }
+
+    fn note(&self, kind: Kind, nodes: BTreeSet<String>, datacenters: BTreeSet<String>) {
+        let fault = Fault { kind, from: self.oracle.now(), until: None, nodes, datacenters };
+        self.oracle.with(|record| record.faults.push(fault));
     }
 
     fn revive(&self, dead: &[String]) {
+        self.world.network.heal_all();
         let mut cluster = self.cluster();
         dead.iter().for_each(|name| cluster.begin(name));
         let now = self.oracle.now();

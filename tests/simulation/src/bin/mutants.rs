@@ -99,7 +99,9 @@ impl Campaign {
         (1..=self.seeds).find_map(|seed| {
             let (wrong, else_wrong): (Vec<String>, Vec<String>) =
                 wrong(seed, Some(mutant)).into_iter().partition(|wrong| is_of_a_check(wrong));
-            else_wrong.iter().for_each(|wrong| eprintln!("{mutant}, seed {seed}: {wrong}"));
+            if let Some(first) = else_wrong.first() {
+                eprintln!("{mutant}, seed {seed}, and {} more: {first}", else_wrong.len() - 1);
+            }
             let is_caught = !wrong.is_empty() && self::wrong(seed, None).is_empty();
             is_caught.then_some(Caught { seed, wrong })
         })

@@ -7,6 +7,7 @@ mod cancelled;
 mod classes;
 mod drained;
 mod half_open;
+mod services;
 mod silence;
 mod slow_link;
 mod slow_reader;
