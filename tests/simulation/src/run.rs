@@ -16,7 +16,7 @@ use crate::check;
 use crate::cluster::Cluster;
 use crate::faults::{Injector, Kind};
 use crate::load::Load;
-use crate::oracle::{Deployment, Disks, Fault, Oracle, Outcome, Record};
+use crate::oracle::{Deployment, Disks, Fault, Oracle, Outcome, Push, Record};
 use crate::parts::{AsTheyAre, Parts};
 use crate::plan::{Plan, StaysDead, Topology, index};
 use crate::rare::{Rare, State};
@@ -24,6 +24,8 @@ use crate::simulation::World;
 
 /// How often what services tell is looked at.
 const LISTEN: Duration = Duration::from_millis(100);
+/// For the answers of pushes that are under way when pushing ends: what they tell belongs to the record.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// Load goes on for so long after the last fault.
 const AFTER_FAULTS: Duration = Duration::from_secs(4);
 
@@ -188,6 +190,11 @@ impl Run {
     async fn load_ends(&self) {
         tokio::time::sleep(AFTER_FAULTS).await;
         self.load.stop_pushing();
+        let until = Instant::now() + LAST_ANSWERS;
+        let waits = |push: &Push| matches!(push.outcome, Outcome::Waiting);
+        while Instant::now() < until && self.oracle.with(|record| record.pushes.iter().any(waits)) {
+            tokio::time::sleep(LISTEN).await;
+        }
         self.world.tell("pushing ends");
     }
 

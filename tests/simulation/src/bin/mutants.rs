@@ -18,7 +18,8 @@ const SEEDS_MAX: u64 = 200;
 /// What the first finding says, of all that it says.
 const SAYS_CHARACTERS: usize = 110;
 
-const USAGE: &str = "mutants [--seeds N] [--threads N] [--table FILE] [--only WORDS]";
+const USAGE: &str =
+    "mutants [--seeds N] [--threads N] [--table FILE] [--only WORDS] | mutants --only WORDS --seed N";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +27,10 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::FAILURE;
     };
+    if let Some(seed) = campaign.replay {
+        campaign.mutants.iter().for_each(|mutant| replay(*mutant, seed));
+        return ExitCode::SUCCESS;
+    }
     // What a broken build breaks is a finding, not news.
     std::panic::set_hook(Box::new(|_| {}));
     let caught = campaign.run();
@@ -51,6 +56,8 @@ struct Campaign {
     seeds: u64,
     threads: usize,
     table: Option<String>,
+    /// One seed only, with its whole history.
+    replay: Option<u64>,
     next: AtomicUsize,
 }
 
@@ -62,12 +69,14 @@ impl Campaign {
             seeds: SEEDS_MAX,
             threads,
             table: None,
+            replay: None,
             next: AtomicUsize::new(0),
         };
         for pair in arguments.chunks(2) {
             let [name, value] = pair else { return None };
             match name.as_str() {
                 "--seeds" => campaign.seeds = value.parse().ok()?,
+                "--seed" => campaign.replay = Some(value.parse().ok()?),
                 "--threads" => campaign.threads = value.parse().ok()?,
                 "--table" => campaign.table = Some(value.clone()),
                 "--only" => campaign.mutants.retain(|mutant| mutant.name().contains(value.as_str())),
@@ -106,6 +115,15 @@ impl Campaign {
             is_caught.then_some(Caught { seed, wrong })
         })
     }
+}
+
+/// Tells a run from begin to end.
+fn replay(mutant: Mutant, seed: u64) {
+    let broken = Arc::new(BrokenBuild::new(mutant));
+    let (history, outcomes) = Simulation::new(seed).telling_all().run(|world| explore_with(world, broken));
+    history.each(|line| say(line));
+    say(&outcomes.plan);
+    outcomes.wrong.iter().for_each(|wrong| say(&format!("WRONG  {wrong}")));
 }
 
 /// Whether an invariant's check says it. A panic or an error in a log is worth a look, and no proof of a check.
