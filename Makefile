@@ -14,7 +14,7 @@ WAN ?= real
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build run install test verify clean \
-	test-workspace test-simulation format lint lint-simulation tidy deny
+	test-workspace test-simulation sim format lint lint-simulation tidy deny
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,6 +38,12 @@ test-workspace: build
 
 test-simulation: ## Run the simulator's tests only
 	$(SIMULATION) cargo test --release --locked
+
+SEEDS ?= 200
+# `make sim SEED=7` replays that one and prints all that happened.
+sim: ## Run seeds of the whole simulated cluster (SEEDS=200), or replay one (SEED=n)
+	@$(SIMULATION) cargo build --release --locked --bin sim
+	@$(SIMULATION_TARGET_DIR)/release/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 verify: format lint lint-simulation tidy deny ## Check format, lints (warnings refused) and the rules of the house
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use trunkline_ports::Class;
 use trunkline_types::limits::TOKENS_MAX;
 use trunkline_wire::Status;
+use trunkline_wire::status::{reason, reason_of};
 use trunkline_wire::v1::{Delivery, PopRequest, PopResponse, pop_service};
 
 use crate::client::{Client, IDEMPOTENT, Needs};
@@ -43,11 +44,22 @@ impl Subscriber {
     }
 
     /// The next messages in order, waiting for a first one at most `wait`. Acknowledges what the pop before returned.
-    /// When it fails, nothing is lost: the next one says the same again.
+    /// When it fails, nothing is lost: the next one says the same again. If that cannot be acknowledged any more, for
+    /// the topic was deleted and created again, it begins anew with the subscription that there is now.
     ///
     /// # Errors
-    /// The call's status.
+    /// The call's status; `NOT_SUBSCRIBED` also when the topic was deleted. Subscribe, and pop on.
     pub async fn pop(&mut self, max_messages: u32, wait: Duration) -> Result<PopResponse, Status> {
+        match self.pop_once(max_messages, wait).await {
+            Err(error) if is_expired(&error) && !self.previous.is_empty() => {
+                self.previous.clear();
+                self.pop_once(max_messages, wait).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn pop_once(&mut self, max_messages: u32, wait: Duration) -> Result<PopResponse, Status> {
         let wait = bounded(wait);
         let request = PopRequest {
             topic: self.topic.clone(),
@@ -68,7 +80,8 @@ impl Subscriber {
     /// Acknowledges what was last returned; answers when that is committed.
     ///
     /// # Errors
-    /// The call's status; then the tokens are kept for the next attempt or pop.
+    /// The call's status; then the tokens are kept for the next attempt or pop. `DELIVERY_EXPIRED`: some messages are
+    /// another's now, the others are acknowledged, and nothing is kept.
     pub async fn ack(&mut self) -> Result<(), Status> {
         let all = self.previous.len();
         self.ack_first(all).await
@@ -79,17 +92,26 @@ impl Subscriber {
     /// # Errors
     /// As [`Subscriber::ack`].
     pub async fn ack_first(&mut self, count: usize) -> Result<(), Status> {
+        let mut expired = None;
         for tokens in self.previous[..count.min(self.previous.len())].chunks(TOKENS_MAX) {
-            self.client.ack(&self.topic, &self.consumer, tokens.to_vec()).await?;
+            match self.client.ack(&self.topic, &self.consumer, tokens.to_vec()).await {
+                Err(error) if is_expired(&error) => drop(expired.get_or_insert(error)),
+                answer => answer?,
+            }
         }
         self.previous.clear();
-        Ok(())
+        expired.map_or(Ok(()), Err)
     }
 
     /// Forgets what was last returned: it comes again.
     pub fn leave(&mut self) {
         self.previous.clear();
     }
+}
+
+/// Tokens that will never acknowledge anything any more are of no use.
+fn is_expired(error: &Status) -> bool {
+    reason_of(error).as_deref() == Some(reason::DELIVERY_EXPIRED)
 }
 
 fn tokens(deliveries: &[Delivery]) -> Vec<Bytes> {

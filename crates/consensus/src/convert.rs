@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use trunkline_types::NodeId;
-use trunkline_wire::convert::Malformed;
+use trunkline_wire::convert::{Malformed, number};
 use trunkline_wire::internal as wire;
 
 use crate::entry;
@@ -16,8 +16,9 @@ pub(crate) fn from_leader(leader: &LeaderId) -> wire::RaftLeader {
     wire::RaftLeader { term: leader.term, node: leader.node_id.0 }
 }
 
-pub(crate) fn to_leader(leader: &wire::RaftLeader) -> LeaderId {
-    LeaderId { term: leader.term, node_id: NodeId(leader.node) }
+/// Terms and indexes are counted on, here and in openraft.
+pub(crate) fn to_leader(leader: &wire::RaftLeader) -> Result<LeaderId, Malformed> {
+    Ok(LeaderId { term: number(leader.term, "leader.term")?, node_id: NodeId(leader.node) })
 }
 
 pub(crate) fn from_vote(vote: &Vote) -> wire::RaftVote {
@@ -27,7 +28,7 @@ pub(crate) fn from_vote(vote: &Vote) -> wire::RaftVote {
 pub(crate) fn to_vote(vote: Option<&wire::RaftVote>) -> Result<Vote, Malformed> {
     let vote = vote.ok_or(Malformed("vote"))?;
     let leader = vote.leader.as_ref().ok_or(Malformed("vote.leader"))?;
-    Ok(Vote { leader_id: to_leader(leader), committed: vote.committed })
+    Ok(Vote { leader_id: to_leader(leader)?, committed: vote.committed })
 }
 
 pub(crate) fn from_log_id(log_id: &LogId) -> wire::RaftLogId {
@@ -36,7 +37,7 @@ pub(crate) fn from_log_id(log_id: &LogId) -> wire::RaftLogId {
 
 pub(crate) fn to_log_id(log_id: &wire::RaftLogId) -> Result<LogId, Malformed> {
     let leader = log_id.leader.as_ref().ok_or(Malformed("log_id.leader"))?;
-    Ok(LogId::new(to_leader(leader), log_id.index))
+    Ok(LogId::new(to_leader(leader)?, number(log_id.index, "log_id.index")?))
 }
 
 pub(crate) fn to_log_id_or_none(log_id: Option<&wire::RaftLogId>) -> Result<Option<LogId>, Malformed> {
@@ -141,7 +142,7 @@ pub(crate) fn to_append(request: wire::RaftAppend) -> Result<AppendRequest, Malf
     let mut index = previous.map_or(0, |previous| previous.index() + 1);
     let mut entries: Vec<Entry> = Vec::with_capacity(request.runs.iter().map(|run| run.entries.len()).sum());
     for run in request.runs {
-        let leader = to_leader(run.leader.as_ref().ok_or(Malformed("run.leader"))?);
+        let leader = to_leader(run.leader.as_ref().ok_or(Malformed("run.leader"))?)?;
         for bytes in run.entries {
             entries.push(entry::decode(LogId::new(leader, index), bytes)?);
             index += 1;
@@ -193,6 +194,8 @@ pub(crate) fn to_transfer(request: &wire::RaftTransfer) -> Result<TransferReques
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use prost::Message as _;
+    use trunkline_types::limits::PEER_NUMBER_MAX;
 
     use super::*;
 
@@ -238,6 +241,40 @@ mod tests {
             prop_assert_eq!(to_vote_response(&from_vote_response(&response)), Ok(response));
             let transfer = TransferRequest::new(vote, NodeId(to), last);
             prop_assert_eq!(to_transfer(&from_transfer(&transfer)), Ok(transfer));
+        }
+    }
+
+    /// What replication costs beside the entries: paid per append and follower, so a reason to make few of them.
+    #[test]
+    fn an_append_costs_less_than_100_bytes_beside_its_entries() {
+        let leader = LeaderId { term: 100, node_id: NodeId(u64::MAX) };
+        let at = |index| LogId::new(leader, index);
+        let payload = crate::raft::EntryPayload::Normal(entry::command(&[7; 30]));
+        let request = AppendRequest {
+            vote: Vote { leader_id: leader, committed: true },
+            prev_log_id: Some(at(100_000_000)),
+            entries: vec![Entry { log_id: at(100_000_001), payload }],
+            leader_commit: Some(at(100_000_000)),
+        };
+        let bytes = from_append(&request).encoded_len() - 30;
+        assert!(bytes < 100, "{bytes}");
+    }
+
+    #[test]
+    fn a_number_that_nobody_can_have_counted_to_is_refused() {
+        let leader = |term| Some(wire::RaftLeader { term, node: 1 });
+        let vote = |term| Some(wire::RaftVote { leader: leader(term), committed: true });
+        let at = |term, index| wire::RaftLogId { leader: leader(term), index };
+        let append = |previous| {
+            let run = wire::RaftRun { leader: leader(1), entries: vec![bytes::Bytes::from_static(&[0]); 2] };
+            wire::RaftAppend { vote: vote(1), previous: Some(previous), committed: None, runs: vec![run] }
+        };
+        let max = PEER_NUMBER_MAX;
+        assert!(to_append(append(at(1, max))).is_ok());
+        for index in [max + 1, u64::MAX] {
+            assert_eq!(to_append(append(at(1, index))).err(), Some(Malformed("log_id.index")), "{index}");
+            assert_eq!(to_log_id(&at(index, 1)), Err(Malformed("leader.term")), "{index}");
+            assert_eq!(to_vote(vote(index).as_ref()), Err(Malformed("leader.term")), "{index}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! number of milliseconds that does not go back; [`Dispatcher::wake_at`] says when [`Event::Time`] is needed next.
 //!
 //! **I5, nothing hides behind a position**: an ID is acknowledged only by the token of a delivery (or, in the bare
-//! form, by the bare form's next Pop), or because it is expired and the answer says so. What was handed out and not
+//! form, by the bare form's next Pop), or because it is expired and an answer has said so. What was handed out and not
 //! acknowledged comes again: at its client's next Pop, or at the ack deadline. A take-over starts from the committed
 //! acknowledgements and no others.
 //!
@@ -12,7 +12,7 @@
 //! - [`effect`]: events and effects.
 //! - `ledger`: what is acknowledged, and the commits behind.
 //! - `outstanding`: who has what, until when.
-//! - `shelf`: messages in memory; `reading`: when to read more.
+//! - `shelf`: messages in memory; `reading`: when to read more, and when it is known that there is nothing.
 //! - `serving`: who gets what.
 //! - [`locality`]: where dispatch belongs.
 
@@ -116,18 +116,24 @@ impl<M: Payload> Dispatcher<M> {
         match event {
             Event::Pop(pop) => self.pop(now_ms, pop, effects),
             Event::Ack { ack, tokens, deadline_ms } => self.ack(now_ms, ack, &tokens, deadline_ms, effects),
-            Event::TakenBack { deliveries } => {
+            Event::Abandoned { pops } => self.waiting.retain(|waiting| !pops.contains(&waiting.pop.number)),
+            Event::Told { expired } => {
+                expired.into_iter().for_each(|range| self.ledger.acknowledge(range, now_ms));
+            }
+            Event::TakenBack { deliveries, expired } => {
                 for token in deliveries.iter().filter(|token| token.token == self.token) {
                     self.outstanding.take_back(token.id, token.attempt);
                 }
+                for range in expired {
+                    self.expired.insert(range);
+                }
             }
-            Event::Read { number, first_id, messages, earliest } => {
-                self.read(now_ms, number, first_id, messages, earliest);
+            Event::Read { number, first_id, messages, more, earliest } => {
+                self.expire_below(earliest);
+                self.read(now_ms, number, (first_id..).zip(messages), more);
             }
             Event::ReadFailed { number, retry_ms, damaged } => {
-                if self.reading.finish(number).is_some() {
-                    self.reading.failed(now_ms, retry_ms, damaged);
-                }
+                self.read_failed(now_ms, number, retry_ms, damaged);
             }
             Event::Committed { number } => self.ledger.committed(number, effects),
             Event::CommitFailed { number, retry_ms } => {
@@ -149,7 +155,7 @@ impl<M: Payload> Dispatcher<M> {
             self.outstanding.next_due(),
             self.ledger.wake_at(self.releasing),
             self.ledger.next_ack_deadline(),
-            self.reading.retry_at(),
+            self.reading.wake_at(),
             self.waiting_until(),
         ]
         .into_iter()
@@ -181,10 +187,14 @@ impl<M: Payload> Dispatcher<M> {
         self.shelf.bytes()
     }
 
-    /// Forgets the messages in memory; they are read again when they are needed.
+    /// Forgets the messages in memory, except what somebody waits for; they are read again when somebody asks.
     pub fn shed(&mut self) {
-        self.shelf.clear();
-        self.reading.pause();
+        if self.waiting.is_empty() {
+            self.shelf.clear();
+            self.reading.stop();
+        } else {
+            self.shelf.forget_delivered();
+        }
     }
 
     fn settle(&mut self, now_ms: u64, effects: &mut Vec<Effect<M>>) {
@@ -194,8 +204,8 @@ impl<M: Payload> Dispatcher<M> {
         // What others' tokens have acknowledged needs no reading.
         self.shelf.advance(self.ledger.first_missing(self.shelf.next()));
         let missing = self.serve(now_ms, effects);
-        self.read_if_wanted(now_ms, missing, effects);
         self.time_out(now_ms, effects);
+        self.read_if_wanted(now_ms, missing, effects);
         self.ledger.time_out_acks(now_ms, effects);
         self.ledger.commit_if_due(now_ms, self.releasing, effects);
         if self.releasing && self.ledger.is_settled() {
@@ -208,7 +218,6 @@ impl<M: Payload> Dispatcher<M> {
             effects.push(Effect::Refuse { pop: pop.number, why: PopRefusal::Elsewhere });
             return;
         }
-        self.reading.popped(now_ms);
         for token in &pop.echoed {
             if matches!(self.judge(token), Judgment::Acknowledge) {
                 self.acknowledge(token.id, now_ms);
@@ -228,7 +237,7 @@ impl<M: Payload> Dispatcher<M> {
             return;
         }
         let own = matches!(pop.client, Client::Named(_)) && self.outstanding.has_any(&pop.client);
-        self.waiting.push_back(Waiting::new(pop, own));
+        self.waiting.push_back(Waiting::new(now_ms, self.reading.begun(), pop, own));
     }
 
     fn ack(
@@ -285,75 +294,6 @@ impl<M: Payload> Dispatcher<M> {
         self.ledger.acknowledge(id..id + 1, now_ms);
         self.outstanding.remove(id);
         self.shelf.remove(id);
-    }
-
-    fn read(&mut self, now_ms: u64, number: u64, first_id: u64, messages: Vec<M>, earliest: u64) {
-        let Some(read) = self.reading.finish(number) else { return };
-        self.expire_below(earliest);
-        self.reading.succeeded(&read, !messages.is_empty());
-        for (id, message) in (first_id..).zip(messages) {
-            if read.again {
-                if self.outstanding.contains(id) {
-                    self.shelf.put(id, message);
-                }
-            } else if !self.put_ahead(id, message) {
-                break;
-            }
-        }
-        let (from, again) = (read.wanted.from, read.again);
-        if again && self.outstanding.contains(from) && from >= self.earliest && self.shelf.get(from).is_none()
-        {
-            self.reading.failed(now_ms, reading::AGAIN_RETRY_MS, None);
-        }
-    }
-
-    /// False when something is missing before `id`.
-    fn put_ahead(&mut self, id: u64, message: M) -> bool {
-        let wanted = self.ledger.first_missing(self.shelf.ahead());
-        if id > wanted {
-            return false;
-        }
-        if id == wanted {
-            self.shelf.put_ahead(id, message);
-        }
-        true
-    }
-
-    /// IDs below `earliest` will never be read: what was not handed out yet is told as expired.
-    fn expire_below(&mut self, earliest: u64) {
-        if earliest <= self.earliest {
-            return;
-        }
-        self.earliest = earliest;
-        let from = self.shelf.next();
-        if from < earliest {
-            for range in self.ledger.missing(from..earliest) {
-                self.expired.insert(range);
-            }
-            self.shelf.expire(earliest);
-        }
-    }
-
-    fn read_if_wanted(&mut self, now_ms: u64, missing: Option<u64>, effects: &mut Vec<Effect<M>>) {
-        if let Some(id) = missing {
-            if self.reading.may_begin_again(now_ms) {
-                effects.push(Effect::Read(self.reading.begin_again(id, now_ms)));
-            }
-            return;
-        }
-        if !self.reading.is_active(now_ms, !self.waiting.is_empty()) {
-            self.reading.pause();
-            self.reading.rest();
-            return;
-        }
-        let from = self.ledger.first_missing(self.shelf.ahead());
-        let in_window = from - self.ledger.lowest() < DELIVERY_WINDOW_MAX;
-        if !in_window || self.releasing || !self.shelf.has_room_ahead() {
-            self.reading.rest();
-        } else if self.reading.may_begin(now_ms) {
-            let wanted = self.reading.begin_ahead(from, self.shelf.room_ahead(), now_ms);
-            effects.push(Effect::Read(wanted));
-        }
     }
 
     /// The subscription is somebody else's: all who wait are to ask there.

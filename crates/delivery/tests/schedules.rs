@@ -29,6 +29,8 @@ impl Payload for Message {
 #[derive(Clone, Debug)]
 enum Act {
     Push(u64),
+    /// Reads that wait at a store are answered.
+    Arrive,
     /// Client, server, messages, how many of the reply are processed (or the reply is lost).
     Pop {
         client: usize,
@@ -65,6 +67,7 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         2 => (1u64..20).prop_map(Act::Push),
+        2 => Just(Act::Arrive),
         8 => (0usize..3, 0usize..2, 1u64..6, 0usize..6, prop::bool::weighted(0.2), any::<bool>()).prop_map(
             |(client, server, messages_max, processed, lost, waits)| {
                 Act::Pop { client, server, messages_max, processed, lost, waits }
@@ -80,14 +83,22 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+struct WaitingPop {
+    client: usize,
+    processed: usize,
+    lost: bool,
+    /// The topic's last message when it began.
+    last: u64,
+}
+
 #[derive(Default)]
 struct Server {
     dispatcher: Option<Dispatcher<Message>>,
-    read: Option<Wanted>,
+    /// The one that does not wait, and the one that does.
+    reads: [Option<Wanted>; 2],
     commit: Option<(u64, Commit)>,
     lease: Option<Subscription>,
-    /// Pops that wait, with their clients.
-    waiting: BTreeMap<u64, (usize, usize, bool)>,
+    waiting: BTreeMap<u64, WaitingPop>,
 }
 
 struct World {
@@ -185,13 +196,18 @@ impl World {
         match effect {
             Effect::Deliver { pop, deliveries, expired } => {
                 assert!(expired.is_empty());
-                let (client, processed, lost) = here.waiting.remove(&pop).expect("it waits");
+                let WaitingPop { client, processed, lost, last } =
+                    here.waiting.remove(&pop).expect("it waits");
+                if deliveries.is_empty() {
+                    let missed = (1..=last).find(|id| !self.delivered.contains(id));
+                    assert_eq!(missed, None, "an empty answer, though this was there before its Pop began");
+                }
                 self.receive(client, processed, lost, &deliveries);
             }
             Effect::Refuse { pop, .. } => {
                 here.waiting.remove(&pop);
             }
-            Effect::Read(wanted) => here.read = Some(wanted),
+            Effect::Read(wanted) => here.reads[usize::from(wanted.wait)] = Some(wanted),
             Effect::Commit { number, acknowledged } => {
                 assert!(here.commit.is_none(), "one commit at a time");
                 let lease = here.lease.as_ref().unwrap();
@@ -213,14 +229,20 @@ impl World {
 
     /// The store answers a read that finds something, or need not wait.
     fn read(&mut self, server: usize) {
-        let Some(wanted) = self.servers[server].read else { return };
-        let until = (wanted.from + wanted.messages_max).min(self.last + 1);
-        if wanted.from < until || !wanted.wait {
-            self.servers[server].read = None;
+        let has_answer = |wanted: &mut Wanted| !wanted.wait || wanted.from <= self.last;
+        let mut reads = self.servers[server].reads.iter_mut();
+        if let Some(wanted) = reads.find_map(|read| read.take_if(has_answer)) {
+            let until = (wanted.from + wanted.messages_max).min(self.last + 1);
             let messages = (wanted.from..until).map(Message).collect();
             self.step(
                 server,
-                Event::Read { number: wanted.number, first_id: wanted.from, messages, earliest: 1 },
+                Event::Read {
+                    number: wanted.number,
+                    first_id: wanted.from,
+                    messages,
+                    more: until <= self.last,
+                    earliest: 1,
+                },
             );
         }
     }
@@ -269,7 +291,8 @@ impl World {
         if self.servers[server].dispatcher.is_none() {
             return;
         }
-        self.servers[server].waiting.insert(number, (client_number, processed, lost));
+        let waiting = WaitingPop { client: client_number, processed, lost, last: self.last };
+        self.servers[server].waiting.insert(number, waiting);
         let wait_ms = if waits { 500 } else { 0 };
         let pop = Pop {
             number,
@@ -299,10 +322,8 @@ impl World {
 
     fn act(&mut self, act: &Act) {
         match *act {
-            Act::Push(count) => {
-                self.last += count;
-                (0..2).for_each(|server| self.read(server));
-            }
+            Act::Push(count) => self.last += count,
+            Act::Arrive => (0..2).for_each(|server| self.read(server)),
             Act::Pop { client, server, messages_max, processed, lost, waits } => {
                 self.pop(client, server, messages_max, processed, lost, waits);
             }

@@ -7,6 +7,7 @@
 //! - [`snapshot`]: the whole state as bytes.
 //! - [`leader`]: decides what to propose, from what live sessions of stores say now ([`sessions`], [`runs`],
 //!   [`replicas`]) and the state.
+//! - [`order_time`]: what the clocks of the voters agree on.
 //! - [`digest`]: one number for what a session holds.
 //!
 //! **Invariant** (I3): entries carry no IDs and no claim is believed against the state: each is checked when it is
@@ -19,6 +20,7 @@ pub mod fact;
 pub mod history;
 pub mod leader;
 pub mod logs;
+pub mod order_time;
 pub mod replicas;
 pub mod runs;
 pub mod sessions;
@@ -32,7 +34,8 @@ pub use fact::{Fact, FactsAt, OrderedRun};
 pub use history::Since;
 pub use leader::{HeldVector, Leader, LogReport, Proposal, ProposalId, Report, Source, Verdict};
 pub use logs::{Before, OpenLog};
+pub use order_time::{Clocks, OrderTime};
 pub use replicas::{Replica, Replicas};
 pub use runs::Run;
 pub use state::{Answer, Shape, State};
-pub use topics::Topic;
+pub use topics::{Standing, Topic};

@@ -6,7 +6,7 @@
 //! - [`catalog`]: all logs, topics and groups; [`facts`] enter it in two steps: staged when they come, settled when they
 //!   may be told: an ordering at once, what is on disk when it is. Or all of a group at once, by [`copy`].
 //! - [`reports`]: what a session with a voter is told; [`held`]: what is said beside it each second.
-//! - [`source`]: from whom a follower takes what it lacks.
+//! - [`source`]: from whom a follower takes what it lacks. [`boots`]: who must not go on under its identity.
 //! - [`appends`]: which answers pushes still wait for; [`succession`]: when an origin log gets a successor.
 //!
 //! Times are durations since the driver's start: nothing here knows a clock.
@@ -15,6 +15,7 @@
 //! **Invariant** (I2): nothing is reported that the driver has not said to be on disk.
 
 pub mod appends;
+pub mod boots;
 pub mod catalog;
 pub mod copy;
 pub mod facts;
@@ -30,6 +31,7 @@ pub mod topic;
 mod tests;
 
 pub use appends::{Answer, Appends, Level};
+pub use boots::Boots;
 pub use catalog::{Catalog, Effect};
 pub use copy::{Copied, CopiedLog, CopiedTopic};
 pub use facts::{Fact, FactsAt, Inconsistent, Row, Settled};

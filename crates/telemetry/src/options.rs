@@ -2,9 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the libraries below us say at `info` is for their authors. To openraft each peer that does not answer is a
-/// warning or an error; to us it is ordinary, and what is not ends the process in words of our own.
-const FILTER: &str = "info,openraft=off,h2=warn,hyper=warn,tower=warn,tonic=warn,opentelemetry=warn";
+/// Only what is wrong. To openraft each peer that does not answer is a warning, and whatever still arrives after an
+/// orderly stop an error (`raft_inner`, `heartbeat`); to us both are ordinary. Its other errors are of the disk or its
+/// own, and end a group.
+pub const WARNINGS: &str = "warn,openraft=error,openraft::raft::raft_inner=off,openraft::core::heartbeat=off";
+
+/// What the libraries below us say at `info` is for their authors.
+const FILTER: &str = "info,openraft=error,openraft::raft::raft_inner=off,openraft::core::heartbeat=off,\
+                      h2=warn,hyper=warn,tower=warn,tonic=warn,opentelemetry=warn";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

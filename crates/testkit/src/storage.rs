@@ -1,6 +1,6 @@
 //! The storage port in memory, with the one failure that memory does not have: what was not synced is lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,16 @@ pub enum Visibility {
     AtOnce,
     /// Once it is on disk.
     AtSync,
+}
+
+/// What becomes of a row that a disk spoils.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The last bit of its value has flipped, and nobody below the service notices.
+    Flipped,
+    /// It is there, and reads that meet it fail.
+    Unreadable,
+    Lost,
 }
 
 /// Hears of each change at the moment it is on disk.
@@ -53,6 +63,7 @@ type Rows = BTreeMap<Space, BTreeMap<Bytes, Bytes>>;
 struct Disk {
     /// What reads see: where that is at once, what is pending, too.
     rows: Rows,
+    unreadable: BTreeSet<(Space, Bytes)>,
     /// Written and not yet on disk, in call order.
     pending: VecDeque<Pending>,
     visibility: Visibility,
@@ -85,6 +96,7 @@ impl MemoryStorage {
     pub fn new() -> Self {
         let disk = Disk {
             rows: Rows::new(),
+            unreadable: BTreeSet::new(),
             pending: VecDeque::new(),
             visibility: Visibility::AtOnce,
             sync_latency: Duration::ZERO,
@@ -175,6 +187,25 @@ impl MemoryStorage {
         disk.rows.clear();
     }
 
+    /// Spoils the rows of a space with `part` in their values, until they are written again. How many they are.
+    pub fn damage(&self, space: Space, part: &[u8], damage: Damage) -> usize {
+        let mut disk = self.disk();
+        disk.settle(Instant::now());
+        let has = |value: &Bytes| value.windows(part.len()).any(|window| window == part);
+        let rows = disk.rows.get(&space).into_iter().flatten();
+        let keys: Vec<Bytes> = rows.filter(|(_, value)| has(value)).map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            let Disk { rows, unreadable, .. } = &mut *disk;
+            let rows = rows.entry(space).or_default();
+            match damage {
+                Damage::Flipped => drop(rows.get_mut(key).map(|value| *value = flipped(value))),
+                Damage::Lost => drop(rows.remove(key)),
+                Damage::Unreadable => drop(unreadable.insert((space, key.clone()))),
+            }
+        }
+        keys.len()
+    }
+
     /// How many fsyncs were begun.
     pub fn syncs(&self) -> u64 {
         self.disk().syncs
@@ -193,6 +224,15 @@ impl MemoryStorage {
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a read came to, unless it met a row that cannot be read.
+    fn met(&self, space: Space, rows: Vec<Row>) -> Result<Vec<Row>, StorageError> {
+        let unreadable = &self.disk().unreadable;
+        match rows.iter().find(|(key, _)| unreadable.contains(&(space, key.clone()))) {
+            Some((key, _)) => Err(StorageError::Corrupt(format!("{} {key:x}", space.name))),
+            None => Ok(rows),
+        }
     }
 
     fn read<T>(&self, read: impl FnOnce(&Rows) -> T) -> Result<T, StorageError> {
@@ -300,6 +340,13 @@ fn take<'a>(rows: impl Iterator<Item = (&'a Bytes, &'a Bytes)>, limit: ScanLimit
     taken
 }
 
+/// The last bit is another.
+fn flipped(value: &Bytes) -> Bytes {
+    let mut value = value.to_vec();
+    value.iter_mut().next_back().into_iter().for_each(|last| *last ^= 1);
+    value.into()
+}
+
 fn crashed() -> StorageError {
     StorageError::Failed("the process has crashed".to_owned())
 }
@@ -313,6 +360,11 @@ impl Storage for MemoryStorage {
         }
         disk.settle(now);
         let at = disk.on_disk_at(now);
+        for change in &batch.changes {
+            if let Change::Put(space, key, _) = change {
+                disk.unreadable.remove(&(*space, key.clone()));
+            }
+        }
         let mut undo = Vec::new();
         if disk.visibility == Visibility::AtOnce {
             apply(&mut disk.rows, batch.clone(), Some(&mut undo));
@@ -332,8 +384,9 @@ impl Storage for MemoryStorage {
     }
 
     fn get(&self, space: Space, key: Bytes) -> BoxFuture<'static, Result<Option<Bytes>, StorageError>> {
-        let found = self.read(|rows| rows.get(&space).and_then(|rows| rows.get(&key).cloned()));
-        std::future::ready(found).boxed()
+        let row = |rows: &Rows| Some((key.clone(), rows.get(&space)?.get(&key)?.clone()));
+        let found = self.read(|rows| Vec::from_iter(row(rows))).and_then(|rows| self.met(space, rows));
+        std::future::ready(found.map(|rows| rows.into_iter().next().map(|(_, value)| value))).boxed()
     }
 
     fn scan(
@@ -346,7 +399,7 @@ impl Storage for MemoryStorage {
         let found = self.read(|rows| {
             rows.get(&space).map(|rows| take(between(rows, &from, &to), limit)).unwrap_or_default()
         });
-        std::future::ready(found).boxed()
+        std::future::ready(found.and_then(|rows| self.met(space, rows))).boxed()
     }
 
     fn scan_back(
@@ -359,7 +412,7 @@ impl Storage for MemoryStorage {
         let found = self.read(|rows| {
             rows.get(&space).map(|rows| take(between(rows, &from, &to).rev(), limit)).unwrap_or_default()
         });
-        std::future::ready(found).boxed()
+        std::future::ready(found.and_then(|rows| self.met(space, rows))).boxed()
     }
 
     fn has_room(&self) -> bool {
@@ -402,7 +455,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_crash_keeps_a_prefix_that_holds_all_that_had_resolved() {
-        let mut lengths = std::collections::BTreeSet::new();
+        let mut lengths = BTreeSet::new();
         for seed in 0..32 {
             let storage = MemoryStorage::new().with_sync_latency(Duration::from_millis(5));
             storage.write(put(1)).await.unwrap();
@@ -447,5 +500,30 @@ mod tests {
         batch.delete(SPACE, vec![5]);
         storage.write(batch).await.unwrap();
         assert_eq!(keys(&storage).await, [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spoiled_row_is_spoiled_until_it_is_written_again() {
+        for (damage, expected) in [
+            (Damage::Flipped, Ok(Some(Bytes::from_static(&[6])))),
+            (Damage::Lost, Ok(None)),
+            (Damage::Unreadable, Err(StorageError::Corrupt("test 07".to_owned()))),
+        ] {
+            let storage = MemoryStorage::new();
+            for key in 5..9 {
+                storage.write(put(key)).await.unwrap();
+            }
+            assert_eq!(storage.damage(SPACE, &[7], damage), 1);
+            let get = || storage.get(SPACE, Bytes::from_static(&[7]));
+            assert_eq!(get().await, expected);
+            let scan =
+                storage.scan(SPACE, Bytes::from_static(&[5]), Bytes::from_static(&[9]), ScanLimit::rows(9));
+            assert_eq!(scan.await.is_err(), damage == Damage::Unreadable);
+            let before =
+                storage.scan(SPACE, Bytes::from_static(&[5]), Bytes::from_static(&[9]), ScanLimit::rows(2));
+            assert_eq!(before.await.unwrap().len(), 2, "it is not met");
+            storage.write(put(7)).await.unwrap();
+            assert_eq!(get().await, Ok(Some(Bytes::from_static(&[7]))));
+        }
     }
 }

@@ -42,6 +42,8 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 /// Messages that wait in one stream's queue before its sender waits too.
 pub const STREAM_QUEUE_MAX: usize = 64;
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// No count, place or term that a peer may name reaches beyond this: it leaves room to count on without overflow.
+pub const PEER_NUMBER_MAX: u64 = 1 << 48;
 /// A stream that was silent for so long is given up.
 pub const SILENCE_MAX: Duration = Duration::from_secs(2);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -71,6 +73,14 @@ pub const TOPICS_PER_GROUP_MAX: usize = 1 << 20;
 pub const BUCKETS_MAX: u32 = 1 << 16;
 
 // Ordering.
+/// Order time is measured in steps of so much: the entries of one step share it, and only the first carries it.
+pub const ORDER_TIME_STEP: Duration = Duration::from_millis(100);
+/// So many clocks outvote one that is wrong.
+pub const CLOCKS_TRUSTED_MIN: usize = 3;
+/// With fewer clocks, order time does not follow where they differ from elapsed time by more than this.
+pub const CLOCK_JUMP_MAX: Duration = Duration::from_secs(60);
+/// Order time that is held for so long is told to the operator; voters that have just started hear each other before.
+pub const ORDER_TIME_HELD_TOLD_AFTER: Duration = Duration::from_secs(10);
 /// Runs that one report carries for one log; the rest follows once those are ordered.
 pub const REPORT_RUNS_PER_LOG_MAX: usize = 4_096;
 pub const ASSIGNMENT_RUNS_MAX: usize = 16_384;
@@ -100,6 +110,8 @@ pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * MIB;
 pub const GROUP_COMMIT_BYTES_MAX: usize = 8 * MIB;
 pub const RECENT_RECORDS_BYTES_DEFAULT: usize = 128 * MIB;
 pub const READ_WAITERS_MAX: usize = 100_000;
+/// Reads that wait until a record is fetched anew from another store. One record is, at a time.
+pub const REPAIRS_WAITING_MAX: usize = 16;
 
 // Delivery.
 /// From so many handed out since its last successful commit, a dispatcher commits what it has.

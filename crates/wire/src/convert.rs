@@ -5,6 +5,7 @@ mod envelope;
 mod log_name;
 
 use thiserror::Error;
+use trunkline_types::limits::PEER_NUMBER_MAX;
 
 /// A message of a peer that does not hold what it must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -15,4 +16,12 @@ impl From<Malformed> for tonic::Status {
     fn from(malformed: Malformed) -> Self {
         Self::invalid_argument(malformed.to_string())
     }
+}
+
+/// A peer's number with which we go on counting.
+///
+/// # Errors
+/// [`Malformed`], naming `what`, beyond [`PEER_NUMBER_MAX`].
+pub fn number(number: u64, what: &'static str) -> Result<u64, Malformed> {
+    if number <= PEER_NUMBER_MAX { Ok(number) } else { Err(Malformed(what)) }
 }

@@ -17,6 +17,8 @@ use trunkline_wire::internal::relayed_frame::What;
 
 use crate::convert;
 use crate::member::Member;
+use crate::metrics::Share;
+use crate::order_time::GroupTime;
 use crate::relay::{Relayed, Restart};
 use crate::voter::{Voter, replicas};
 
@@ -30,21 +32,18 @@ type Ended = (u64, ProposalId, Result<Committed, ProposeError>);
 
 /// Runs on every voter, and does something on the leader.
 pub(crate) async fn run(voter: Arc<Voter>, member: Arc<Member>, reports: mpsc::Receiver<Relayed>) {
-    let shape = member.read(State::shape);
-    let driver = Driver {
-        shape,
-        leadership: member.group.leadership(),
-        applied: member.view.applied.clone(),
-        map: voter.host.map.clone(),
-        voter,
-        member,
-        leading: None,
-        in_flight: FuturesUnordered::new(),
-        waiting: false,
-        next_at: Instant::now(),
-        duties_at: Instant::now(),
-    };
-    driver.run(reports).await;
+    Driver::new(voter, member).run(reports).await;
+}
+
+/// What happens to a driver.
+enum Event {
+    Leadership,
+    DutiesDue,
+    Ended(Ended),
+    Map,
+    Applied,
+    Reported(Relayed),
+    ProposalDue,
 }
 
 struct Driver {
@@ -56,6 +55,8 @@ struct Driver {
     map: watch::Receiver<Arc<ClusterMap>>,
     /// The term that this node leads in, with its memory of it.
     leading: Option<(u64, Leader)>,
+    time: GroupTime,
+    lacking: Share,
     in_flight: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// There is something to propose at `next_at`.
     waiting: bool,
@@ -64,35 +65,60 @@ struct Driver {
 }
 
 impl Driver {
+    fn new(voter: Arc<Voter>, member: Arc<Member>) -> Self {
+        Self {
+            shape: member.read(State::shape),
+            leadership: member.group.leadership(),
+            applied: member.view.applied.clone(),
+            map: voter.host.map.clone(),
+            time: GroupTime::new(voter.clone(), member.id()),
+            lacking: Share::of(&voter.figures.logs_lacking),
+            voter,
+            member,
+            leading: None,
+            in_flight: FuturesUnordered::new(),
+            waiting: false,
+            next_at: Instant::now(),
+            duties_at: Instant::now(),
+        }
+    }
+
     async fn run(mut self, mut reports: mpsc::Receiver<Relayed>) {
-        let shutdown = self.voter.shutdown.clone();
+        self.advanced();
         self.leadership_changed();
-        loop {
-            tokio::select! {
-                biased;
-                () = shutdown.stopped() => return,
-                changed = self.leadership.changed() => {
-                    if changed.is_err() { return }
-                    self.leadership_changed();
-                }
-                Some(ended) = self.in_flight.next() => self.ended(ended),
-                relayed = reports.recv() => {
-                    let Some(relayed) = relayed else { return };
-                    self.relayed(relayed);
+        while let Some(event) = self.next(&mut reports).await {
+            match event {
+                Event::Leadership => self.leadership_changed(),
+                Event::DutiesDue => self.duties(),
+                Event::Ended(ended) => self.ended(ended),
+                Event::Map => self.map_changed(),
+                Event::Applied => self.advanced(),
+                Event::Reported(first) => {
+                    self.relayed(first);
                     for _ in 1..REPORTS_AT_ONCE {
                         let Ok(relayed) = reports.try_recv() else { break };
                         self.relayed(relayed);
                     }
                 }
-                changed = self.applied.changed() => {
-                    if changed.is_err() { return }
-                    self.advanced();
-                }
-                Ok(()) = self.map.changed() => self.map_changed(),
-                () = sleep_until(self.next_at), if self.waiting => {}
-                () = sleep_until(self.duties_at), if self.leading.is_some() => self.duties(),
+                Event::ProposalDue => {}
             }
             self.propose();
+        }
+    }
+
+    /// Reports come after everything that is due only now and then, for under load there is always another. (After
+    /// each event what may be proposed is.)
+    async fn next(&mut self, reports: &mut mpsc::Receiver<Relayed>) -> Option<Event> {
+        tokio::select! {
+            biased;
+            () = self.voter.shutdown.stopped() => None,
+            changed = self.leadership.changed() => changed.is_ok().then_some(Event::Leadership),
+            () = sleep_until(self.duties_at), if self.leading.is_some() => Some(Event::DutiesDue),
+            Some(ended) = self.in_flight.next() => Some(Event::Ended(ended)),
+            Ok(()) = self.map.changed() => Some(Event::Map),
+            changed = self.applied.changed() => changed.is_ok().then_some(Event::Applied),
+            relayed = reports.recv() => relayed.map(Event::Reported),
+            () = sleep_until(self.next_at), if self.waiting => Some(Event::ProposalDue),
         }
     }
 
@@ -106,10 +132,13 @@ impl Driver {
         }
         if !leads {
             self.leading = None;
+            self.time.resign();
+            self.lacking.set(0);
         } else if self.leading.as_ref().is_none_or(|(led, _)| *led != term) {
             let replicas = replicas(&self.voter.host.map(), self.shape);
             let leader = Leader::new(replicas).keeping(self.voter.options.fact_runs_kept);
             self.leading = Some((term, leader));
+            self.time.forget();
             self.duties_at = Instant::now() + HELD_INTERVAL;
             tracing::debug!(group = %self.member.id(), term, "leads");
         }
@@ -123,6 +152,7 @@ impl Driver {
     }
 
     fn advanced(&mut self) {
+        self.time.applied(self.member.read(State::order_time_ms));
         if let Some((_, leader)) = &mut self.leading {
             leader.advanced();
         }
@@ -143,6 +173,7 @@ impl Driver {
     fn ended(&mut self, (term, id, outcome): Ended) {
         if let Err(error) = &outcome {
             self.voter.figures.proposals_failed.inc();
+            self.time.forget();
             tracing::debug!(group = %self.member.id(), %error, "a proposal is not known to be committed");
         }
         if let Some((led, leader)) = &mut self.leading
@@ -164,11 +195,10 @@ impl Driver {
                 self.waiting = true;
                 return;
             }
-            let (version, now_ms) = (self.map.borrow().version, self.voter.host.process.wall_clock_ms());
+            let version = self.map.borrow().version;
             let Some((_, leader)) = &mut self.leading else { return };
-            let Some(proposal) = self.member.read(|state| leader.assign(state, version, now_ms)) else {
-                return;
-            };
+            let proposal = self.member.read(|state| leader.assign(state, version, || self.time.propose()));
+            let Some(proposal) = proposal else { return };
             self.voter.figures.assignments.inc();
             self.submit(proposal);
             self.next_at = Instant::now() + self.voter.options.assignment_interval;
@@ -177,12 +207,15 @@ impl Driver {
 
     fn duties(&mut self) {
         self.duties_at = Instant::now() + HELD_INTERVAL;
-        if !self.may_propose() {
+        self.time.look();
+        let may_propose = self.may_propose();
+        let version = self.map.borrow().version;
+        let Some((_, leader)) = &mut self.leading else { return };
+        self.lacking.set(i64::try_from(leader.lacking()).unwrap_or(i64::MAX));
+        if !may_propose {
             return;
         }
-        let (version, now_ms) = (self.map.borrow().version, self.voter.host.process.wall_clock_ms());
-        let Some((_, leader)) = &mut self.leading else { return };
-        let proposals = self.member.read(|state| leader.duties(state, version, now_ms));
+        let proposals = self.member.read(|state| leader.duties(state, version, || self.time.propose()));
         proposals.into_iter().for_each(|proposal| self.submit(proposal));
     }
 
@@ -216,3 +249,6 @@ fn take(member: &Member, leader: &mut Leader, source: Source, what: What) -> Res
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

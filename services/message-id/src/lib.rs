@@ -10,6 +10,7 @@
 //!
 //! It stores no message, and no payload passes through it.
 
+mod clocks;
 mod convert;
 mod error;
 mod facts;
@@ -21,6 +22,7 @@ mod map_group;
 mod member;
 mod metrics;
 mod options;
+mod order_time;
 mod relay;
 mod route;
 mod session;

@@ -13,7 +13,7 @@ use trunkline_types::{GroupId, NodeId};
 use trunkline_wire::Message as _;
 use trunkline_wire::internal::order_service::RELAY;
 use trunkline_wire::internal::{
-    RelayRequest, RelayResponse, RelayRestart, RelayedFrame, relayed_frame::What,
+    Envelope, RelayRequest, RelayResponse, RelayRestart, RelayedFrame, relayed_frame::What,
 };
 
 use crate::relay::{Path, Relayed, Restart};
@@ -81,7 +81,7 @@ async fn connected(voter: &Arc<Voter>, peer: NodeId, outgoing: &mut mpsc::Receiv
     let to = Peer::new(address, Class::Calls);
     let opening = voter.host.network.open(&to, RELAY, CallOptions::default());
     let Ok(Ok((sender, mut receiver))) = timeout_at(deadline, opening).await else { return };
-    let hello = RelayRequest { hello: Some(voter.host.envelope()), frames: Vec::new() };
+    let hello = request(voter, Some(voter.host.envelope()), Vec::new());
     let welcomed = async {
         sender.send(&hello).await.ok()?;
         receiver.next().await.ok()?
@@ -94,6 +94,11 @@ async fn connected(voter: &Arc<Voter>, peer: NodeId, outgoing: &mut mpsc::Receiv
         link.reaches = welcome.reaches.iter().copied().collect();
     });
     Stream { voter, peer, sender, origins: BTreeMap::new() }.run(receiver, outgoing).await;
+}
+
+/// Any message tells the peer what the clock shows here; there is one in each heartbeat interval.
+fn request(voter: &Voter, hello: Option<Envelope>, frames: Vec<RelayedFrame>) -> RelayRequest {
+    RelayRequest { hello, frames, clock_ms: voter.host.process.wall_clock_ms() }
 }
 
 struct Stream<'a> {
@@ -113,6 +118,8 @@ impl Stream<'_> {
             let mut frames = Vec::new();
             tokio::select! {
                 biased;
+                // First, for it is due only now and then: what follows may always be ready.
+                _ = heartbeat.tick() => {}
                 response = receiver.next() => {
                     let Ok(Some(response)) = response else { return };
                     silent_at = Instant::now() + SILENCE_MAX;
@@ -123,10 +130,9 @@ impl Stream<'_> {
                     let Some(first) = first else { return };
                     self.take(first, outgoing, &mut frames);
                 }
-                _ = heartbeat.tick() => {}
                 () = tokio::time::sleep_until(silent_at) => return,
             }
-            let request = RelayRequest { hello: None, frames };
+            let request = request(self.voter, None, frames);
             let sent = timeout_at(Instant::now() + SILENCE_MAX, self.sender.send(&request)).await;
             if !matches!(sent, Ok(Ok(()))) {
                 return;

@@ -72,19 +72,23 @@ pub(crate) async fn serve(
     mut requests: Receiver<RelayRequest>,
     responses: Responder<RelayResponse>,
 ) -> Result<(), Status> {
-    let hello = timeout_at(Instant::now() + SILENCE_MAX, requests.next()).await.map_err(|_| silent())??;
-    voter.host.check(hello.and_then(|request| request.hello).as_ref())?;
+    let first = timeout_at(Instant::now() + SILENCE_MAX, requests.next()).await.map_err(|_| silent())??;
+    let RelayRequest { hello, clock_ms, .. } = first.unwrap_or_default();
+    voter.host.check(hello.as_ref())?;
+    let peer = NodeId(hello.unwrap_or_default().node);
+    voter.clocks.hear(peer, clock_ms);
     let hello =
         RelayResponse { hello: Some(voter.host.envelope()), restarts: Vec::new(), reaches: reached(&voter) };
     responses.send(&hello).await.map_err(|_| silent())?;
     let (path, restarts) = voter.new_path();
     let behind = Behind { voter: voter.clone(), path, stores: BTreeMap::new() };
     let routes = voter.routes.borrow().clone();
-    Inbound { voter, behind, restarts, responses, routes }.run(requests).await
+    Inbound { voter, peer, behind, restarts, responses, routes }.run(requests).await
 }
 
 struct Inbound {
     voter: Arc<Voter>,
+    peer: NodeId,
     behind: Behind,
     restarts: mpsc::Receiver<Restart>,
     responses: Responder<RelayResponse>,
@@ -106,14 +110,16 @@ impl Inbound {
                 _ = changes.changed() => {
                     restarts = self.routes_changed(&changes.borrow_and_update().clone());
                 }
+                Some(restart) = self.restarts.recv() => restarts.push(told(restart)),
+                _ = heartbeat.tick() => {}
+                // Last but for the silence: it may always be ready.
                 request = requests.next() => {
                     let Some(request) = request? else { return Ok(()) };
                     silent_at = Instant::now() + SILENCE_MAX;
+                    self.voter.clocks.hear(self.peer, request.clock_ms);
                     request.frames.into_iter().for_each(|frame| self.behind.forward(frame));
                     continue;
                 }
-                Some(restart) = self.restarts.recv() => restarts.push(told(restart)),
-                _ = heartbeat.tick() => {}
                 () = tokio::time::sleep_until(silent_at) => return Err(silent()),
             }
             let response = RelayResponse { hello: None, restarts, reaches: reached(&self.voter) };

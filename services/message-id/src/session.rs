@@ -144,14 +144,15 @@ impl Reports {
                         self.ask(group).await?;
                     }
                 }
+                Some(restart) = restarts.recv() => self.ask(restart.group).await?,
+                _ = heartbeat.tick() => {
+                    tell(&self.responses, session_response::What::Heartbeat(Heartbeat {})).await?;
+                }
+                // Last but for the silence: it may always be ready.
                 request = requests.next() => {
                     let Some(request) = request? else { return Ok(()) };
                     silent_at = Instant::now() + SILENCE_MAX;
                     self.said(request)?;
-                }
-                Some(restart) = restarts.recv() => self.ask(restart.group).await?,
-                _ = heartbeat.tick() => {
-                    tell(&self.responses, session_response::What::Heartbeat(Heartbeat {})).await?;
                 }
                 () = tokio::time::sleep_until(silent_at) => return Err(silent()),
             }

@@ -11,6 +11,7 @@ use trunkline_runtime::{Service, Shutdown};
 use trunkline_types::limits::RELAY_QUEUE_MAX;
 use trunkline_types::{ClusterMap, GroupId, NodeId};
 
+use crate::clocks::Clocks;
 use crate::error::StartError;
 use crate::link::Outgoing;
 use crate::machine::Machine;
@@ -66,6 +67,7 @@ pub async fn start(
         options,
         shutdown,
         figures,
+        clocks: Clocks::new(),
         members,
         routes: watch::Sender::default(),
         links: watch::Sender::default(),

@@ -26,6 +26,9 @@ pub(crate) fn status(voter: &Voter, map_group: Option<&Arc<dyn Group>>) -> GetSt
     for (name, count) in counts {
         figures.insert(name.to_owned(), f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     }
+    let order_time_ms = voter.members.values().map(|member| member.read(State::order_time_ms)).max();
+    #[allow(clippy::cast_precision_loss, reason = "exact for some 280,000 years")]
+    figures.insert("message_id_order_time_ms".to_owned(), order_time_ms.unwrap_or(0) as f64);
     GetStatusResponse {
         groups: groups.map(|group| group_status(group.as_ref())).collect(),
         figures,

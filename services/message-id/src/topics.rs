@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkline_ordering::group::{Answer, Entry, Topic};
+use trunkline_ordering::group::{Answer, Entry, Standing, Topic};
 use trunkline_types::limits::{
     LABELS_BYTES_MAX, LABELS_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX, SILENCE_MAX,
 };
@@ -113,15 +113,19 @@ pub(crate) async fn find(
     if request.confirmed {
         member.confirm(deadline).await?;
     }
-    let found = |there: Option<&Topic>| there.map(|there| (topic(there), there.next_id));
-    let found = member.read(|state| match request.name.as_str() {
-        "" => found(state.topics().get(id)),
+    let found = |there: Option<&Topic>| OrderFindTopicResponse {
+        found: there.is_some(),
+        topic: there.map(topic),
+        next_id: there.map_or(0, |there| there.next_id),
+        deleted: false,
+    };
+    Ok(member.read(|state| match request.name.as_str() {
+        "" => {
+            let deleted = state.topics().standing(id) == Standing::Deleted;
+            OrderFindTopicResponse { deleted, ..found(state.topics().get(id)) }
+        }
         name => found(state.topics().named(name)),
-    });
-    Ok(match found {
-        Some((topic, next_id)) => OrderFindTopicResponse { found: true, topic: Some(topic), next_id },
-        None => OrderFindTopicResponse::default(),
-    })
+    }))
 }
 
 /// # Errors

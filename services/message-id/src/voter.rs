@@ -12,6 +12,7 @@ use trunkline_types::{Bucket, ClusterMap, DatacenterName, GroupId, NodeId};
 use trunkline_wire::Status;
 use trunkline_wire::status::{self, reason};
 
+use crate::clocks::Clocks;
 use crate::link::{LinkStates, Outgoing};
 use crate::member::Member;
 use crate::metrics::Figures;
@@ -25,6 +26,8 @@ pub(crate) struct Voter {
     pub(crate) options: Options,
     pub(crate) shutdown: Shutdown,
     pub(crate) figures: Figures,
+    /// What the other voters' clocks show.
+    pub(crate) clocks: Clocks,
     /// This node's members of ordering groups, by group number.
     pub(crate) members: BTreeMap<u16, Arc<Member>>,
     /// Which way reports go, by group number.

@@ -6,12 +6,14 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_ports::{ScanLimit, Storage, StorageError};
-use trunkline_types::{TopicId, checksum};
+use trunkline_types::TopicId;
 use trunkline_wire::Status;
-use trunkline_wire::internal::{ReadRequest, ReadResponse, Record, ResolveRequest, ResolveResponse};
+use trunkline_wire::internal::{ReadRequest, ReadResponse, ResolveRequest, ResolveResponse};
+use trunkline_wire::status::{self, reason};
 
 use crate::handle::Location;
 use crate::keys;
+use crate::repair::{RepairError, Repairs};
 use crate::worker::load;
 use crate::worker::read::bounds;
 
@@ -20,6 +22,8 @@ const FETCHES: usize = 8;
 /// Rows of the index come to disk a little after they are told.
 const LATE: Duration = Duration::from_millis(10);
 const LATE_MAX: usize = 10;
+/// After which a read may try again that found too many records waiting for their repair.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Bytes of one fetch; a single larger record comes alone.
 const FETCH_BYTES: usize = 1 << 20;
 
@@ -33,6 +37,7 @@ fn failed(error: &StorageError) -> Status {
 /// Messages from disk: IDs from the request's first up to `watermark`.
 pub(crate) async fn read(
     storage: &dyn Storage,
+    repairs: &Repairs,
     request: &ReadRequest,
     watermark: u64,
     indexed: u64,
@@ -53,27 +58,44 @@ pub(crate) async fn read(
         let count = run.end().min(until) - first;
         let seq = run.seq_of(first);
         let limit = ScanLimit { rows: messages, bytes: FETCH_BYTES };
-        let records = load::records(storage, run.log, seq, seq + count, limit).await;
-        (first, records)
+        let read = load::records(storage, run.log, seq, seq + count, limit).await;
+        (first, run, read)
     };
     let mut fetched = futures::stream::iter(wanted).map(fetch).buffered(FETCHES);
     let mut bytes = 0;
-    while let Some((first, records)) = fetched.next().await {
+    while let Some((first, run, read)) = fetched.next().await {
         // A gap in the index, or a run that was cut short by the limit: the rest is for the next read.
         if first != next {
             break;
         }
-        for record in records.map_err(|e| failed(&e))? {
+        let (records, damaged) = read.map_err(|e| failed(&e))?;
+        for record in records {
             bytes += record.body.len();
             if bytes > bytes_max && !response.records.is_empty() {
                 return Ok(response);
             }
-            verify(&record, next)?;
             response.records.push(record);
             next += 1;
         }
+        if damaged {
+            // What is sound is answered at once; the next read begins with what is not.
+            if response.records.is_empty() {
+                let record = repairs.repair(run.log, run.seq_of(next)).await;
+                response.records.push(record.map_err(|error| not_repaired(error, request.topic_id, next))?);
+            }
+            return Ok(response);
+        }
     }
     Ok(response)
+}
+
+fn not_repaired(error: RepairError, topic: u64, id: u64) -> Status {
+    let what = format!("message {id} of topic {topic}: {error}");
+    match error {
+        RepairError::Lost => Status::data_loss(what),
+        RepairError::Busy => status::overloaded(what, RETRY_AFTER),
+        RepairError::Gone | RepairError::Unreachable => status::unavailable(reason::UNREACHABLE, what),
+    }
 }
 
 /// Index runs from the request's first ID on: those that are `known`, or from disk, where they may be on their way.
@@ -97,14 +119,6 @@ async fn index(
         }
     }
     Ok(runs)
-}
-
-fn verify(record: &Record, id: u64) -> Result<(), Status> {
-    if checksum(&record.body) == record.checksum {
-        return Ok(());
-    }
-    tracing::error!(topic = record.topic_id, id, "a record on disk does not fit its checksum");
-    Err(Status::data_loss(format!("message {id} of topic {} is corrupt here", record.topic_id)))
 }
 
 /// What became of a record, as far as this store's disk knows.

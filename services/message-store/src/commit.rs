@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 use trunkline_ordering::store::{Catalog, LogNo, Row, Settled};
 use trunkline_ports::{Batch, Storage, StorageError};
-use trunkline_types::TopicId;
 use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
+use trunkline_types::{LogName, TopicId};
 use trunkline_wire::internal::Record;
 
 use crate::copy_index::Snapshot;
@@ -33,6 +33,8 @@ pub(crate) struct Written {
     pub(crate) ends: BTreeMap<LogNo, u64>,
     pub(crate) settled: Vec<Settled>,
     pub(crate) snapshots: Vec<(Snapshot, oneshot::Sender<Snapshot>)>,
+    /// Records that were written again, and who waits for it.
+    pub(crate) rewritten: Vec<(LogName, oneshot::Sender<()>)>,
     pub(crate) bytes: usize,
     /// Room that the records took while they waited.
     permits: Vec<OwnedSemaphorePermit>,
@@ -90,6 +92,21 @@ impl Commit {
             Some((topic, count)) if *topic == record.topic_id => *count += 1,
             _ => runs.push((record.topic_id, 1)),
         }
+    }
+
+    /// A record that was on disk before, and could not be read.
+    pub(crate) fn rewrite(
+        &mut self,
+        log: LogNo,
+        seq: u64,
+        record: &Record,
+        told: (LogName, oneshot::Sender<()>),
+    ) {
+        let value = keys::record_value(record);
+        self.gathering.urgent = true;
+        self.gathering.written.bytes += value.len();
+        self.gathering.batch.put(keys::RECORDS, keys::place(log, seq), value);
+        self.gathering.written.rewritten.push(told);
     }
 
     /// Room taken by what was gathered: given back when it is on disk, at once where nothing was.

@@ -60,12 +60,13 @@ async fn follow_once(
     send(&sender, &hello).await?;
     let first = timeout(CONNECT_TIMEOUT, receiver.next()).await.map_err(|_| silent())??.ok_or_else(silent)?;
     host.check(first.hello.as_ref())?;
-    if first.hello.as_ref().is_none_or(|hello| hello.node != node.0) {
+    let Some(hello) = first.hello.as_ref().filter(|hello| hello.node == node.0) else {
         return Err(Status::failed_precondition("another node answers at this address"));
-    }
+    };
+    let boot = hello.boot();
     let (outlet, mut inlet) = handle.outlet();
     let stream = handle.stream();
-    handle.tell(Input::HolderUp { node, stream, outlet }).await?;
+    handle.tell(Input::HolderUp { node, boot, stream, outlet }).await?;
     *up = true;
     tokio::select! {
         biased;

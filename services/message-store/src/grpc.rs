@@ -6,19 +6,22 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use trunkline_ports::{CallContext, Host, Receiver, Responder, Router, Storage};
-use trunkline_types::checksum;
 use trunkline_types::limits::{CONNECT_TIMEOUT, DEADLINE_MARGIN, HEARTBEAT_INTERVAL, SILENCE_MAX};
+use trunkline_types::{LogName, checksum};
 use trunkline_wire::Status;
+use trunkline_wire::convert::number;
 use trunkline_wire::internal::{
-    AppendRecord, AppendRequest, AppendResponse, Appended, ReadRequest, ReadResponse, ResolveRequest,
-    ResolveResponse, StoreFindTopicRequest, StoreFindTopicResponse, appended, follow_service, store_service,
+    AppendRecord, AppendRequest, AppendResponse, Appended, FetchRecordRequest, FetchRecordResponse,
+    ReadRequest, ReadResponse, ResolveRequest, ResolveResponse, StoreFindTopicRequest,
+    StoreFindTopicResponse, appended, follow_service, store_service,
 };
 use trunkline_wire::status;
 
 use crate::follow_stream::silent;
-use crate::handle::{Handle, Input, ReadAnswer};
+use crate::handle::{Handle, Input, Location, ReadAnswer};
 use crate::outlet::Inlet;
-use crate::{cold, convert, copy_index, follow_stream};
+use crate::repair::Repairs;
+use crate::{cold, convert, copy_index, follow_stream, repair};
 
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
@@ -30,11 +33,12 @@ pub(crate) struct Doors {
     pub(crate) storage: Arc<dyn Storage>,
     /// Reads that may go to disk at the same time.
     pub(crate) cold_reads: Arc<Semaphore>,
+    pub(crate) repairs: Repairs,
 }
 
 pub(crate) fn router(doors: &Doors) -> Router {
     let (append, read, resolve, find) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
-    let (follow, copy) = (doors.clone(), doors.clone());
+    let (follow, copy, fetch) = (doors.clone(), doors.clone(), doors.clone());
     Router::new()
         .streaming(store_service::APPEND, move |_, requests, responses| {
             append.clone().append(requests, responses)
@@ -45,6 +49,7 @@ pub(crate) fn router(doors: &Doors) -> Router {
         .streaming(follow_service::FOLLOW, move |_, requests, responses| {
             follow_stream::serve(follow.host.clone(), follow.handle.clone(), requests, responses)
         })
+        .unary(follow_service::FETCH_RECORD, move |_, request| fetch.clone().fetch_record(request))
         .streaming(follow_service::COPY_INDEX, move |_, mut requests: Receiver<_>, responses| {
             let doors = copy.clone();
             async move {
@@ -165,7 +170,7 @@ impl Doors {
                     .acquire()
                     .await
                     .map_err(|_| Status::unavailable("the store is ending"))?;
-                cold::read(&*self.storage, &request, watermark, indexed, runs).await
+                cold::read(&*self.storage, &self.repairs, &request, watermark, indexed, runs).await
             }
         }
     }
@@ -173,10 +178,26 @@ impl Doors {
     async fn resolve(self, request: ResolveRequest) -> Result<ResolveResponse, Status> {
         self.host.check(request.envelope.as_ref())?;
         let log = convert::log_name(request.log)?;
-        match self.handle.ask(|reply| Input::Locate { log, reply }).await? {
+        match self.locate(log).await? {
             Some(location) => cold::resolve(&*self.storage, &request, location).await,
             None => Ok(ResolveResponse::default()),
         }
+    }
+
+    async fn locate(&self, log: LogName) -> Result<Option<Location>, Status> {
+        Ok(self.handle.ask(|reply| Input::Locate { log, reply }).await?)
+    }
+
+    /// What is not sound here is not answered, and not repaired for another's sake.
+    async fn fetch_record(self, request: FetchRecordRequest) -> Result<FetchRecordResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        let (log, seq) = (convert::log_name(request.log)?, number(request.sequence, "sequence")?);
+        let location = self.locate(log).await?.filter(|location| seq < location.durable);
+        let record = match location {
+            Some(location) => repair::on_disk(&*self.storage, location.log, seq).await,
+            None => None,
+        };
+        Ok(FetchRecordResponse { record })
     }
 
     async fn find_topic(self, request: StoreFindTopicRequest) -> Result<StoreFindTopicResponse, Status> {

@@ -9,7 +9,7 @@ use trunkline_types::limits::APPEND_QUEUE_BYTES_MAX;
 use trunkline_types::{Boot, LogName, NodeId, TopicId};
 use trunkline_wire::internal::{
     AppendRecord, AppendResponse, CopyIndexResponse, FollowRequest, FollowResponse, ReadRequest,
-    ReadResponse, SessionRequest, session_response,
+    ReadResponse, Record, SessionRequest, session_response,
 };
 
 use crate::copy_index::Snapshot;
@@ -27,10 +27,12 @@ pub(crate) enum Input {
     Append { stream: u64, records: Vec<AppendRecord>, permit: OwnedSemaphorePermit },
     Read { request: ReadRequest, wait: bool, reply: oneshot::Sender<ReadAnswer> },
     Locate { log: LogName, reply: oneshot::Sender<Option<Location>> },
+    Replicas { log: LogName, seq: u64, reply: oneshot::Sender<Option<Vec<Arc<str>>>> },
+    Rewrite { log: LogName, at: (LogNo, u64), record: Record, reply: oneshot::Sender<()> },
     FindTopic { name: String, reply: oneshot::Sender<Option<(TopicId, Vec<u8>)>> },
     FollowerUp { node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowResponse> },
     FollowerFrame { node: NodeId, stream: u64, frame: FollowRequest },
-    HolderUp { node: NodeId, stream: u64, outlet: Outlet<FollowRequest> },
+    HolderUp { node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowRequest> },
     HolderFrame { node: NodeId, stream: u64, frame: FollowResponse, permit: OwnedSemaphorePermit },
     HolderDown { node: NodeId },
     SessionUp { plan: usize, stream: u64, outlet: Outlet<SessionRequest> },

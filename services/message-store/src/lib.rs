@@ -5,7 +5,8 @@
 //!
 //! The path of a record: [`grpc`] (Append) → [`worker`]`/append` → [`commit`] and [`worker`]`/serve` in the same turn →
 //! followers' [`worker`]`/follow` → acknowledged → [`worker`]`/order` reports it → facts come back → the index → readable:
-//! [`worker`]`/read` from memory ([`recent`]), [`cold`] from disk.
+//! [`worker`]`/read` from memory ([`recent`]), [`cold`] from disk, [`repair`]ed where it cannot
+//! be read.
 //!
 //! - [`keys`]: what is on disk. [`recover`]: what a restart makes of it.
 //! - [`layout`]: what the cluster map means here. [`dial`]: the tasks that follow from it: [`follow_stream`],
@@ -32,6 +33,7 @@ mod options;
 mod outlet;
 mod recent;
 mod recover;
+mod repair;
 mod session_stream;
 mod worker;
 
@@ -52,6 +54,7 @@ use figures::Figures;
 use handle::Handle;
 use layout::Layout;
 use metrics::Metrics;
+use repair::Repairs;
 use worker::{Beginning, Worker};
 
 /// How long draining waits for pushes to be answered.
@@ -76,11 +79,13 @@ pub async fn start(
     let (handle, inputs, wake) = Handle::new();
     let metrics = Metrics::register(metrics);
     let figures = Arc::new(Figures::default());
+    let repairs = Repairs::new(host.clone(), handle.clone(), storage.clone(), metrics.clone());
     let doors = grpc::Doors {
         host: host.clone(),
         handle: handle.clone(),
         storage: storage.clone(),
         cold_reads: Arc::new(Semaphore::new(options.cold_reads_max)),
+        repairs: repairs.clone(),
     };
     let process = host.process.clone();
     let beginning = Beginning {
@@ -92,6 +97,7 @@ pub async fn start(
         wake,
         layout,
         catalog,
+        repairs,
         metrics,
         figures: figures.clone(),
     };

@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) written_bytes: Counter,
     pub(crate) reads: Counter,
     pub(crate) cold_reads: Counter,
+    pub(crate) repaired: Counter,
+    pub(crate) lost: Counter,
     pub(crate) logs_open: Gauge,
     pub(crate) recent_bytes: Gauge,
 }
@@ -36,6 +38,8 @@ impl Metrics {
             ("written_bytes", "Bytes of records written", &metrics.written_bytes),
             ("reads", "Reads answered from memory", &metrics.reads),
             ("cold_reads", "Reads answered from disk", &metrics.cold_reads),
+            ("records_repaired", "Records that could not be read and were fetched anew", &metrics.repaired),
+            ("records_lost", "Records found corrupt on every replica", &metrics.lost),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
@@ -58,6 +62,8 @@ impl Metrics {
             ("written_bytes", &self.written_bytes),
             ("reads", &self.reads),
             ("cold_reads", &self.cold_reads),
+            ("records_repaired", &self.repaired),
+            ("records_lost", &self.lost),
         ];
         counters.into_iter().map(|(name, counter)| (name.to_owned(), counter.get() as f64)).collect()
     }

@@ -4,11 +4,13 @@
 //!
 //! - [`append`]: as coordinator, what push servers send.
 //! - [`serve`]: as holder, what followers are sent; [`follow`]: as follower, what holders send.
+//! - [`identity`]: who goes on under its identity, and who does not.
 //! - [`order`]: sessions with voters: reports out, facts in.
 //! - [`read`]: what pop servers ask; [`load`]: what is read from disk on the worker's behalf.
 
 pub(crate) mod append;
 pub(crate) mod follow;
+mod identity;
 pub(crate) mod load;
 pub(crate) mod order;
 pub(crate) mod read;
@@ -20,11 +22,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-use trunkline_ordering::store::{Catalog, Effect, LogNo, Row, Settled};
+use trunkline_ordering::store::{Boots, Catalog, Effect, LogNo, Row, Settled};
 use trunkline_ports::{Host, Storage};
 use trunkline_runtime::Shutdown;
 use trunkline_types::limits::HELD_INTERVAL;
 use trunkline_types::{NodeId, TopicId};
+use trunkline_wire::internal::DiskBehind;
 
 use crate::commit::{Commit, Written};
 use crate::copy_index::Copying;
@@ -35,6 +38,7 @@ use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::recent::RecentRecords;
+use crate::repair::Repairs;
 use append::Coordinator;
 use follow::Following;
 use load::Loads;
@@ -61,10 +65,15 @@ pub(crate) struct Worker {
     pub(crate) figures: Arc<Figures>,
     pub(crate) coordinator: Coordinator,
     pub(crate) followers: BTreeMap<NodeId, Follower>,
+    /// Boots of stores that were seen, in logs' names and on Follow streams.
+    pub(crate) boots: Boots,
+    /// Stores that had less on disk than they had told.
+    pub(crate) behind: BTreeMap<NodeId, DiskBehind>,
     pub(crate) following: Following,
     pub(crate) sessions: Sessions,
     pub(crate) readers: Readers,
     pub(crate) loads: Loads,
+    pub(crate) repairs: Repairs,
     /// Tasks that dial peers and voters, ended with the worker.
     pub(crate) dialed: Dialed,
     /// Indexes that are being copied from other stores.
@@ -90,6 +99,7 @@ pub(crate) struct Beginning {
     pub(crate) wake: Arc<Notify>,
     pub(crate) layout: Layout,
     pub(crate) catalog: Catalog,
+    pub(crate) repairs: Repairs,
     pub(crate) metrics: Metrics,
     pub(crate) figures: Arc<Figures>,
 }
@@ -103,10 +113,13 @@ impl Worker {
             commit: Commit::new(storage.clone()),
             coordinator: Coordinator::new(buckets),
             followers: BTreeMap::new(),
+            boots: identity::boots(&with.catalog),
+            behind: BTreeMap::new(),
             following: Following::default(),
             sessions: Sessions::new(&with.layout),
             readers: Readers::default(),
             loads: Loads::new(storage),
+            repairs: with.repairs,
             dialed: Dialed::default(),
             copying: BTreeMap::new(),
             grown: BTreeSet::new(),
@@ -133,8 +146,10 @@ impl Worker {
         let mut inputs = Vec::with_capacity(INPUTS_TOGETHER);
         self.publish();
         loop {
+            // Before anything else: under load what is below never gets to wait for a timer.
+            self.on_timers();
             self.flush();
-            let timers = [Some(self.seconds_at), self.fast_at, self.commit.due()];
+            let timers = [Some(self.seconds_at), self.fast_at, self.commit.due(), self.readers.due()];
             let timer = timers.into_iter().flatten().min().unwrap_or(self.seconds_at);
             tokio::select! {
                 biased;
@@ -161,7 +176,7 @@ impl Worker {
                     Ok(()) => self.on_map(),
                     Err(_) => return,
                 },
-                () = tokio::time::sleep_until(timer) => self.on_timer(),
+                () = tokio::time::sleep_until(timer) => {}
             }
         }
     }
@@ -190,10 +205,12 @@ impl Worker {
             Input::Append { stream, records, permit } => self.append(stream, records, permit),
             Input::Read { request, wait, reply } => self.read(request, wait, reply),
             Input::Locate { log, reply } => drop(reply.send(self.locate(&log))),
+            Input::Replicas { log, seq, reply } => drop(reply.send(self.replicas(&log, seq))),
+            Input::Rewrite { log, at, record, reply } => self.rewrite(log, at, &record, reply),
             Input::FindTopic { name, reply } => drop(reply.send(self.find_topic(&name))),
             Input::FollowerUp { node, boot, stream, outlet } => self.follower_up(node, boot, stream, outlet),
             Input::FollowerFrame { node, stream, frame } => self.follower_frame(node, stream, frame),
-            Input::HolderUp { node, stream, outlet } => self.holder_up(node, stream, outlet),
+            Input::HolderUp { node, boot, stream, outlet } => self.holder_up(node, boot, stream, outlet),
             Input::HolderFrame { node, stream, frame, permit } => {
                 self.holder_frame(node, stream, frame, permit)
             }
@@ -219,6 +236,10 @@ impl Worker {
             self.durable_moved(log);
         }
         self.settle(&written.settled);
+        for (log, reply) in written.rewritten {
+            self.grown.extend(self.catalog.find_log(&log)); // Followers may wait for it.
+            let _ = reply.send(());
+        }
         for (snapshot, reply) in written.snapshots {
             let _ = reply.send(snapshot);
         }
@@ -232,6 +253,7 @@ impl Worker {
         for settled in settled {
             if let Settled::Ordered { log, from, runs } = settled {
                 self.own_log_ordered(*log, *from, runs);
+                runs.iter().for_each(|run| self.indexed(run.topic));
             }
         }
     }
@@ -290,8 +312,9 @@ impl Worker {
         self.following_wants_fast() || self.serving_wants_fast()
     }
 
-    fn on_timer(&mut self) {
+    fn on_timers(&mut self) {
         let now = Instant::now();
+        self.answer_late_reads(now);
         if self.fast_at.is_some_and(|at| at <= now) {
             self.fast_at = None;
             self.follow_tick();

@@ -33,8 +33,6 @@ use crate::refusal::Refusal;
 use crate::signals::Signals;
 
 const BASE_PORT: u16 = 7100;
-/// The terminal is for what people ask for. To openraft, each peer that does not answer is an error.
-const LOG_FILTER: &str = "warn,openraft=off";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -70,7 +68,8 @@ impl Dev {
             );
         }
         let telemetry = trunkline_telemetry::Options {
-            log_filter: LOG_FILTER.to_owned(),
+            // The terminal is for what people ask for.
+            log_filter: trunkline_telemetry::options::WARNINGS.to_owned(),
             otlp_endpoint: self.otlp_endpoint,
             ..trunkline_telemetry::Options::default()
         };

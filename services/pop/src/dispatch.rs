@@ -14,13 +14,15 @@ use trunkline_wire::{Code, Status};
 
 use crate::errand::{Errand, describe_there};
 use crate::error;
-use crate::handle::{Handle, Reply, Situation};
+use crate::handle::{Handle, Situation};
 use crate::peers::{Link, Peers, Pulse};
 use crate::positions::{Acquire, Key};
+use crate::reply::Reply;
 use crate::routes::{Route, Routes};
 use crate::table::{Found, NoClaim};
+use crate::tools::Tools;
 use crate::trace;
-use crate::worker::{Tools, Worker};
+use crate::worker::Worker;
 
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_millis(500);
@@ -208,7 +210,7 @@ impl Dispatch {
             Ok(Acquire::Acquired(subscription)) => {
                 self.tools.metrics.acquired("acquired");
                 tracing::debug!(%topic, consumer = %key.consumer, token_seen, "dispatches");
-                let (handle, commands) = Handle::new(subscription.fencing_token);
+                let (handle, commands) = Handle::new();
                 let worker = Worker::new(
                     self.tools.clone(),
                     key.clone(),
@@ -216,8 +218,8 @@ impl Dispatch {
                     lease(key, &subscription),
                     commands,
                 );
-                claim.dispatch(handle);
-                self.tools.host.process.spawn("pop-dispatcher", worker.run());
+                let place = claim.dispatch(handle);
+                self.tools.host.process.spawn("pop-dispatcher", worker.run(place));
                 Ok(None)
             }
             Ok(Acquire::Overtaken(subscription)) => {

@@ -6,14 +6,12 @@ use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Host, Peer};
 use trunkline_wire::internal::pop_peer_service::{DESCRIBE_DISPATCH, FORWARD_ACK, FORWARD_POP};
 use trunkline_wire::internal::{
-    DescribeDispatchRequest, DispatchTarget, ForwardAckRequest, ForwardPopRequest,
-    describe_dispatch_response, forward_ack_response, forward_pop_response,
+    DescribeDispatchRequest, DispatchTarget, ForwardAckRequest, ForwardPopRequest, describe_dispatch_response,
 };
-use trunkline_wire::status::from_message;
 use trunkline_wire::{Status, v1};
 
-use crate::handle::{AckCall, Handle, PopCall, Reply, Situation};
-use crate::routes::Route;
+use crate::handle::{AckCall, Handle, PopCall, Situation};
+use crate::reply::Reply;
 use crate::trace;
 
 pub(crate) trait Errand: Send + Sync {
@@ -66,14 +64,7 @@ impl Errand for PopErrand<'_> {
             patience_ms,
         };
         let response = host.network.call(peer, FORWARD_POP, &request, trace::until(self.deadline())).await?;
-        Ok(match response.outcome {
-            Some(forward_pop_response::Outcome::Answered(answer)) => Reply::Answered(answer),
-            Some(forward_pop_response::Outcome::Refused(refused)) => Reply::Refused(from_message(&refused)),
-            Some(forward_pop_response::Outcome::NotDispatcher(newer)) => {
-                Reply::Elsewhere(Route::from_message(newer))
-            }
-            None => Reply::Elsewhere(None),
-        })
+        Ok(response.outcome.into())
     }
 
     fn deadline(&self) -> Instant {
@@ -112,14 +103,7 @@ impl Errand for AckErrand<'_> {
             patience_ms,
         };
         let response = host.network.call(peer, FORWARD_ACK, &request, trace::until(self.deadline())).await?;
-        Ok(match response.outcome {
-            Some(forward_ack_response::Outcome::Answered(answer)) => Reply::Answered(answer),
-            Some(forward_ack_response::Outcome::Refused(refused)) => Reply::Refused(from_message(&refused)),
-            Some(forward_ack_response::Outcome::NotDispatcher(newer)) => {
-                Reply::Elsewhere(Route::from_message(newer))
-            }
-            None => Reply::Elsewhere(None),
-        })
+        Ok(response.outcome.into())
     }
 
     fn deadline(&self) -> Instant {

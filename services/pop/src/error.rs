@@ -82,6 +82,15 @@ pub(crate) fn ack(refusal: AckRefusal) -> Option<Status> {
     })
 }
 
+/// Nothing was done.
+pub(crate) fn of_another_subscription(token: &str) -> Status {
+    let message = format!(
+        "{token} is of another subscription, or of a topic that was deleted and created again: its message cannot be \
+         acknowledged any more; pop without such tokens"
+    );
+    status::failed_precondition(reason::DELIVERY_EXPIRED, message)
+}
+
 pub(crate) fn damaged(id: u64) -> Status {
     Status::data_loss(format!("message {id} is corrupt on every replica that can be reached"))
 }

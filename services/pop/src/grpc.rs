@@ -14,14 +14,13 @@ use trunkline_wire::internal::{
     ForwardAckResponse, ForwardPopRequest, ForwardPopResponse, PingRequest, PingResponse,
     describe_dispatch_response, forward_ack_response, forward_pop_response, pop_peer_service,
 };
-use trunkline_wire::status::{self, reason, to_message};
+use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::pop_service;
 use trunkline_wire::{Status, v1};
 
 use crate::dispatch::Dispatch;
 use crate::errand::{AckErrand, Errand, PopErrand};
 use crate::error;
-use crate::handle::Reply;
 use crate::metrics::Metrics;
 use crate::positions::Key;
 use crate::reading::Reading;
@@ -169,21 +168,14 @@ impl Calls {
         context: CallContext,
         request: ForwardPopRequest,
     ) -> Result<ForwardPopResponse, Status> {
-        use forward_pop_response::Outcome;
         self.host.check(request.envelope.as_ref())?;
         let deadline = within(&context, request.patience_ms);
         let target = request.target.ok_or(Malformed("target"))?;
         let (key, pop) = (key(&target)?, request.pop.ok_or(Malformed("pop"))?);
         let from_here = request.datacenter == self.host.identity.datacenter.0;
         let outcome = match self.dispatch.dispatched_here(&target, &key, deadline).await {
-            Err(newer) => Outcome::NotDispatcher(newer),
-            Ok(handle) => match handle.pop(validate::pop_call(&pop, &key, deadline)?, from_here).await {
-                Reply::Answered(answer) => Outcome::Answered(answer),
-                Reply::Refused(refused) => Outcome::Refused(to_message(&refused)),
-                Reply::Elsewhere(newer) => {
-                    Outcome::NotDispatcher(newer.map(|to| to.to_message()).unwrap_or_default())
-                }
-            },
+            Err(newer) => forward_pop_response::Outcome::NotDispatcher(newer),
+            Ok(handle) => handle.pop(validate::pop_call(&pop, &key, deadline)?, from_here).await.into(),
         };
         Ok(ForwardPopResponse { outcome: Some(outcome) })
     }
@@ -193,20 +185,13 @@ impl Calls {
         context: CallContext,
         request: ForwardAckRequest,
     ) -> Result<ForwardAckResponse, Status> {
-        use forward_ack_response::Outcome;
         self.host.check(request.envelope.as_ref())?;
         let deadline = within(&context, request.patience_ms);
         let target = request.target.ok_or(Malformed("target"))?;
         let (key, ack) = (key(&target)?, request.ack.ok_or(Malformed("ack"))?);
         let outcome = match self.dispatch.dispatched_here(&target, &key, deadline).await {
-            Err(newer) => Outcome::NotDispatcher(newer),
-            Ok(handle) => match handle.ack(validate::ack_call(&ack, &key, deadline)?).await {
-                Reply::Answered(answer) => Outcome::Answered(answer),
-                Reply::Refused(refused) => Outcome::Refused(to_message(&refused)),
-                Reply::Elsewhere(newer) => {
-                    Outcome::NotDispatcher(newer.map(|to| to.to_message()).unwrap_or_default())
-                }
-            },
+            Err(newer) => forward_ack_response::Outcome::NotDispatcher(newer),
+            Ok(handle) => handle.ack(validate::ack_call(&ack, &key, deadline)?).await.into(),
         };
         Ok(ForwardAckResponse { outcome: Some(outcome) })
     }
@@ -242,8 +227,8 @@ impl Calls {
 
 /// Errors that another id of the topic might not give.
 fn may_be_of_the_topic(error: &Status) -> bool {
-    error.code() == trunkline_wire::Code::InvalidArgument
-        || status::reason_of(error).as_deref() == Some(reason::NOT_SUBSCRIBED)
+    let reason = status::reason_of(error);
+    [reason::NOT_SUBSCRIBED, reason::DELIVERY_EXPIRED].map(Some).contains(&reason.as_deref())
 }
 
 fn within(context: &CallContext, patience_ms: u32) -> Instant {

@@ -3,10 +3,10 @@
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use trunkline_delivery::dispatcher::{Client, DeliveryToken};
-use trunkline_wire::{Status, v1};
+use trunkline_wire::v1;
 
 use crate::error;
-use crate::routes::Route;
+use crate::reply::Reply;
 
 /// Calls that wait for the worker's attention.
 const COMMANDS_MAX: usize = 2_048;
@@ -31,15 +31,6 @@ pub(crate) struct AckCall {
     pub(crate) deadline: Instant,
 }
 
-/// What a dispatcher says.
-#[derive(Debug)]
-pub(crate) enum Reply<A> {
-    Answered(A),
-    Refused(Status),
-    /// It does not dispatch the subscription any more; this is who does, if it knows.
-    Elsewhere(Option<Route>),
-}
-
 /// What a dispatcher knows beyond what is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Situation {
@@ -59,18 +50,12 @@ pub(crate) enum Command {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
-    token: u64,
 }
 
 impl Handle {
-    pub(crate) fn new(token: u64) -> (Self, mpsc::Receiver<Command>) {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        (Self { commands, token }, receiver)
-    }
-
-    /// The fencing token that it dispatches under.
-    pub(crate) fn token(&self) -> u64 {
-        self.token
+        (Self { commands }, receiver)
     }
 
     /// `from_here`: the caller is in this datacenter.

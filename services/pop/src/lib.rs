@@ -6,32 +6,39 @@
 //! The path of a Pop: `grpc` decodes it, `validate` checks it, `topics` finds the topic's id, `dispatch` finds the
 //! dispatcher: the `worker` here, or by `peers` another server's, or here after acquiring the subscription from
 //! `positions`. The worker asks [`trunkline_delivery::dispatcher`], which decides who gets what; `stores` reads ahead
-//! of it. In the dispatching server a Pop calls nobody.
+//! of it. In the dispatching server a Pop calls nobody, except that a store is asked before it is
+//! said that there is nothing.
 //!
 //! - `table`: the subscriptions dispatched here; `handle`: one of them; `routes`: where others are.
-//! - `errand`: a call that may be done here or forwarded.
+//! - `errand`: a call that may be done here or forwarded; `reply`: what is said to it.
+//! - `callers`, `memory`, `under_way`, `tools`: of a worker, who waits, what it holds, what it waits for, what it uses.
 //! - `nearest`: asks the nearest node that answers.
 //! - `subscriptions`: Subscribe, GetSubscription, ListSubscriptions; `reading`: Read.
 
+mod callers;
 mod dispatch;
 mod errand;
 mod error;
 mod grpc;
 mod handle;
+mod memory;
 mod metrics;
 mod nearest;
 mod options;
 mod peers;
 mod positions;
 mod reading;
+mod reply;
 mod routes;
 mod stores;
 mod subscriptions;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod topics;
 mod trace;
+mod under_way;
 mod validate;
 mod worker;
 
@@ -47,6 +54,7 @@ pub use options::Options;
 
 use dispatch::Dispatch;
 use grpc::Calls;
+use memory::Memory;
 use metrics::Metrics;
 use nearest::Nearest;
 use positions::Positions;
@@ -54,8 +62,8 @@ use reading::Reading;
 use stores::Stores;
 use subscriptions::Subscriptions;
 use table::Table;
+use tools::Tools;
 use topics::Topics;
-use worker::Tools;
 
 /// Starts a pop server. It has no state to read.
 ///
@@ -74,17 +82,16 @@ pub async fn start(
     let topics = Topics::new(nearest.clone(), options.topic_known_for);
     let positions = Positions::new(nearest.clone());
     let stores = Stores::new(nearest, metrics.clone());
-    let table = Table::new(options.dispatched_max);
+    let table = Table::new(options.dispatched_max, metrics.dispatched.clone());
     let dispatch = Dispatch::new(Tools {
         host: host.clone(),
         positions: positions.clone(),
         stores: stores.clone(),
         topics: topics.clone(),
         table: table.clone(),
+        memory: Memory::new(options.held_bytes_max.bytes()),
         metrics: metrics.clone(),
         shutdown: shutdown.clone(),
-        held_bytes: Arc::default(),
-        held_bytes_max: options.held_bytes_max.bytes(),
         idle_after: options.idle_after,
     });
     let subscriptions = Subscriptions {

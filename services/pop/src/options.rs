@@ -15,7 +15,8 @@ pub struct Options {
     pub auto_create_topics: bool,
     /// Subscriptions dispatched here at once; beyond it Pop is refused.
     pub dispatched_max: usize,
-    /// Messages of all dispatched subscriptions in memory; beyond it nothing is kept for who does not wait.
+    /// Messages of all dispatched subscriptions in memory; beyond it little is read at once, and nothing is kept for
+    /// who does not wait.
     pub held_bytes_max: ByteSize,
     /// A subscription that nobody pops and that owes nothing is given up after it.
     #[serde(with = "humantime_serde")]

@@ -161,8 +161,9 @@ impl Stores {
                 Some(since) => (since + READ_THROUGH_AFTER).min(until),
                 None => until,
             };
-            let wait = patience.saturating_duration_since(Instant::now());
-            let response = match self.call(candidate, span, wait, Instant::now() + wait + SILENCE_MAX).await {
+            let asked = Instant::now();
+            let wait = patience.saturating_duration_since(asked);
+            let response = match self.call(candidate, span, wait, asked + wait + SILENCE_MAX).await {
                 // The store itself has found the first record corrupt.
                 Err(error) if error.code() == Code::DataLoss => return Ok(Said::Damaged),
                 response => response?,
@@ -170,12 +171,11 @@ impl Stores {
             let indexed = response.indexed;
             match self.decode(span, response, candidate) {
                 Said::Nothing { batch, .. } => {
-                    let is_behind = indexed >= span.from;
-                    let waited = behind_since.is_some_and(|since| since.elapsed() >= READ_THROUGH_AFTER);
-                    if !is_behind || waited || Instant::now() >= until {
+                    // A store that knows of more answers early only when it has waited as long itself.
+                    let waited = behind_since.get_or_insert(asked).elapsed() >= READ_THROUGH_AFTER;
+                    if indexed < span.from || waited || Instant::now() >= until {
                         return Ok(Said::Nothing { batch, indexed });
                     }
-                    behind_since.get_or_insert(Instant::now());
                 }
                 said => return Ok(said),
             }

@@ -1,6 +1,6 @@
 //! Subscriptions as clients see them: created, described, listed.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ use crate::topics::Topics;
 const CONCURRENT: usize = 16;
 /// A dispatcher that does not say within this is described by what is committed.
 const DESCRIBE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A list does not wait longer for what is not known to be deleted.
+const DELETED_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Subscriptions {
     pub(crate) topics: Arc<Topics>,
@@ -124,11 +127,8 @@ impl Subscriptions {
             }
             all.truncate(end);
         }
-        let live = self.live(&all, deadline).await;
-        let is_live = |one: &&StoredSubscription| {
-            live.get(&one.topic).copied().flatten().is_none_or(|id| id == one.topic_id)
-        };
-        let subscriptions = all.iter().filter(is_live).map(public).collect();
+        let deleted = self.deleted(&all, deadline).await;
+        let subscriptions = all.iter().filter(|one| !deleted.contains(&one.topic_id)).map(public).collect();
         Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token })
     }
 
@@ -180,20 +180,14 @@ impl Subscriptions {
         Some(Duration::from_millis(wall_clock_ms.saturating_sub(pushed_ms)))
     }
 
-    /// Which id each topic has now: 0 for none, `None` where that cannot be known.
-    async fn live(&self, of: &[StoredSubscription], deadline: Instant) -> BTreeMap<String, Option<u64>> {
-        let mut names: Vec<String> = of.iter().map(|one| one.topic.clone()).collect();
-        names.dedup();
-        let find = names.into_iter().map(|name| async move {
-            let id = match TopicName::new(name.clone()) {
-                Ok(topic) => {
-                    self.topics.resolve(&topic, deadline).await.ok().map(|id| id.unwrap_or_default().0)
-                }
-                Err(_) => None,
-            };
-            (name, id)
-        });
-        futures::stream::iter(find).buffered(CONCURRENT).collect().await
+    /// Those topics that are certainly deleted: their subscriptions are of no use to anybody.
+    async fn deleted(&self, of: &[StoredSubscription], deadline: Instant) -> BTreeSet<u64> {
+        let until = deadline.min(Instant::now() + DELETED_PATIENCE);
+        let topics: BTreeSet<u64> = of.iter().map(|one| one.topic_id).collect();
+        let asked = topics
+            .into_iter()
+            .map(|topic| async move { self.topics.is_deleted(TopicId(topic), until).await.then_some(topic) });
+        futures::stream::iter(asked).buffered(CONCURRENT).filter_map(std::future::ready).collect().await
     }
 }
 

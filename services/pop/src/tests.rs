@@ -5,6 +5,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::time::Instant;
 use trunkline_testkit::network::Side;
+use trunkline_types::Role;
+use trunkline_types::limits::WAITING_POPS_MAX;
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::pop_service;
 use trunkline_wire::v1::start::At;
@@ -38,16 +40,20 @@ async fn a_consumer_that_subscribed_gets_every_message_in_order_and_once() {
     let world = World::new().await;
     world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
     world.push("t", 25);
-    let (mut got, mut echo) = (Vec::new(), Vec::new());
+    let first = world.pop("nyc", "a", Vec::new(), 10, 1_000).await.unwrap();
+    let (mut got, mut echo) = (ids(&first), tokens(&first));
+    let reads = world.reads();
     while got.len() < 25 {
         let deliveries = world.pop("nyc", "a", echo, 10, 1_000).await.unwrap();
         got.extend(ids(&deliveries));
         echo = tokens(&deliveries);
     }
     assert_eq!(got, (1..=25).collect::<Vec<_>>());
-    let reads = world.reads();
-    assert_eq!(ids(&world.pop("nyc", "a", echo, 10, 0).await.unwrap()), []);
     assert_eq!(world.reads(), reads, "no call to a store on the path of a Pop");
+    let began = Instant::now();
+    assert_eq!(ids(&world.pop("nyc", "a", echo, 10, 0).await.unwrap()), []);
+    assert_eq!(world.reads(), reads + 1, "a store is asked before it is said that there is nothing");
+    assert!(began.elapsed() < Duration::from_millis(5), "{:?}", began.elapsed());
     let (subscription, status) = world.describe("sea").await.unwrap();
     assert_eq!((subscription.position, status.lag_messages, status.outstanding), (25, 0, 0));
     assert_eq!(status.dispatching_datacenter, "nyc");
@@ -337,6 +343,46 @@ async fn a_topic_that_is_deleted_ends_its_subscriptions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_of_a_topic_that_was_deleted_and_created_again_are_refused_with_a_reason() {
+    let world = World::new().await;
+    world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
+    world.push("t", 1);
+    let old = tokens(&world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap());
+    world.delete("t");
+    world.push("t", 2);
+    let missing = world.pop("nyc", "b", Vec::new(), 1, 0).await.unwrap_err();
+    assert_eq!(reason_of(&missing).1, reason::NOT_SUBSCRIBED);
+    world.subscribe("sea", "t", "c", EARLIEST).await.unwrap();
+    let expired = (Code::FailedPrecondition, reason::DELIVERY_EXPIRED.to_owned());
+    for datacenter in ["nyc", "sea"] {
+        let refused = world.pop(datacenter, "a", old.clone(), 1, 0).await.unwrap_err();
+        assert_eq!(reason_of(&refused), expired, "{datacenter}");
+        let ack = v1::AckRequest { topic: "t".to_owned(), consumer: "c".to_owned(), tokens: old.clone() };
+        let refused =
+            world.call(datacenter, pop_service::ACK, &ack, Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(reason_of(&refused), expired, "{datacenter}");
+    }
+    let new = world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap();
+    assert_eq!(ids(&new), [1]);
+    let next = world.pop("sea", "a", tokens(&new), 1, 0).await.unwrap();
+    assert_eq!(ids(&next), [2], "those of the new one count");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_remembers_the_deleted_topic_learns_of_the_new_one_from_its_tokens() {
+    let world = World::new().await;
+    world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
+    world.push("t", 1);
+    world.pop("nyc", "a", Vec::new(), 1, 0).await.unwrap();
+    world.delete("t");
+    world.push("t", 2);
+    world.subscribe("sea", "t", "c", EARLIEST).await.unwrap();
+    let new = world.pop("sea", "a", Vec::new(), 1, 0).await.unwrap();
+    let next = world.pop("nyc", "a", tokens(&new), 1, 0).await.unwrap();
+    assert_eq!(ids(&next), [2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_needs_no_subscription() {
     let world = World::new().await;
     let read = |from, wait_ms| v1::ReadRequest {
@@ -367,6 +413,19 @@ async fn a_reader_needs_no_subscription() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_voter_that_hangs_does_not_hide_what_local_replicas_know() {
+    let world = World::new().await;
+    world.push("t", 1);
+    world.nodes["nyc-message-id-1"].process.pause();
+    world.network.cut(&Side::datacenter("nyc"), &Side::Others);
+    let request = v1::ReadRequest { topic: "t".to_owned(), ..v1::ReadRequest::default() };
+    let began = Instant::now();
+    let read = world.call("nyc", pop_service::READ, &request, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(read.messages.len(), 1);
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn subscriptions_are_listed_by_topic_then_consumer_in_pages() {
     let world = World::new().await;
     for (topic, consumer) in [("b", "y"), ("a", "y"), ("b", "x"), ("c", "x"), ("a", "x")] {
@@ -392,8 +451,15 @@ async fn subscriptions_are_listed_by_topic_then_consumer_in_pages() {
     assert_eq!(list("", 2).await, "a/x a/y b/x b/y c/x");
     assert_eq!(list("b", 1).await, "b/x b/y");
     world.delete("b");
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!(list("", 0).await, "a/x a/y c/x");
+    assert_eq!(list("", 0).await, "a/x a/y c/x", "they went with their topic");
+    world.subscribe("nyc", "b", "x", LATEST).await.unwrap();
+    assert_eq!(list("", 0).await, "a/x a/y b/x c/x", "of another topic of that name");
+    world
+        .nodes
+        .values()
+        .filter(|node| node.host.identity.role == Role::MessageId)
+        .for_each(|node| node.process.crash());
+    assert_eq!(list("b", 0).await, "b/x b/x b/y", "nobody says that they are deleted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -410,6 +476,23 @@ async fn a_subscription_that_nobody_pops_is_given_up_and_taken_again() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.reads(), reads, "nothing is read for nobody");
     assert_eq!(ids(&world.pop("nyc", "a", Vec::new(), 9, 0).await.unwrap()), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_are_gone_hold_no_place_at_a_subscription() {
+    let world = World::new().await;
+    world.subscribe("nyc", "t", "c", EARLIEST).await.unwrap();
+    let clients: Vec<String> = (0..WAITING_POPS_MAX).map(|client| format!("gone-{client}")).collect();
+    let gone = clients.iter().map(|client| world.pop("nyc", client, Vec::new(), 1, 9_000));
+    let gone = tokio::time::timeout(Duration::from_millis(500), futures::future::join_all(gone)).await;
+    assert!(gone.is_err(), "they gave up while they waited");
+    let waiting = world.pop("nyc", "a", Vec::new(), 9, 5_000);
+    let push = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.push("t", 2);
+    };
+    let (deliveries, ()) = futures::join!(waiting, push);
+    assert_eq!(ids(&deliveries.unwrap()), [1, 2]);
 }
 
 #[tokio::test(start_paused = true)]

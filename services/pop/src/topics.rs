@@ -1,13 +1,15 @@
 //! Topics by name.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::select;
 use rustc_hash::FxHashMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use trunkline_placement::{replicas_in, voters_by_nearness};
 use trunkline_ports::Class;
-use trunkline_types::{ClusterMap, TopicId, TopicName};
+use trunkline_types::{ClusterMap, GroupId, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::order_service::{CREATE_TOPIC, FIND_TOPIC};
 use trunkline_wire::internal::{
@@ -19,6 +21,8 @@ use crate::nearest::{Candidate, Nearest};
 const CACHED_MAX: usize = 65_536;
 /// An answer from this datacenter comes within this, or not.
 const LOCAL_PATIENCE: Duration = Duration::from_millis(500);
+/// A voter of this datacenter that has not answered by then may hang: the replicas are asked beside it.
+const VOTER_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Topics {
     nearest: Nearest,
@@ -66,6 +70,21 @@ impl Topics {
         }
     }
 
+    /// Whether the nearest voter that answers knows that it is deleted, which is final. One that is behind, or none that
+    /// answers, does not.
+    pub(crate) async fn is_deleted(&self, id: TopicId, deadline: Instant) -> bool {
+        let map = self.nearest.host().map();
+        let request = OrderFindTopicRequest {
+            envelope: Some(self.nearest.host().envelope()),
+            name: String::new(),
+            topic_id: id.0,
+            confirmed: false,
+        };
+        let voters = self.voters_of(&map, map.ordering_group(id.bucket()));
+        let answer = self.nearest.ask(&voters, FIND_TOPIC, &request, deadline).await;
+        answer.is_ok_and(|answer| answer.deleted)
+    }
+
     /// Creates it with the defaults, or finds it. True if it is new.
     pub(crate) async fn create(
         &self,
@@ -85,23 +104,40 @@ impl Topics {
         Ok((TopicId(topic.topic_id), created.created))
     }
 
-    /// By a voter or a replica of this datacenter: what they do not know may still exist.
+    /// By a voter or a replica of this datacenter: what they do not know may still exist. One that hangs does not use
+    /// up the other's time.
     async fn find_here(&self, name: &TopicName, deadline: Instant) -> Option<TopicId> {
-        let deadline = deadline.min(Instant::now() + LOCAL_PATIENCE);
+        let until = deadline.min(Instant::now() + LOCAL_PATIENCE);
+        let mut voter = pin!(self.find_at_voters(name, until));
+        let found = timeout(VOTER_PATIENCE, &mut voter).await;
+        if let Ok(Some(id)) = found {
+            return Some(id);
+        }
+        let replica = pin!(self.find_at_replicas(name, until));
+        if found.is_ok() {
+            return replica.await;
+        }
+        let (first, other) = select(voter, replica).await.factor_first();
+        match first {
+            Some(id) => Some(id),
+            None => other.await,
+        }
+    }
+
+    async fn find_at_voters(&self, name: &TopicName, until: Instant) -> Option<TopicId> {
         let map = self.nearest.host().map();
         let voters: Vec<_> = self.voters(&map, name).into_iter().filter(|voter| voter.is_local).collect();
-        let request = self.question(name, false);
-        if let Ok(answer) = self.nearest.ask(&voters, FIND_TOPIC, &request, deadline).await
-            && let Some(topic) = answer.topic.filter(|_| answer.found)
-        {
-            return Some(TopicId(topic.topic_id));
-        }
-        let here = &self.nearest.host().identity.datacenter;
+        let answer = self.nearest.ask(&voters, FIND_TOPIC, &self.question(name, false), until).await.ok()?;
+        answer.topic.filter(|_| answer.found).map(|topic| TopicId(topic.topic_id))
+    }
+
+    async fn find_at_replicas(&self, name: &TopicName, until: Instant) -> Option<TopicId> {
+        let (map, here) = (self.nearest.host().map(), &self.nearest.host().identity.datacenter);
         let replicas =
             self.nearest.candidates(replicas_in(&map, name.bucket(map.buckets), here), Class::Records);
         let envelope = Some(self.nearest.host().envelope());
         let request = StoreFindTopicRequest { envelope, name: name.as_str().to_owned() };
-        let answer = self.nearest.ask(&replicas, store_service::FIND_TOPIC, &request, deadline).await.ok()?;
+        let answer = self.nearest.ask(&replicas, store_service::FIND_TOPIC, &request, until).await.ok()?;
         answer.found.then_some(TopicId(answer.topic_id))
     }
 
@@ -118,7 +154,10 @@ impl Topics {
     }
 
     fn voters(&self, map: &ClusterMap, name: &TopicName) -> Vec<Candidate> {
-        let group = map.ordering_group(name.bucket(map.buckets));
+        self.voters_of(map, map.ordering_group(name.bucket(map.buckets)))
+    }
+
+    fn voters_of(&self, map: &ClusterMap, group: GroupId) -> Vec<Candidate> {
         let here = &self.nearest.host().identity.datacenter;
         self.nearest.candidates(voters_by_nearness(map, group, here), Class::Calls)
     }

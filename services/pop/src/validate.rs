@@ -15,6 +15,7 @@ use trunkline_types::{ConsumerName, TopicId, TopicName};
 use trunkline_wire::status::invalid;
 use trunkline_wire::{Status, v1};
 
+use crate::error;
 use crate::handle::{AckCall, PopCall};
 use crate::positions::Key;
 
@@ -82,14 +83,7 @@ fn tokens(field: &str, tokens: &[Bytes], key: &Key) -> Result<Vec<DeliveryToken>
     let decode = |(index, bytes): (usize, &Bytes)| {
         let field = || format!("{field}[{index}]");
         let token = DeliveryToken::decode(bytes).map_err(|problem| invalid(field(), problem.to_string()))?;
-        if token.check == check {
-            Ok(token)
-        } else {
-            Err(invalid(
-                field(),
-                "is of another subscription, or of a topic that was deleted and created again",
-            ))
-        }
+        if token.check == check { Ok(token) } else { Err(error::of_another_subscription(&field())) }
     };
     tokens.iter().enumerate().map(decode).collect()
 }

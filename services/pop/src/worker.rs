@@ -1,31 +1,32 @@
 //! The task that owns one dispatched subscription: carries calls to the [`Dispatcher`], and what it wants to stores
 //! and position group. Decides nothing but when to give the subscription up.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::debug;
 use trunkline_delivery::dispatcher::{
-    Dispatcher, Effect, Event, Handed, Lease, Locality, Payload, Pop, PopRefusal, Wanted,
+    Dispatcher, Effect, Event, Handed, Lease, Locality, Pop, PopRefusal, Wanted,
 };
 use trunkline_ports::Host;
-use trunkline_runtime::{Backoff, Shutdown};
+use trunkline_runtime::Backoff;
 use trunkline_types::{IntervalSet, TopicName};
 use trunkline_wire::v1;
 
+use crate::callers::Callers;
 use crate::error;
-use crate::handle::{AckCall, Command, PopCall, Reply, Situation};
-use crate::metrics::Metrics;
-use crate::positions::{Commit, Key, Positions, Tenure};
+use crate::handle::{AckCall, Command, PopCall, Situation};
+use crate::memory::{Held, Share, delivery};
+use crate::positions::{Commit, Key, Tenure};
+use crate::reply::Reply;
 use crate::routes::Route;
-use crate::stores::{Batch, ReadError, Span, Stores};
-use crate::table::Table;
-use crate::topics::Topics;
+use crate::stores::{Batch, ReadError, Span};
+use crate::table::Place;
+use crate::tools::Tools;
+use crate::under_way::{UnderWay, finished};
 
 /// How long one read waits at a store: also how soon it is noticed that the store cannot give what is committed.
 const POLL: Duration = Duration::from_secs(2);
@@ -37,42 +38,10 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 const SHED_AFTER: Duration = Duration::from_secs(15);
 /// What cannot be tidied away yet is looked at again after so long.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+/// While the server's memory is full, a read brings so much, and at least one message.
+const READ_BYTES_WHEN_FULL: u64 = 64 << 10;
 
-/// A message in memory; a clone is a reference.
-#[derive(Clone, Debug)]
-struct Held {
-    message: Arc<v1::ReceivedMessage>,
-    bytes: u64,
-}
-
-impl Payload for Held {
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
-
-/// What a worker works with; one per server.
-#[derive(Clone)]
-pub(crate) struct Tools {
-    pub(crate) host: Host,
-    pub(crate) positions: Arc<Positions>,
-    pub(crate) stores: Arc<Stores>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) table: Arc<Table>,
-    pub(crate) metrics: Metrics,
-    pub(crate) shutdown: Shutdown,
-    /// Bytes of messages in memory, of all workers.
-    pub(crate) held_bytes: Arc<AtomicU64>,
-    pub(crate) held_bytes_max: u64,
-    pub(crate) idle_after: Duration,
-}
-
-/// Something under way, with its number.
-struct UnderWay<T> {
-    number: u64,
-    began: Instant,
-    future: BoxFuture<'static, T>,
-}
+type Read = UnderWay<Result<Batch, ReadError>>;
 
 pub(crate) struct Worker {
     tools: Tools,
@@ -83,17 +52,16 @@ pub(crate) struct Worker {
     dispatcher: Dispatcher<Held>,
     locality: Locality,
     epoch: Instant,
-    calls: u64,
-    pops: FxHashMap<u64, oneshot::Sender<Reply<v1::PopResponse>>>,
-    acks: FxHashMap<u64, oneshot::Sender<Reply<v1::AckResponse>>>,
-    read: Option<UnderWay<Result<Batch, ReadError>>>,
+    callers: Callers,
+    /// At the store, for a first message to come.
+    waiting_read: Option<Read>,
+    read: Option<Read>,
     commit: Option<UnderWay<Commit>>,
     read_backoff: Backoff,
     commit_backoff: Backoff,
     effects: Vec<Effect<Held>>,
     last_call: Instant,
-    /// What it has told `held_bytes`.
-    held_bytes: u64,
+    share: Share,
     newer: Option<Route>,
     /// The topic is: nobody else will dispatch the subscription.
     deleted: bool,
@@ -112,6 +80,7 @@ impl Worker {
             Tenure { instance: lease.instance, generation: lease.generation.0, token: lease.token.0 };
         let now = Instant::now();
         Self {
+            share: tools.memory.share(),
             tools,
             key,
             topic,
@@ -120,31 +89,31 @@ impl Worker {
             dispatcher: Dispatcher::new(lease),
             locality: Locality::default(),
             epoch: now,
-            calls: 0,
-            pops: FxHashMap::default(),
-            acks: FxHashMap::default(),
+            callers: Callers::default(),
+            waiting_read: None,
             read: None,
             commit: None,
             read_backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
             commit_backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
             effects: Vec::new(),
             last_call: now,
-            held_bytes: 0,
             newer: None,
             deleted: false,
             ended: false,
         }
     }
 
-    pub(crate) async fn run(mut self) {
-        self.tools.metrics.dispatched.inc();
+    /// Until it has given the subscription up, and with it its place.
+    pub(crate) async fn run(mut self, place: Place) {
         let shutdown = self.tools.shutdown.clone();
+        let mut stopped = pin!(shutdown.stopped());
         while !self.ended {
             let wake = self.wake_at();
             tokio::select! {
                 biased;
-                () = shutdown.stopped() => break,
+                () = &mut stopped => break,
                 (read, result) = finished(&mut self.read) => self.was_read(read.number, result),
+                (read, result) = finished(&mut self.waiting_read) => self.was_read(read.number, result),
                 (commit, result) = finished(&mut self.commit) => self.was_committed(&commit, result),
                 command = self.commands.recv() => match command {
                     Some(command) => self.take(command),
@@ -154,6 +123,8 @@ impl Worker {
             }
             self.tidy();
         }
+        // Before anybody is told to look for the next dispatcher.
+        drop(place);
         self.end();
     }
 
@@ -162,10 +133,8 @@ impl Worker {
         match command {
             Command::Pop { call, from_here, reply } => self.pop(call, from_here, reply),
             Command::Ack { call: AckCall { tokens, deadline }, reply } => {
-                self.calls += 1;
-                self.acks.insert(self.calls, reply);
-                let deadline_ms = self.at_ms(deadline);
-                self.step(Event::Ack { ack: self.calls, tokens, deadline_ms });
+                let (ack, deadline_ms) = (self.callers.ack(reply), self.at_ms(deadline));
+                self.step(Event::Ack { ack, tokens, deadline_ms });
             }
             Command::Describe { reply } => {
                 let outstanding = self.dispatcher.outstanding() as u64;
@@ -178,10 +147,8 @@ impl Worker {
 
     fn pop(&mut self, call: PopCall, from_here: bool, reply: oneshot::Sender<Reply<v1::PopResponse>>) {
         self.tools.metrics.pops.inc();
-        self.calls += 1;
-        self.pops.insert(self.calls, reply);
         let pop = Pop {
-            number: self.calls,
+            number: self.callers.pop(reply),
             client: call.client,
             echoed: call.previous,
             messages_max: call.messages_max,
@@ -197,8 +164,10 @@ impl Worker {
         let event = match result {
             Ok(batch) => {
                 self.read_backoff.reset();
-                let messages = batch.messages.into_iter().map(held).collect();
-                Event::Read { number, first_id: batch.first_id, messages, earliest: batch.earliest }
+                let Batch { first_id, messages, watermark, earliest } = batch;
+                let more = first_id + (messages.len() as u64) <= watermark;
+                let messages = messages.into_iter().map(Held::from).collect();
+                Event::Read { number, first_id, messages, more, earliest }
             }
             Err(ReadError::Deleted) => {
                 self.tools.topics.forget(&self.topic);
@@ -241,41 +210,38 @@ impl Worker {
     }
 
     fn step(&mut self, event: Event<Held>) {
-        let mut next = Some(event);
-        while let Some(event) = next.take() {
+        // Who is gone is to get nothing of what the event brings.
+        let pops = self.callers.abandoned();
+        let mut events = if pops.is_empty() { vec![event] } else { vec![event, Event::Abandoned { pops }] };
+        while let Some(event) = events.pop() {
             let now_ms = self.at_ms(Instant::now());
             let mut effects = std::mem::take(&mut self.effects);
             self.dispatcher.step(now_ms, event, &mut effects);
-            let mut undelivered = Vec::new();
             for effect in effects.drain(..) {
-                undelivered.extend(self.carry_out(effect));
+                events.extend(self.carry_out(effect));
             }
             self.effects = effects;
-            if !undelivered.is_empty() {
-                let deliveries = undelivered.into_iter().map(|handed| handed.token).collect();
-                next = Some(Event::TakenBack { deliveries });
-            }
         }
     }
 
-    /// Returns deliveries whose caller is gone.
-    fn carry_out(&mut self, effect: Effect<Held>) -> Vec<Handed<Held>> {
+    /// Returns what came of it, where that is known at once.
+    fn carry_out(&mut self, effect: Effect<Held>) -> Option<Event<Held>> {
         match effect {
-            Effect::Deliver { pop, deliveries, expired } => return self.deliver(pop, deliveries, &expired),
+            Effect::Deliver { pop, deliveries, expired } => return self.deliver(pop, &deliveries, expired),
             Effect::Refuse { pop, why } => {
                 let reply = self.refusal(why);
-                answer(self.pops.remove(&pop), reply);
+                self.callers.answer_pop(pop, || reply);
             }
-            Effect::Acked { ack } => answer(self.acks.remove(&ack), Reply::Answered(v1::AckResponse {})),
+            Effect::Acked { ack } => self.callers.answer_ack(ack, Reply::Answered(v1::AckResponse {})),
             Effect::AckRefused { ack, why } => {
                 let elsewhere = Reply::Elsewhere(self.newer.clone());
-                answer(self.acks.remove(&ack), error::ack(why).map_or(elsewhere, Reply::Refused));
+                self.callers.answer_ack(ack, error::ack(why).map_or(elsewhere, Reply::Refused));
             }
             Effect::Read(wanted) => self.begin_read(wanted),
             Effect::Commit { number, acknowledged } => self.begin_commit(number, acknowledged),
             Effect::Ended => self.ended = true,
         }
-        Vec::new()
+        None
     }
 
     fn refusal(&self, why: PopRefusal) -> Reply<v1::PopResponse> {
@@ -285,54 +251,47 @@ impl Worker {
     fn deliver(
         &mut self,
         pop: u64,
-        deliveries: Vec<Handed<Held>>,
-        expired: &[std::ops::Range<u64>],
-    ) -> Vec<Handed<Held>> {
-        let Some(reply) = self.pops.remove(&pop) else { return deliveries };
-        if reply.is_closed() {
-            return deliveries;
+        deliveries: &[Handed<Held>],
+        expired: Vec<Range<u64>>,
+    ) -> Option<Event<Held>> {
+        let range = |range: &Range<u64>| v1::ExpiredRange { from: range.start, to: range.end };
+        let response = || v1::PopResponse {
+            deliveries: deliveries.iter().map(delivery).collect(),
+            expired: expired.iter().map(range).collect(),
+        };
+        if !self.callers.answer_pop(pop, || Reply::Answered(response())) {
+            let deliveries = deliveries.iter().map(|handed| handed.token).collect();
+            return Some(Event::TakenBack { deliveries, expired });
         }
         let again = deliveries.iter().filter(|handed| handed.token.attempt > 1).count();
-        let response = v1::PopResponse {
-            deliveries: deliveries.iter().map(delivery).collect(),
-            expired: expired
-                .iter()
-                .map(|range| v1::ExpiredRange { from: range.start, to: range.end })
-                .collect(),
-        };
-        if reply.send(Reply::Answered(response)).is_err() {
-            return deliveries;
-        }
         self.tools.metrics.deliveries.inc_by(deliveries.len() as u64);
         self.tools.metrics.redeliveries.inc_by(again as u64);
-        Vec::new()
+        (!expired.is_empty()).then_some(Event::Told { expired })
     }
 
     fn begin_read(&mut self, wanted: Wanted) {
         let stores = self.tools.stores.clone();
+        let bytes_max = if self.tools.memory.is_full() { READ_BYTES_WHEN_FULL } else { u64::MAX };
         let span = Span {
             topic: self.key.topic,
             from: wanted.from,
             messages_max: wanted.messages_max,
-            bytes_max: wanted.bytes_max,
+            bytes_max: wanted.bytes_max.min(bytes_max),
             wait: if wanted.wait { POLL } else { Duration::ZERO },
         };
-        let future = Box::pin(async move { stores.read(span).await });
-        self.read = Some(UnderWay { number: wanted.number, began: Instant::now(), future });
+        let read = UnderWay::new(wanted.number, async move { stores.read(span).await });
+        *(if wanted.wait { &mut self.waiting_read } else { &mut self.read }) = Some(read);
     }
 
     fn begin_commit(&mut self, number: u64, acknowledged: IntervalSet) {
         let (positions, key, tenure) = (self.tools.positions.clone(), self.key.clone(), self.tenure);
-        let began = Instant::now();
-        let future =
-            Box::pin(
-                async move { positions.commit(&key, tenure, &acknowledged, began + COMMIT_TIMEOUT).await },
-            );
-        self.commit = Some(UnderWay { number, began, future });
+        let until = Instant::now() + COMMIT_TIMEOUT;
+        let commit = async move { positions.commit(&key, tenure, &acknowledged, until).await };
+        self.commit = Some(UnderWay::new(number, commit));
     }
 
     fn wake_at(&self) -> Instant {
-        let patience = if self.held_bytes > 0 { SHED_AFTER } else { self.tools.idle_after };
+        let patience = if self.share.bytes() > 0 { SHED_AFTER } else { self.tools.idle_after };
         let idle_at = (self.last_call + patience).max(Instant::now() + TIDY_INTERVAL);
         match self.dispatcher.wake_at() {
             Some(at_ms) => idle_at.min(self.epoch + Duration::from_millis(at_ms)),
@@ -343,46 +302,27 @@ impl Worker {
     /// Memory is for who uses it, and so is dispatching.
     fn tidy(&mut self) {
         let unused = self.last_call.elapsed();
-        let held_bytes = self.dispatcher.held_bytes();
-        let is_full = self.tools.held_bytes.load(Ordering::Relaxed) > self.tools.held_bytes_max;
-        if held_bytes > 0 && self.pops.is_empty() && (is_full || unused >= SHED_AFTER) {
+        if self.dispatcher.held_bytes() > 0 && (unused >= SHED_AFTER || self.tools.memory.is_full()) {
             self.dispatcher.shed();
         }
-        self.tell_held(self.dispatcher.held_bytes());
+        self.share.set(self.dispatcher.held_bytes());
         if unused >= self.tools.idle_after && self.dispatcher.is_idle() {
             self.ended = true;
         }
     }
 
-    fn tell_held(&mut self, held_bytes: u64) {
-        if held_bytes != self.held_bytes {
-            self.tools.held_bytes.fetch_add(held_bytes, Ordering::Relaxed);
-            self.tools.held_bytes.fetch_sub(self.held_bytes, Ordering::Relaxed);
-            self.held_bytes = held_bytes;
-        }
-    }
-
     /// Whoever still waits is to look for the next dispatcher.
     fn end(mut self) {
-        self.tools.table.remove(&self.key, self.tenure.token);
-        self.tell_held(0);
-        self.tools.metrics.dispatched.dec();
         self.commands.close();
-        let queued = std::iter::from_fn(|| self.commands.try_recv().ok());
-        for command in queued {
-            self.calls += 1;
+        while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Pop { reply, .. } => drop(self.pops.insert(self.calls, reply)),
-                Command::Ack { reply, .. } => drop(self.acks.insert(self.calls, reply)),
+                Command::Pop { reply, .. } => drop(self.callers.pop(reply)),
+                Command::Ack { reply, .. } => drop(self.callers.ack(reply)),
                 Command::Describe { .. } | Command::Release => {}
             }
         }
-        for (_, reply) in std::mem::take(&mut self.pops) {
-            answer(Some(reply), self.farewell());
-        }
-        for (_, reply) in std::mem::take(&mut self.acks) {
-            answer(Some(reply), self.farewell());
-        }
+        let callers = std::mem::take(&mut self.callers);
+        callers.dismiss(|| self.farewell(), || self.farewell());
     }
 
     fn farewell<A>(&self) -> Reply<A> {
@@ -398,38 +338,6 @@ impl Worker {
     }
 }
 
-/// The result of what is under way, once; never, while nothing is. Cancel safe.
-async fn finished<T>(slot: &mut Option<UnderWay<T>>) -> (UnderWay<T>, T) {
-    let Some(under_way) = slot else { return std::future::pending().await };
-    let result = std::future::poll_fn(|context| under_way.future.as_mut().poll(context)).await;
-    let under_way = slot.take().expect("it has just ended");
-    (under_way, result)
-}
-
-/// Its caller may be gone.
-fn answer<A>(to: Option<oneshot::Sender<Reply<A>>>, reply: Reply<A>) {
-    if let Some(to) = to {
-        let _ = to.send(reply);
-    }
-}
-
 fn delay_ms(backoff: &mut Backoff, host: &Host) -> u64 {
     u64::try_from(backoff.next(&host.process).as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-fn held(message: v1::ReceivedMessage) -> Held {
-    let size = |content: &v1::Message| {
-        let attributes: usize = content.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-        (content.payload.len() + content.key.len() + attributes) as u64
-    };
-    let bytes = message.message.as_ref().map_or(0, size);
-    Held { message: Arc::new(message), bytes }
-}
-
-fn delivery(handed: &Handed<Held>) -> v1::Delivery {
-    v1::Delivery {
-        message: Some((*handed.message.message).clone()),
-        attempt: handed.token.attempt,
-        token: handed.token.encode().into(),
-    }
 }

@@ -170,6 +170,7 @@ impl Load {
             }
             from = response.next.max(from);
         }
+        rows.retain(|(id, _)| *id <= highest);
         rows
     }
 

@@ -51,9 +51,10 @@ pub fn line(seed: u64, outcomes: &Outcomes, hash: u64) -> String {
 }
 
 impl Report {
-    pub fn add(&mut self, seed: u64, outcomes: &Outcomes) {
+    /// `runs`: how often the seed was run.
+    pub fn add(&mut self, seed: u64, outcomes: &Outcomes, runs: u32) {
         self.seeds += 1;
-        self.simulated += outcomes.simulated;
+        self.simulated += outcomes.simulated * runs;
         self.acked += outcomes.acked;
         self.unknown += outcomes.unknown;
         self.failed += outcomes.failed;
@@ -125,11 +126,11 @@ mod tests {
     fn what_came_too_rarely_is_said_once_there_are_enough_seeds() {
         let enough = Outcomes { acked: ACKED_MIN, with_faults: WITH_FAULTS_MIN, ..Outcomes::default() };
         let mut report = Report::default();
-        (1..200).for_each(|seed| report.add(seed, &enough));
+        (1..200).for_each(|seed| report.add(seed, &enough, 1));
         assert_eq!(report.too_rare(), Vec::<String>::new());
-        report.add(200, &Outcomes { faults: Kind::ALL.map(|kind| (kind, 20)).into(), ..enough.clone() });
+        report.add(200, &Outcomes { faults: Kind::ALL.map(|kind| (kind, 20)).into(), ..enough.clone() }, 1);
         assert_eq!(report.too_rare().len(), State::ALL.len());
-        report.add(201, &Outcomes { acked: 3, ..enough });
+        report.add(201, &Outcomes { acked: 3, ..enough }, 2);
         assert_eq!(report.too_rare()[0], "seed 201 was too short or acknowledged too little");
     }
 }

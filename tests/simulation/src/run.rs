@@ -29,6 +29,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// Load goes on for so long after the last fault.
 const AFTER_FAULTS: Duration = Duration::from_secs(4);
 
+/// What nobody waits for any more still gets its ID within this.
+const COMES_TO_REST: Duration = Duration::from_secs(8);
+
 /// What became of a seed.
 #[derive(Clone, Debug, Default)]
 pub struct Outcomes {
@@ -117,6 +120,7 @@ impl Run {
             self.load_ends().await;
         }
         self.settle("all has returned").await;
+        tokio::time::sleep(COMES_TO_REST).await;
         self.load.read_everything(Duration::from_secs(60)).await;
         let copies = self.oracle.disks().read().await;
         self.oracle.with(|record| record.copies_at_the_end = copies);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_wire::Code;
-use trunkline_wire::status::{is_not_stored, not_stored, overloaded, reason, unavailable};
+use trunkline_wire::status::{
+    failed_precondition, is_not_stored, not_stored, overloaded, reason, reason_of, unavailable,
+};
 use trunkline_wire::v1::{AckLevel, ListTopicsRequest, Message};
 
 use super::{World, pass};
@@ -117,4 +119,37 @@ async fn a_subscriber_echoes_what_it_was_given_until_that_has_arrived() {
     assert_eq!(acked.len(), 1);
     let last = world.server("nyc").previous().pop().expect("one");
     assert!(last.is_empty(), "what is acknowledged is not echoed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_begins_anew_when_what_it_was_given_is_of_a_topic_that_was_deleted() {
+    let world = World::new();
+    let mut subscriber = world.client.subscriber("t", "c");
+    pass(100).await;
+    subscriber.pop(1, Duration::ZERO).await.expect("popped");
+    let expired = failed_precondition(reason::DELIVERY_EXPIRED, "of a topic that was deleted");
+    world.server("nyc").fails_with([expired]);
+    subscriber.pop(1, Duration::ZERO).await.expect("popped");
+    let echoed: Vec<usize> = world.server("nyc").previous().iter().map(Vec::len).collect();
+    assert_eq!(echoed, [0, 1, 0], "it echoes what is of no use any more once");
+    let gone = failed_precondition(reason::NOT_SUBSCRIBED, "the subscription went with the topic");
+    world.server("nyc").fails_with([gone]);
+    let missing =
+        subscriber.pop(1, Duration::ZERO).await.expect_err("whether to subscribe again is the caller's");
+    assert_eq!(reason_of(&missing).as_deref(), Some(reason::NOT_SUBSCRIBED));
+    subscriber.pop(1, Duration::ZERO).await.expect("popped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_that_comes_too_late_is_not_repeated() {
+    let world = World::new();
+    let mut subscriber = world.client.subscriber("t", "c");
+    pass(100).await;
+    subscriber.pop(1, Duration::ZERO).await.expect("popped");
+    let expired = failed_precondition(reason::DELIVERY_EXPIRED, "another client has it now");
+    world.server("nyc").fails_with([expired]);
+    let refused = subscriber.ack().await.expect_err("too late");
+    assert_eq!(reason_of(&refused).as_deref(), Some(reason::DELIVERY_EXPIRED));
+    subscriber.pop(1, Duration::ZERO).await.expect("popped");
+    assert!(world.server("nyc").previous().concat().is_empty(), "its tokens are forgotten");
 }

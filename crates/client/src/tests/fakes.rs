@@ -111,8 +111,10 @@ impl Server {
                 async move { answer.map(|()| PopResponse { deliveries: vec![delivery], expired: vec![] }) }
             })
             .unary(pop_service::ACK, move |_, request| {
-                ack.lock().expect("not poisoned").acked.extend(request.tokens);
-                async move { Ok(AckResponse {}) }
+                let mut state = ack.lock().expect("not poisoned");
+                let answer = state.failures.pop_front().map_or(Ok(()), Err);
+                state.acked.extend(request.tokens);
+                async move { answer.map(|()| AckResponse {}) }
             })
             .unary(topic_service::LIST_TOPICS, move |_, _| {
                 let answer = list.lock().expect("not poisoned").failures.pop_front().map_or(Ok(()), Err);

@@ -102,7 +102,7 @@ impl Shape {
         let mut runs = VecDeque::new();
         for run in &message.runs {
             let leader = run.leader.as_ref().ok_or(Malformed("shape.leader"))?;
-            runs.push_back((run.first, convert::to_leader(leader)));
+            runs.push_back((run.first, convert::to_leader(leader)?));
         }
         let purged = message.purged.as_ref().map(convert::to_log_id).transpose()?;
         let last = last.filter(|&last| purged.is_none_or(|purged| last > purged.index()));

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 use trunkline_types::GroupId;
 use trunkline_wire::convert::Malformed;
@@ -27,14 +26,8 @@ pub(super) fn answer(members: &Members, request: RaftFrame) -> BoxFuture<'static
             _ => None,
         }
     };
-    let answer = body.map(move |body| RaftFrame {
-        id,
-        group,
-        body: Some(body.unwrap_or(Body::Refused(RaftRefused {}))),
-    });
-    // Never put off for the sake of other tasks: tokio would wake those that it puts off in the reverse order, and an
-    // append would reach the group before the one that it continues.
-    unconstrained(answer).boxed()
+    body.map(move |body| RaftFrame { id, group, body: Some(body.unwrap_or(Body::Refused(RaftRefused {}))) })
+        .boxed()
 }
 
 /// `None` where the group has stopped, or the request is none.

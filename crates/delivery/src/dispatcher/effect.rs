@@ -37,15 +37,26 @@ pub enum Event<M> {
         tokens: Vec<DeliveryToken>,
         deadline_ms: u64,
     },
-    /// Answers that could not be given, for their callers were gone.
+    /// The callers of these Pops, which wait, are gone.
+    Abandoned {
+        pops: Vec<u64>,
+    },
+    /// An answer was given that says that these IDs are expired.
+    Told {
+        expired: Vec<Range<u64>>,
+    },
+    /// An answer that could not be given, for its caller was gone.
     TakenBack {
         deliveries: Vec<DeliveryToken>,
+        expired: Vec<Range<u64>>,
     },
     /// What a read brought: consecutive messages, or none.
     Read {
         number: u64,
         first_id: u64,
         messages: Vec<M>,
+        /// Whether the store has more after these.
+        more: bool,
         /// The first ID that is still there.
         earliest: u64,
     },
@@ -83,7 +94,7 @@ pub struct Handed<M> {
 /// What a dispatcher wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<M> {
-    /// Answers a Pop, also with nothing.
+    /// Answers a Pop, also with nothing. What is expired is to be followed by [`Event::Told`] or [`Event::TakenBack`].
     Deliver {
         pop: u64,
         deliveries: Vec<Handed<M>>,
@@ -100,7 +111,7 @@ pub enum Effect<M> {
         ack: u64,
         why: AckRefusal,
     },
-    /// Takes the place of the read before, whose result is of no use any more.
+    /// Takes the place of the read before that waits, or that does not, like this one: its result is of no use any more.
     Read(Wanted),
     /// At most one at a time.
     Commit {

@@ -11,6 +11,9 @@ use super::outstanding::Client;
 use super::shelf::Payload;
 use super::token::DeliveryToken;
 
+/// Before the end of its wait by so much, it is made sure that there is nothing for a Pop, so that it can be said then.
+const CHECK_LEAD_MS: u64 = 50;
+
 /// Why a Pop gets nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocked {
@@ -30,12 +33,17 @@ pub(super) struct Waiting {
     pub(super) pop: Pop,
     /// Its client has deliveries that come first.
     own: bool,
+    /// Reads that had begun when it came.
+    begun: u64,
+    /// From here on a store is asked whether there is nothing for it.
+    check_at_ms: u64,
     blocked: Blocked,
 }
 
 impl Waiting {
-    pub(super) fn new(pop: Pop, own: bool) -> Self {
-        Self { pop, own, blocked: Blocked::Nothing }
+    pub(super) fn new(now_ms: u64, begun: u64, pop: Pop, own: bool) -> Self {
+        let check_at_ms = pop.wait_until_ms.saturating_sub(CHECK_LEAD_MS).max(now_ms);
+        Self { pop, own, begun, check_at_ms, blocked: Blocked::Nothing }
     }
 }
 
@@ -92,16 +100,15 @@ impl<M: Payload> Dispatcher<M> {
     /// Answers those whose time is up.
     pub(super) fn time_out(&mut self, now_ms: u64, effects: &mut Vec<Effect<M>>) {
         let reading = &self.reading;
-        let knows_the_end = reading.knows_the_end(now_ms);
         let releasing = self.releasing;
         self.waiting.retain(|waiting| {
             let pop = waiting.pop.number;
             let nothing = match waiting.blocked {
-                Blocked::Nothing => knows_the_end,
+                Blocked::Nothing => reading.found_nothing_since(waiting.begun),
                 Blocked::Window => true,
                 Blocked::Missing(_) | Blocked::Uncommitted => false,
             };
-            let refusal = match (waiting.blocked, reading.damaged) {
+            let refusal = match (waiting.blocked, reading.found_damaged_since(waiting.begun)) {
                 (Blocked::Uncommitted, _) => PopRefusal::Uncommitted,
                 (Blocked::Nothing | Blocked::Missing(_), Some(id)) => PopRefusal::Damaged(id),
                 _ => PopRefusal::Unreadable,
@@ -120,21 +127,21 @@ impl<M: Payload> Dispatcher<M> {
 
     /// When the next one's time is up.
     pub(super) fn waiting_until(&self) -> Option<u64> {
-        let known_at = self.reading.known_at().filter(|_| !self.reading.is_failing());
         let until = |waiting: &Waiting| match waiting.blocked {
             _ if self.releasing => waiting.pop.deadline_ms,
-            Blocked::Nothing => {
-                let empty_at = if self.reading.knows_the_end(waiting.pop.wait_until_ms) {
-                    Some(waiting.pop.wait_until_ms)
-                } else {
-                    known_at.map(|at_ms| at_ms.max(waiting.pop.wait_until_ms))
-                };
-                empty_at.map_or(waiting.pop.deadline_ms, |at_ms| at_ms.min(waiting.pop.deadline_ms))
-            }
-            Blocked::Window => waiting.pop.wait_until_ms,
+            Blocked::Nothing if !self.reading.found_nothing_since(waiting.begun) => waiting.pop.deadline_ms,
+            Blocked::Nothing | Blocked::Window => waiting.pop.wait_until_ms,
             Blocked::Missing(_) | Blocked::Uncommitted => waiting.pop.deadline_ms,
         };
         self.waiting.iter().map(until).min()
+    }
+
+    /// When a store must be asked whether there is nothing, because somebody waits who is to be told so.
+    pub(super) fn check_at(&self) -> Option<u64> {
+        let unknown = self.waiting.iter().filter(|waiting| {
+            waiting.blocked == Blocked::Nothing && !self.reading.found_nothing_since(waiting.begun)
+        });
+        unknown.map(|waiting| waiting.check_at_ms).min()
     }
 
     fn hand_out(&mut self, pop: &Pop, now_ms: u64) -> Result<Effect<M>, Blocked> {
@@ -142,10 +149,8 @@ impl<M: Payload> Dispatcher<M> {
         let stopped = self
             .hand_out_again(pop, now_ms, &mut answer)
             .and_then(|()| self.hand_out_fresh(pop, now_ms, &mut answer));
+        // It counts as acknowledged once it is told.
         let expired: Vec<_> = mem::take(&mut self.expired).iter().collect();
-        for range in &expired {
-            self.ledger.acknowledge(range.clone(), now_ms);
-        }
         match stopped {
             Err(Some(blocked)) if answer.deliveries.is_empty() && expired.is_empty() => Err(blocked),
             _ => Ok(Effect::Deliver { pop: pop.number, deliveries: answer.deliveries, expired }),
@@ -188,11 +193,12 @@ impl<M: Payload> Dispatcher<M> {
         let lowest = self.ledger.lowest();
         loop {
             let id = self.ledger.first_missing(self.shelf.next());
-            if id >= self.shelf.ahead() {
-                return Err(Some(Blocked::Nothing));
-            }
+            // In this order: beyond the window nothing is read, so that it could not be known that there is nothing.
             if id - lowest >= DELIVERY_WINDOW_MAX {
                 return Err(Some(Blocked::Window));
+            }
+            if id >= self.shelf.ahead() {
+                return Err(Some(Blocked::Nothing));
             }
             self.offer(id, pop, now_ms, answer)?;
             self.shelf.advance(id + 1);

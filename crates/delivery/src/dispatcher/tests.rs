@@ -1,5 +1,7 @@
 //! Events in, effects out.
 
+use std::collections::BTreeSet;
+
 use trunkline_types::limits::HANDED_OUT_COMMIT_AT;
 
 use super::*;
@@ -72,7 +74,10 @@ impl Bench {
         self.dispatcher.step(self.now_ms, event, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Read(wanted) => self.reads.push(wanted),
+                Effect::Read(wanted) => {
+                    self.reads.retain(|before| before.wait != wanted.wait);
+                    self.reads.push(wanted);
+                }
                 Effect::Commit { number, acknowledged } => {
                     assert!(self.commit.is_none(), "one commit at a time");
                     self.commit = Some((number, acknowledged));
@@ -81,14 +86,18 @@ impl Bench {
                 other => self.effects.push(other),
             }
         }
-        while let Some(wanted) = self.reads.pop() {
+        let has_answer = |wanted: &Wanted| !wanted.wait || wanted.from <= self.last;
+        if let Some(at) = self.reads.iter().position(has_answer) {
+            let wanted = self.reads.remove(at);
             let until = (wanted.from + wanted.messages_max).min(self.last + 1);
-            if until <= wanted.from && wanted.wait {
-                self.reads.push(wanted);
-                return;
-            }
             let messages = (wanted.from..until).map(Message).collect();
-            self.step(Event::Read { number: wanted.number, first_id: wanted.from, messages, earliest: 1 });
+            self.step(Event::Read {
+                number: wanted.number,
+                first_id: wanted.from,
+                messages,
+                more: until <= self.last,
+                earliest: 1,
+            });
         }
     }
 
@@ -107,7 +116,13 @@ impl Bench {
         self.last = last;
         if let Some(wanted) = self.reads.pop() {
             let messages = (wanted.from..=last).map(Message).collect();
-            self.step(Event::Read { number: wanted.number, first_id: wanted.from, messages, earliest: 1 });
+            self.step(Event::Read {
+                number: wanted.number,
+                first_id: wanted.from,
+                messages,
+                more: false,
+                earliest: 1,
+            });
         }
     }
 
@@ -418,6 +433,7 @@ fn beyond_the_window_only_redeliveries_are_handed_out() {
         }
     }
     assert_eq!(delivered, DELIVERY_WINDOW_MAX, "the highest is below 1 + the window");
+    assert_eq!(ids(&bench.pop(named("other"), &[], 5)), [], "beyond the window there is nothing");
     assert_eq!(ids(&bench.pop(named("slow"), &[], 5)), [(1, 2)]);
     let free = bench.pop(named("slow"), &tokens(&first), 1);
     assert_eq!(ids(&free), [(DELIVERY_WINDOW_MAX + 1, 1)]);
@@ -478,7 +494,7 @@ fn the_first_message_comes_whatever_its_size() {
 fn an_answer_that_could_not_be_given_goes_to_the_next_who_asks() {
     let mut bench = Bench::new(1, &[], 3);
     let deliveries = tokens(&bench.pop(named("gone"), &[], 2));
-    bench.step(Event::TakenBack { deliveries });
+    bench.step(Event::TakenBack { deliveries, expired: Vec::new() });
     assert_eq!(ids(&bench.pop(named("b"), &[], 3)), [(1, 1), (2, 1), (3, 1)]);
 }
 
@@ -509,12 +525,14 @@ fn without_a_store_that_answers_a_pop_fails_at_its_deadline() {
     let [Effect::Read(wanted)] = effects[..] else { panic!("{effects:?}") };
     dispatcher.step(1_000, Event::Time, &mut effects);
     assert_eq!(effects.pop(), Some(Effect::Refuse { pop: 1, why: PopRefusal::Unreadable }));
-    dispatcher.step(
-        1_001,
-        Event::ReadFailed { number: wanted.number, retry_ms: 9, damaged: Some(1) },
-        &mut effects,
-    );
+    let damaged = |read: Wanted| Event::ReadFailed { number: read.number, retry_ms: 9, damaged: Some(1) };
+    dispatcher.step(1_001, damaged(wanted), &mut effects);
     dispatcher.step(1_002, Event::Pop(Pop { deadline_ms: 5_000, ..pop(2, 4_000) }), &mut effects);
+    assert_eq!(dispatcher.wake_at(), Some(1_010), "it may be mended: it is read again");
+    effects.clear();
+    dispatcher.step(1_010, Event::Time, &mut effects);
+    let [Effect::Read(wanted)] = effects[..] else { panic!("{effects:?}") };
+    dispatcher.step(1_011, damaged(wanted), &mut effects);
     assert_eq!(
         effects.pop(),
         Some(Effect::Refuse { pop: 2, why: PopRefusal::Damaged(1) }),
@@ -533,17 +551,137 @@ fn what_is_not_in_memory_any_more_is_read_again_before_anything_later_is_given()
 }
 
 #[test]
+fn what_was_shed_is_read_anew_when_somebody_asks_and_not_before() {
+    let mut bench = Bench::new(1, &[], 3_000);
+    let first = bench.pop(named("a"), &[], 100);
+    let mut effects = Vec::new();
+    let pop = |number, echoed: &[DeliveryToken]| Pop {
+        number,
+        client: named("a"),
+        echoed: echoed.to_vec(),
+        messages_max: 450,
+        bytes_max: 1 << 20,
+        wait_until_ms: 1_000,
+        deadline_ms: 9_000,
+        releases: false,
+    };
+    bench.dispatcher.step(1_000, Event::Pop(pop(90, &tokens(&first))), &mut effects);
+    let Some(Effect::Read(beyond)) = effects.iter().find(|effect| matches!(effect, Effect::Read(_))) else {
+        panic!("it reads ahead: {effects:?}")
+    };
+    let beyond = *beyond;
+    bench.dispatcher.shed();
+    effects.clear();
+    let messages = vec![Message(beyond.from)];
+    let read =
+        Event::Read { number: beyond.number, first_id: beyond.from, messages, more: true, earliest: 1 };
+    bench.dispatcher.step(1_000, read, &mut effects);
+    assert_eq!((effects.len(), bench.dispatcher.held_bytes()), (0, 0), "it began before and lies beyond");
+    bench.dispatcher.step(1_000, Event::Pop(pop(91, &[])), &mut effects);
+    let [Effect::Read(wanted)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((wanted.from, wanted.wait), (101, false), "what it was given and has not echoed");
+}
+
+#[test]
+fn ahead_is_read_in_large_batches_and_not_at_the_end_of_the_topic() {
+    let mut bench = Bench::new(1, &[], 5_000);
+    let mut echo = Vec::new();
+    let mut reads = BTreeSet::new();
+    for _ in 0..5_000 {
+        let given = bench.pop(named("a"), &echo, 1);
+        assert_eq!(given.len(), 1);
+        echo = tokens(&given);
+        reads.insert(bench.dispatcher.reading.begun());
+        bench.advance(60);
+        if bench.commit.is_some() {
+            bench.commit();
+        }
+    }
+    assert!(reads.len() <= 12, "{} reads for 5,000 pops", reads.len());
+    let begun = bench.dispatcher.reading.begun();
+    bench.advance(60_000);
+    assert_eq!(
+        (bench.dispatcher.reading.begun(), bench.reads.len()),
+        (begun, 0),
+        "nothing is read for nobody"
+    );
+}
+
+#[test]
+fn an_empty_answer_waits_for_nothing_but_a_read_that_began_after_its_pop() {
+    let mut bench = Bench::new(1, &[], 1);
+    let given = tokens(&bench.pop(named("a"), &[], 1));
+    assert_eq!(ids(&bench.pop(named("a"), &given, 1)), [], "at once");
+    bench.advance(500);
+    bench.last = 2;
+    assert_eq!(
+        ids(&bench.pop(named("a"), &[], 1)),
+        [(2, 1)],
+        "a store has it, although the read that waits there has not answered yet"
+    );
+}
+
+#[test]
+fn a_pop_that_waits_is_answered_empty_at_the_end_of_its_wait_and_not_later() {
+    let mut bench = Bench::new(1, &[], 1);
+    let given = tokens(&bench.pop(named("a"), &[], 1));
+    for wait_ms in [1, 40, 60, 1_000, 9_900] {
+        let pop = bench.begin(named("a"), &given, 1, wait_ms);
+        bench.advance(wait_ms - 1);
+        assert_eq!(bench.outcome(pop), None, "{wait_ms}");
+        bench.advance(1);
+        assert_eq!(bench.outcome(pop), Some(Ok(Vec::new())), "{wait_ms}");
+    }
+    bench.advance(500);
+    let pop = bench.begin(named("a"), &given, 1, 1_000);
+    bench.advance(900);
+    bench.last = 2;
+    bench.advance(100);
+    assert_eq!(ids(&bench.outcome(pop).unwrap().unwrap()), [(2, 1)], "it has looked before it says so");
+}
+
+#[test]
 fn an_expired_range_is_told_before_the_position_passes_it() {
     let mut bench = Bench::new(1, &[], 0);
+    let expiring = |bench: &mut Bench| {
+        let Some(Effect::Deliver { pop, deliveries, expired }) = bench.effects.pop() else {
+            panic!("not answered")
+        };
+        (pop, deliveries, expired)
+    };
     let waiting = bench.begin(named("a"), &[], 9, 5_000);
     let wanted = bench.reads.pop().unwrap();
     let messages = vec![Message(4), Message(5)];
-    bench.step(Event::Read { number: wanted.number, first_id: 4, messages, earliest: 4 });
-    let Some(Effect::Deliver { pop, deliveries, expired }) = bench.effects.pop() else {
-        panic!("not answered")
-    };
-    assert_eq!((pop, ids(&deliveries), expired), (waiting, vec![(4, 1), (5, 1)], vec![1..4]));
+    bench.step(Event::Read { number: wanted.number, first_id: 4, messages, more: false, earliest: 4 });
+    let (pop, deliveries, expired) = expiring(&mut bench);
+    assert_eq!((pop, ids(&deliveries), &expired), (waiting, vec![(4, 1), (5, 1)], &vec![1..4]));
+    bench.advance(60);
+    assert_eq!((bench.dispatcher.position(), &bench.commit), (0, &None), "nobody was told yet");
+    bench.step(Event::TakenBack { deliveries: tokens(&deliveries), expired });
+    let waiting = bench.begin(named("b"), &[], 1, 5_000);
+    let (pop, deliveries, expired) = expiring(&mut bench);
+    assert_eq!((pop, ids(&deliveries), &expired), (waiting, vec![(4, 1)], &vec![1..4]), "told to the next");
+    bench.step(Event::Told { expired });
     assert_eq!(bench.dispatcher.position(), 3);
+    bench.advance(60);
+    assert_eq!(bench.commit(), [1..4]);
+}
+
+#[test]
+fn a_pop_whose_caller_is_gone_gets_nothing_and_holds_no_place() {
+    let mut bench = Bench::new(1, &[], 0);
+    let mut pops: Vec<u64> = Vec::new();
+    for _ in 0..WAITING_POPS_MAX {
+        pops.push(bench.begin(Client::Nameless, &[], 1, 5_000));
+    }
+    let refused = bench.begin(named("a"), &[], 1, 5_000);
+    assert_eq!(bench.outcome(refused), Some(Err(PopRefusal::TooManyWaiting)));
+    bench.step(Event::Abandoned { pops: pops.clone() });
+    let waiting = bench.begin(named("a"), &[], 9, 5_000);
+    bench.push(2);
+    assert_eq!(ids(&bench.outcome(waiting).unwrap().unwrap()), [(1, 1), (2, 1)]);
+    bench.advance(5_000);
+    assert!(pops.into_iter().all(|pop| bench.outcome(pop).is_none()), "nobody listens");
 }
 
 #[test]
@@ -586,24 +724,15 @@ fn a_release_without_anything_to_commit_is_prompt_and_one_whose_commit_fails_end
 }
 
 #[test]
-fn a_dispatcher_that_nobody_asks_stops_reading_and_is_idle() {
+fn a_dispatcher_that_nobody_asks_is_idle_and_reads_when_somebody_does() {
     let mut bench = Bench::new(1, &[], 1);
     let given = tokens(&bench.pop(named("a"), &[], 1));
     assert!(!bench.dispatcher.is_idle());
-    let empty = bench.begin(named("a"), &given, 1, 0);
+    assert_eq!(ids(&bench.pop(named("a"), &given, 1)), []);
     bench.advance(60);
-    assert_eq!(bench.outcome(empty), Some(Ok(Vec::new())), "once a wait at the store has said so");
     bench.commit();
     assert!(bench.dispatcher.is_idle());
-    bench.advance(11_000);
-    let wanted = bench.reads.pop().expect("one wait is still under way");
-    bench.step(Event::Read {
-        number: wanted.number,
-        first_id: wanted.from,
-        messages: Vec::new(),
-        earliest: 1,
-    });
-    assert!(bench.reads.is_empty());
+    assert_eq!((bench.reads.len(), bench.dispatcher.wake_at()), (0, None));
     bench.last = 2;
-    assert_eq!(ids(&bench.pop(named("a"), &[], 1)), [(2, 1)], "and reads anew when somebody asks");
+    assert_eq!(ids(&bench.pop(named("a"), &[], 1)), [(2, 1)]);
 }

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use trunkline_types::limits::{ASSIGNMENT_RUNS_MAX, FACT_RUNS_KEPT, FACT_RUNS_MAX, OPEN_LOGS_PER_GROUP_MAX};
+use trunkline_types::limits::{
+    ASSIGNMENT_RUNS_MAX, FACT_RUNS_KEPT, FACT_RUNS_MAX, OPEN_LOGS_PER_GROUP_MAX, PEER_NUMBER_MAX,
+};
 use trunkline_types::{LogName, NodeId};
 
 use super::entry::{Assignment, Entry, LogPart, LogReference, PartRun, Predecessor};
@@ -14,15 +16,13 @@ use super::logs::{Before, before};
 use super::replicas::Replicas;
 pub use super::runs::Run;
 use super::runs::Runs;
-pub use super::sessions::Source;
 use super::sessions::{Admission, Sessions};
+pub use super::sessions::{HeldVector, Source};
 use super::state::State;
 use super::topics::Standing;
 
 /// Runs that one log gets into an assignment before the next log's turn: a backlog delays nobody else.
 const PART_RUNS_MAX: usize = 1_024;
-/// No log is longer: 2^48 records. A report that claims more is not a report.
-const SEQUENCE_MAX: u64 = 1 << 48;
 
 /// What a store holds on disk beyond what is ordered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,15 +42,6 @@ pub struct LogReport {
     /// On disk up to, exclusive. Replaces what was said before.
     pub held: u64,
     pub runs: Vec<Run>,
-}
-
-/// How far a store has the facts on disk, and what follows from them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeldVector {
-    pub facts_index: u64,
-    /// How much exactly is there (exclusive) of each log that has come to its end by those facts.
-    pub ended: BTreeMap<LogName, u64>,
-    // Reserved: logs whose end the facts name and that end short there (receipts, retention).
 }
 
 /// What a store must be told.
@@ -171,7 +162,7 @@ impl Leader {
         let Some(ordered) = state.logs().ordered(&name) else { return };
         let fits = state.shape().owns(name.bucket)
             && before(&name, report.predecessor).is_some()
-            && (1..=SEQUENCE_MAX).contains(&report.held);
+            && (1..=PEER_NUMBER_MAX).contains(&report.held);
         if !fits || (self.logs.len() >= OPEN_LOGS_PER_GROUP_MAX && !self.logs.contains_key(&name)) {
             return;
         }
@@ -185,11 +176,12 @@ impl Leader {
 
     pub fn held(&mut self, source: Source, held: HeldVector) -> Verdict {
         let known = self.replicas.know(source.store);
-        if known && self.sessions.hear(source, held.facts_index, held.ended) {
-            Verdict::Taken
-        } else {
-            Verdict::Ignored
-        }
+        if known && self.sessions.hear(source, held) { Verdict::Taken } else { Verdict::Ignored }
+    }
+
+    /// How many times a store says that it lacks some of a closed log: a replica that is not whole.
+    pub fn lacking(&self) -> usize {
+        self.sessions.lacking()
     }
 
     /// Once a second from each store: the moment to look again at everything that it holds.
@@ -254,8 +246,13 @@ impl Leader {
         }
     }
 
-    /// The next assignment, if anything can be ordered. `order_time_ms` is this node's wall clock.
-    pub fn assign(&mut self, state: &State, map_version: u64, order_time_ms: u64) -> Option<Proposal> {
+    /// The next assignment, if anything can be ordered. `order_time_ms` is asked only if so.
+    pub fn assign(
+        &mut self,
+        state: &State,
+        map_version: u64,
+        order_time_ms: impl FnOnce() -> u64,
+    ) -> Option<Proposal> {
         if state.history().runs() >= FACT_RUNS_MAX {
             return None;
         }
@@ -274,7 +271,7 @@ impl Leader {
             return None;
         }
         let facts_trim = self.take_trim(state).unwrap_or(0);
-        let assignment = Assignment { map_version, order_time_ms, facts_trim, logs: parts };
+        let assignment = Assignment { map_version, order_time_ms: order_time_ms(), facts_trim, logs: parts };
         Some(self.proposal(Entry::Assign(assignment), InFlight::Assignment(upto)))
     }
 

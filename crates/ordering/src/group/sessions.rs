@@ -1,6 +1,6 @@
 //! What stores have said in their live sessions, and nothing else. Soft: a new leader begins with none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trunkline_types::limits::OPEN_LOGS_PER_GROUP_MAX;
 use trunkline_types::{Boot, LogName, NodeId};
@@ -29,13 +29,23 @@ pub struct Session {
     doubt: Option<(LogName, u64)>,
 }
 
-/// What a store has said of the facts.
+/// How far a store has the facts on disk, and what it has of the logs whose end they name. Beyond that index it has
+/// said nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldVector {
+    pub facts_index: u64,
+    /// How much exactly is there (exclusive) of each log that has come to its end by those facts and is not closed.
+    pub ended: BTreeMap<LogName, u64>,
+    /// Closed logs that end short there.
+    pub lacking: BTreeSet<LogName>,
+}
+
+/// A store's newest held vector.
 #[derive(Clone, Debug)]
 struct Word {
     boot: Boot,
     heard: u64,
-    facts_index: u64,
-    ended: BTreeMap<LogName, u64>,
+    held: HeldVector,
 }
 
 /// All stores' sessions and held vectors.
@@ -53,10 +63,17 @@ pub struct Sessions {
 pub enum Admission {
     /// The live session, or a new one that voids the one before.
     Live,
-    /// Of an older boot or session.
+    /// Of an older boot or session, or of a second directory with the same boot counter.
     Old,
     /// Its beginning is not known here.
     Unknown,
+}
+
+/// Whether the word of `boot` comes too late after one of `known`: of an older boot, or of another one with the same
+/// counter. Then there are two data directories of one identity, and which is the right one cannot be known: the one
+/// that is heard counts for as long as it is. (Its followers tell the other to stop, see `store::boots`.)
+fn is_superseded(boot: Boot, known: Boot) -> bool {
+    boot.counter < known.counter || (boot.counter == known.counter && boot.random != known.random)
 }
 
 impl Sessions {
@@ -64,7 +81,8 @@ impl Sessions {
     pub fn admit(&mut self, source: Source, number: u64, first: bool) -> Admission {
         let known = self.sessions.get_mut(&source.store);
         if let Some(known) = known {
-            if (source.boot.counter, number) < (known.boot.counter, known.number) {
+            if is_superseded(source.boot, known.boot) || (source.boot == known.boot && number < known.number)
+            {
                 return Admission::Old;
             }
             if !first && (known.boot, known.number) == (source.boot, number) {
@@ -122,7 +140,9 @@ impl Sessions {
     pub fn agrees(&mut self, source: Source, number: u64, said: u64) -> Admission {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(&source.store) else { return Admission::Unknown };
-        if (source.boot.counter, number) < (session.boot.counter, session.number) {
+        if is_superseded(source.boot, session.boot)
+            || (source.boot == session.boot && number < session.number)
+        {
             return Admission::Old;
         }
         let same = (session.boot, session.number) == (source.boot, number);
@@ -146,28 +166,33 @@ impl Sessions {
     }
 
     /// Takes a held vector; false if it is of an older boot.
-    pub fn hear(&mut self, source: Source, facts_index: u64, ended: BTreeMap<LogName, u64>) -> bool {
-        let counter = source.boot.counter;
-        let newer = self.words.get(&source.store).is_some_and(|word| counter < word.boot.counter)
-            || self.sessions.get(&source.store).is_some_and(|session| counter < session.boot.counter);
-        if newer {
+    pub fn hear(&mut self, source: Source, held: HeldVector) -> bool {
+        let superseded = |known: Boot| is_superseded(source.boot, known);
+        if self.words.get(&source.store).is_some_and(|word| superseded(word.boot))
+            || self.sessions.get(&source.store).is_some_and(|session| superseded(session.boot))
+        {
             return false;
         }
-        let word = Word { boot: source.boot, heard: self.now, facts_index, ended };
+        let word = Word { boot: source.boot, heard: self.now, held };
         self.words.insert(source.store, word);
         true
     }
 
     /// The index up to which a store has the facts on disk; `None`: it has not said.
     pub fn facts_index(&self, store: NodeId) -> Option<u64> {
-        self.words.get(&store).map(|word| word.facts_index)
+        self.words.get(&store).map(|word| word.held.facts_index)
     }
 
     /// How much exactly a store has of a log that has come to its end, exclusive, said with the facts up to `index`
-    /// on disk; `None`: it has not said.
+    /// on disk; `None`: it has not said, or by what it says the log is closed and it lacks some of it.
     pub fn exact(&self, store: NodeId, log: &LogName, index: u64) -> Option<u64> {
-        let word = self.words.get(&store).filter(|word| word.facts_index >= index)?;
-        word.ended.get(log).copied()
+        let held = self.words.get(&store).map(|word| &word.held).filter(|held| held.facts_index >= index)?;
+        held.ended.get(log).filter(|_| !held.lacking.contains(log)).copied()
+    }
+
+    /// How many times a store lacks some of a closed log.
+    pub fn lacking(&self) -> usize {
+        self.words.values().map(|word| word.held.lacking.len()).sum()
     }
 
     /// A store's session with the voter that relays it is over.
@@ -185,5 +210,37 @@ impl Sessions {
         let now = self.now;
         self.sessions.retain(|_, session| session.heard + SILENT_TICKS_MAX >= now);
         self.words.retain(|_, word| word.heard + SILENT_TICKS_MAX >= now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(counter: u32, random: u64) -> Source {
+        Source { store: NodeId(1), boot: Boot { counter, random } }
+    }
+
+    #[test]
+    fn a_second_directory_with_the_same_boot_counter_says_nothing_while_the_first_is_heard() {
+        let (first, second) = (source(3, 7), source(3, 8));
+        let nothing = digest([]);
+        let mut sessions = Sessions::default();
+        assert_eq!(sessions.admit(first, 4, true), Admission::Live);
+        let held = |facts_index| HeldVector { facts_index, ..HeldVector::default() };
+        assert!(sessions.hear(first, held(9)));
+        for number in [1, 9] {
+            assert_eq!(sessions.admit(second, number, true), Admission::Old);
+            assert_eq!(sessions.agrees(second, number, nothing), Admission::Old);
+        }
+        assert!(!sessions.hear(second, held(99)));
+        assert_eq!(sessions.agrees(first, 4, nothing), Admission::Live, "the first is not disturbed");
+        assert_eq!(sessions.facts_index(NodeId(1)), Some(9));
+        for _ in 0..=SILENT_TICKS_MAX {
+            sessions.tick();
+        }
+        assert_eq!(sessions.admit(second, 1, true), Admission::Live, "nobody else is there");
+        assert_eq!(sessions.admit(source(4, 1), 1, true), Admission::Live, "a later boot");
+        assert_eq!(sessions.admit(second, 2, true), Admission::Old);
     }
 }

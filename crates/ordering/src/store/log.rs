@@ -1,5 +1,6 @@
 //! How far one log has come here, and as far as is known elsewhere. All ends are exclusive: 1 is "nothing".
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -22,6 +23,20 @@ pub enum Accepted {
     New(Range<u64>),
 }
 
+/// What a store told to have on disk, under its newest boot and under all before it.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    counter: u32,
+    end: u64,
+    before: u64,
+}
+
+impl Told {
+    fn most(&self) -> u64 {
+        self.end.max(self.before)
+    }
+}
+
 /// One origin log, as this store knows it.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -38,7 +53,7 @@ pub struct Log {
     pub(super) runs: RunWindow,
     /// Topics whose watermark waits for a record of this log.
     pub(super) waiting: BTreeMap<u64, TopicId>,
-    stores: BTreeMap<NodeId, u64>,
+    stores: BTreeMap<NodeId, Told>,
     datacenters: BTreeMap<u16, u64>,
 }
 
@@ -126,11 +141,28 @@ impl Log {
         self.closed.is_some_and(|end| self.durable >= end)
     }
 
-    /// A store says what it has on disk. Returns whether its datacenter's end has moved by that.
-    pub fn stored_at(&mut self, store: NodeId, datacenter: u16, end: u64) -> bool {
-        let known = self.stores.entry(store).or_insert(1);
+    /// A store says, under the boot with this counter, what it has on disk. Returns whether its datacenter's end has
+    /// moved by that.
+    pub fn stored_at(&mut self, store: NodeId, counter: u32, datacenter: u16, end: u64) -> bool {
+        let told = self.stores.entry(store).or_insert(Told { counter, end: 1, before: 1 });
+        if counter > told.counter {
+            *told = Told { counter, end: 1, before: told.end.max(told.before) };
+        }
+        let known = if counter < told.counter { &mut told.before } else { &mut told.end };
         *known = (*known).max(end);
         self.stored_in(datacenter, end)
+    }
+
+    /// What a store told under boots before the one with this counter, whichever way and in whichever order it came: a
+    /// later boot that has less on disk has lost some of it. What lies beyond the log's end does not count, it was
+    /// dropped.
+    pub fn told_before(&self, store: NodeId, counter: u32) -> u64 {
+        let told = self.stores.get(&store).map_or(1, |told| match counter.cmp(&told.counter) {
+            Ordering::Greater => told.most(),
+            Ordering::Equal => told.before,
+            Ordering::Less => 1,
+        });
+        told.min(self.closed.unwrap_or(u64::MAX))
     }
 
     /// A datacenter has so much on disk. Returns whether that is news.
@@ -143,7 +175,7 @@ impl Log {
 
     /// What a store is known to have on disk.
     pub fn at(&self, store: NodeId) -> u64 {
-        self.stores.get(&store).copied().unwrap_or(1)
+        self.stores.get(&store).map_or(1, Told::most)
     }
 
     /// What datacenters are known to have on disk, as their stores or others said.
@@ -153,7 +185,7 @@ impl Log {
 
     /// On disk here and on one other store; `alone`: where the deployment has no other, here.
     pub fn stored_end(&self, alone: bool) -> u64 {
-        let other = if alone { u64::MAX } else { self.stores.values().copied().max().unwrap_or(1) };
+        let other = if alone { u64::MAX } else { self.stores.values().map(Told::most).max().unwrap_or(1) };
         self.durable.min(other)
     }
 
@@ -208,13 +240,29 @@ mod tests {
         log.accept(1, 9);
         log.written(8);
         assert_eq!((log.stored_end(false), log.stored_end(true), log.everywhere_end(0, 1)), (1, 8, 8));
-        log.stored_at(NodeId(2), 0, 5);
+        log.stored_at(NodeId(2), 1, 0, 5);
         assert_eq!((log.stored_end(false), log.away_end(0)), (5, 1));
-        assert!(log.stored_at(NodeId(3), 1, 9), "news of datacenter 1");
+        assert!(log.stored_at(NodeId(3), 1, 1, 9), "news of datacenter 1");
         assert_eq!((log.stored_end(false), log.everywhere_end(0, 3), log.away_end(0)), (8, 1, 9));
         assert!(log.stored_in(2, 4));
         assert!(!log.stored_in(2, 3), "an end never goes back");
         assert_eq!(log.everywhere_end(0, 3), 4);
+    }
+
+    #[test]
+    fn what_a_store_told_counts_against_its_later_boots_only() {
+        let (mut log, store) = (log(), NodeId(2));
+        // (boot, told, what boots before it had told)
+        for (counter, end, before) in
+            [(3, 5, 1), (3, 4, 1), (3, 9, 1), (2, 7, 1), (4, 9, 9), (3, 12, 1), (4, 12, 12)]
+        {
+            log.stored_at(store, counter, 0, end);
+            assert_eq!(log.told_before(store, counter), before, "boot {counter} told {end}");
+        }
+        assert_eq!((log.told_before(store, 5), log.told_before(NodeId(3), 5)), (12, 1));
+        assert_eq!(log.at(store), 12);
+        log.close(6);
+        assert_eq!(log.told_before(store, 5), 6, "what lay beyond was dropped");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Carries messages: one ordered queue of what arrives when, one task that delivers it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -77,6 +77,9 @@ enum Event {
     Reset,
 }
 
+/// One direction of a connection.
+type Link = (Arc<Place>, Arc<Place>, Class);
+
 pub(super) struct State {
     pub(super) random: Random,
     places: BTreeMap<u64, Arc<Place>>,
@@ -89,7 +92,7 @@ pub(super) struct State {
     pub(super) trouble: Trouble,
     events: BTreeMap<(Instant, u64), Event>,
     /// The last arrival per direction of a connection: the next one is not earlier.
-    last_arrival: BTreeMap<(Arc<Place>, Arc<Place>, Class), Instant>,
+    last_arrival: BTreeMap<Link, Instant>,
     held: VecDeque<(u64, bool, Message)>,
     pub(super) exchanges: BTreeMap<u64, Exchange>,
     next: u64,
@@ -206,9 +209,7 @@ impl Fabric {
         let mut state = self.lock();
         state.cuts.heal(&which);
         state.trouble.heal(&which);
-        for (id, to_callee, message) in std::mem::take(&mut state.held) {
-            state.send(id, to_callee, message);
-        }
+        state.release_held();
         drop(state);
         self.changed.notify_one();
     }
@@ -359,7 +360,7 @@ impl State {
     pub(super) fn send(&mut self, id: u64, to_callee: bool, message: Message) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let (from, to) = exchange.ends(to_callee);
-        let link = (from.clone(), to.clone(), exchange.class);
+        let link: Link = (from.clone(), to.clone(), exchange.class);
         let latency = self.latency.get(&from.datacenter).and_then(|from| from.get(&to.datacenter));
         let latency = latency.copied().unwrap_or_default();
         let jitter = Duration::from_millis(self.random.below(millis(self.jitter) + 1));
@@ -367,6 +368,33 @@ impl State {
         let at = self.last_arrival.get(&link).map_or(earliest, |last| earliest.max(*last));
         self.last_arrival.insert(link, at);
         self.schedule(at, Event::Arrival { exchange: id, to_callee, message });
+    }
+
+    /// What cuts have held goes on, and what is under way on the same links stays behind it.
+    fn release_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let links: BTreeSet<Link> = held.iter().filter_map(|(id, way, _)| self.link(*id, *way)).collect();
+        let is_behind = |event: &Event| match event {
+            Event::Arrival { exchange, to_callee, .. } => {
+                self.link(*exchange, *to_callee).is_some_and(|link| links.contains(&link))
+            }
+            Event::Reset => false,
+        };
+        let behind: Vec<_> =
+            self.events.iter().filter(|(_, event)| is_behind(event)).map(|(key, _)| *key).collect();
+        let behind: Vec<Event> = behind.iter().filter_map(|key| self.events.remove(key)).collect();
+        held.into_iter().for_each(|(id, to_callee, message)| self.send(id, to_callee, message));
+        for event in behind {
+            if let Event::Arrival { exchange, to_callee, message } = event {
+                self.send(exchange, to_callee, message);
+            }
+        }
+    }
+
+    fn link(&self, id: u64, to_callee: bool) -> Option<Link> {
+        let exchange = self.exchanges.get(&id)?;
+        let (from, to) = exchange.ends(to_callee);
+        Some((from.clone(), to.clone(), exchange.class))
     }
 
     fn arrive_at_caller(&mut self, id: u64, message: Message) {

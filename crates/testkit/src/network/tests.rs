@@ -113,6 +113,24 @@ async fn a_slow_link_takes_longer_one_way_until_it_is_healed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_cut_has_held_comes_before_what_was_sent_later() {
+    let two = two();
+    let (sender, mut receiver) =
+        two.nyc.host.network.open(&two.peer, DOUBLE, CallOptions::default()).await.unwrap();
+    let (nyc, sea) = (Side::datacenter("nyc"), Side::datacenter("sea"));
+    two.network.cut_one_way(&nyc, &sea);
+    for number in 0..100 {
+        sender.send(&number).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The last 35 are under way, and would arrive after the heal.
+    two.network.heal(&nyc, &sea);
+    for number in 0..100 {
+        assert_eq!(receiver.next().await.unwrap(), Some(number * 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_message_ends_its_call_and_says_not_that_nothing_was_done() {
     let two = two();
     two.network.lose_one_way(&Side::datacenter("sea"), &Side::Others, 2);

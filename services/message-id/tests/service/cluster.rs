@@ -99,6 +99,11 @@ impl Cluster {
         node(Role::MessageId, &datacenter.into(), 1).address
     }
 
+    /// A figure of a voter's status.
+    pub fn figure(&self, datacenter: &str, name: &str) -> f64 {
+        (self.voter(datacenter).service.status)().figures[name]
+    }
+
     pub fn leader(&self) -> String {
         self.leader_of(self.group())
     }

@@ -4,7 +4,9 @@
 #![allow(missing_debug_implementations, unreachable_pub, reason = "nobody uses a test binary")]
 
 mod cluster;
+mod entries;
 mod groups;
+mod order_time;
 mod sessions;
 mod store;
 mod topics;

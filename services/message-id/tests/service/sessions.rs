@@ -5,7 +5,7 @@ use trunkline_wire::internal::session_response::What;
 use trunkline_wire::internal::{Behind, RestartReports, fact};
 use trunkline_wire::status::{reason, reason_of};
 
-use crate::cluster::{Cluster, DATACENTERS};
+use crate::cluster::{Cluster, DATACENTERS, until};
 use crate::store::{Store, holds, log};
 
 /// A cluster with a topic, and a store of each datacenter in session with the voter there.
@@ -133,6 +133,18 @@ async fn a_digest_that_differs_brings_a_new_report() {
     assert!(timeout(Duration::from_secs(1), stores[0].next()).await.is_err(), "it agrees");
     stores[0].digest(&[(origin, 4)]).await;
     assert_eq!(stores[0].next().await.unwrap(), What::Restart(RestartReports { group: stores[0].group }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stores_lack_of_closed_logs_is_counted_by_the_leader() {
+    let (cluster, _, stores) = with_stores().await;
+    let (leader, lacking) = (cluster.leader(), "message_id_logs_lacking");
+    assert_eq!(cluster.figure(&leader, lacking), 0.0);
+    stores[1].lacks(1, &[log(&cluster, &stores[0].node)]).await;
+    until("it is counted", || cluster.figure(&leader, lacking) == 1.0).await;
+    let (other, _) = cluster.others();
+    cluster.consensus.lead(cluster.group(), Some(cluster.id(&other)));
+    until("a leader no more", || cluster.figure(&leader, lacking) == 0.0).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use trunkline_wire::internal::order_service::SESSION;
 use trunkline_wire::internal::session_request::What as Says;
 use trunkline_wire::internal::session_response::What;
 use trunkline_wire::internal::{
-    Digest, Fact, FactsAt, GroupCursor, Heartbeat, Held, LogReport, Report, Run, SessionHello,
+    Digest, Fact, FactsAt, GroupCursor, Heartbeat, Held, LogHeld, LogReport, Report, Run, SessionHello,
     SessionRequest, SessionResponse, fact,
 };
 
@@ -84,8 +84,13 @@ impl Store {
     }
 
     pub async fn held(&self, facts_index: u64) {
-        let held = Held { group: self.group, facts_index, lacking: Vec::new(), ended: Vec::new() };
-        self.say(Says::Held(held)).await;
+        self.lacks(facts_index, &[]).await;
+    }
+
+    /// The same, and of these closed logs it has only the beginning.
+    pub async fn lacks(&self, facts_index: u64, logs: &[LogName]) {
+        let lacking = logs.iter().map(|&log| LogHeld { log: Some(log.into()), held: 2 }).collect();
+        self.say(Says::Held(Held { group: self.group, facts_index, lacking, ended: Vec::new() })).await;
     }
 
     pub async fn digest(&self, logs: &[(LogName, u64)]) {

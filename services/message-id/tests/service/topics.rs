@@ -72,7 +72,11 @@ async fn a_topic_is_found_by_name_and_id_everywhere_until_it_is_deleted() {
     let again = cluster.create("nyc", "orders").await.unwrap();
     assert!(again.created);
     assert_ne!(again.topic.unwrap().topic_id, topic.topic_id);
-    assert!(!find(&cluster, "sea", "", topic.topic_id).await.unwrap().found);
+    let gone = find(&cluster, "sea", "", topic.topic_id).await.unwrap();
+    assert_eq!((gone.found, gone.deleted), (false, true));
+    let beyond = TopicId::new(TopicId(topic.topic_id).counter() + 2, TopicId(topic.topic_id).bucket());
+    let yet_to_come = find(&cluster, "sea", "", beyond.0).await.unwrap();
+    assert_eq!((yet_to_come.found, yet_to_come.deleted), (false, false), "absent is not deleted");
 }
 
 #[tokio::test(start_paused = true)]

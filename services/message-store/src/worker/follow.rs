@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use trunkline_ordering::store::{Accepted, LogNo, Pull};
-use trunkline_types::{LogName, NodeId, TopicId};
-use trunkline_wire::convert::Malformed;
+use trunkline_types::{Boot, LogName, NodeId, TopicId};
+use trunkline_wire::convert::{Malformed, number};
 use trunkline_wire::internal::{
     FollowRequest, FollowResponse, LogCursor, LogEnd, LogRecords, OnDisk, ReplicationStatus, Standing, Want,
 };
@@ -24,6 +24,7 @@ const ENTRIES_MAX: usize = 1_000;
 /// A store that this one follows.
 #[derive(Debug)]
 struct Holder {
+    boot: Boot,
     stream: u64,
     outlet: Outlet<FollowRequest>,
     /// Logs whose cursors are still to be said; `None` once all are.
@@ -55,14 +56,16 @@ pub(crate) struct Following {
 
 /// Streams come and go.
 impl Worker {
-    pub(super) fn holder_up(&mut self, node: NodeId, stream: u64, outlet: Outlet<FollowRequest>) {
+    pub(super) fn holder_up(&mut self, node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowRequest>) {
         let Some(peer) = self.layout.peer(node) else { return };
+        self.boots.saw(node, boot);
         if !peer.near {
             self.following.down.remove(&node);
         }
         let shared = |&log: &LogNo| self.layout.shares(node, self.catalog.log(log).name.bucket);
         let cursors: VecDeque<LogNo> = self.catalog.all_open_logs().filter(shared).collect();
         let holder = Holder {
+            boot,
             stream,
             outlet,
             cursors: Some(cursors),
@@ -142,6 +145,10 @@ impl Worker {
     }
 
     fn take_holder_frame(&mut self, node: NodeId, frame: FollowResponse) -> Result<(), Malformed> {
+        if let Some(why) = frame.refused.and_then(|refused| refused.why) {
+            self.refused(node, why);
+            return Ok(());
+        }
         for end in frame.ends {
             self.holder_has(node, end)?;
         }
@@ -166,10 +173,14 @@ impl Worker {
         predecessor: Option<trunkline_wire::internal::Predecessor>,
     ) -> Option<LogNo> {
         // What this boot writes, it follows from nobody.
-        let own = name.node == self.me() && name.boot == self.host.identity.boot;
-        if own || !self.catalog.holds(name.bucket) {
+        let (own, boot) = (name.node == self.me(), self.host.identity.boot);
+        if own && name.boot.counter >= boot.counter && name.boot != boot {
+            self.give_up(&format!("there is log {name} of this node, whose boot is {boot}"));
+        }
+        if (own && name.boot == boot) || !self.catalog.holds(name.bucket) {
             return None;
         }
+        self.boots.saw(name.node, name.boot);
         let mut rows = Vec::new();
         let log = self.catalog.open_log(name, convert::predecessor(predecessor), &mut rows);
         self.commit.rows(&self.catalog, rows);
@@ -178,11 +189,14 @@ impl Worker {
 
     fn holder_has(&mut self, node: NodeId, end: LogEnd) -> Result<(), Malformed> {
         let name = convert::log_name(end.log)?;
+        let has = number(end.end, "end")?;
         let Some(log) = self.known_log(name, end.predecessor) else { return Ok(()) };
-        self.peer_has(node, log, end.end);
+        if let Some(counter) = self.following.holders.get(&node).map(|holder| holder.boot.counter) {
+            self.peer_has(node, counter, log, has);
+        }
         let now = self.now();
         let accepted = self.catalog.log(log).accepted();
-        if end.end > accepted && self.catalog.log(log).closed.is_none_or(|closed| accepted < closed) {
+        if has > accepted && self.catalog.log(log).closed.is_none_or(|closed| accepted < closed) {
             self.following.pulls.entry(log).or_insert_with(|| Pull::new(now, accepted));
             self.step_pull(log);
         }
@@ -191,6 +205,9 @@ impl Worker {
 
     fn take_records(&mut self, node: NodeId, sent: LogRecords) -> Result<(), Malformed> {
         let name = convert::log_name(sent.log)?;
+        if number(sent.from, "from")? == 0 {
+            return Err(Malformed("from"));
+        }
         let Some(log) = self.known_log(name, sent.predecessor) else { return Ok(()) };
         let topics: Vec<TopicId> = sent.records.iter().map(|record| TopicId(record.topic_id)).collect();
         if topics.iter().any(|topic| topic.bucket() != name.bucket) {
@@ -218,8 +235,8 @@ impl Worker {
     /// Records came from a holder; `known`: none of them was new.
     fn delivered(&mut self, node: NodeId, log: LogNo, known: bool) {
         if let Some(holder) = self.following.holders.get_mut(&node) {
-            holder.delivers.insert(log);
-            if known {
+            // The first time it also hears what was here before: no cursor may have said it.
+            if holder.delivers.insert(log) || known {
                 holder.acknowledge.insert(log);
             }
         }
@@ -326,7 +343,12 @@ impl Worker {
 
     fn on_disk(&self, log: LogNo, holder: NodeId) -> OnDisk {
         let known = self.catalog.log(log);
-        OnDisk { log: Some(known.name.into()), end: known.durable(), elsewhere: self.elsewhere(log, holder) }
+        OnDisk {
+            log: Some(known.name.into()),
+            end: known.durable(),
+            elsewhere: self.elsewhere(log, holder),
+            closed: known.is_complete(),
+        }
     }
 
     /// How far this store is behind each peer's own origin logs.

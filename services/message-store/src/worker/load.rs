@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -24,7 +26,7 @@ const ROWS_MAX: usize = 512;
 pub(crate) enum Loaded {
     Index { topic: TopicId, runs: Vec<IndexRun> },
     Runs { log: LogNo, runs: Vec<(u64, TopicId, u64)> },
-    Records { node: NodeId, stream: u64, log: LogNo, from: u64, records: Vec<Record> },
+    Records { node: NodeId, stream: u64, log: LogNo, from: u64, records: Vec<Record>, damaged: bool },
     Failed(StorageError),
 }
 
@@ -102,25 +104,8 @@ impl Loads {
         let storage = self.storage.clone();
         self.push(async move {
             let limit = ScanLimit { rows: ROWS_MAX, bytes };
-            let records = match records(&*storage, log, from, until, limit).await {
-                // What cannot be read is not served: the follower turns to another holder.
-                Err(StorageError::Corrupt(why)) => {
-                    tracing::error!(log = log.0, seq = from, why, "a record on disk cannot be read");
-                    Vec::new()
-                }
-                read => read?,
-            };
-            let sound = records.iter().take_while(|record| checksum(&record.body) == record.checksum).count();
-            let mut records = records;
-            if sound < records.len() {
-                tracing::error!(
-                    log = log.0,
-                    seq = from + sound as u64,
-                    "a record on disk does not fit its checksum"
-                );
-                records.truncate(sound);
-            }
-            Ok(Loaded::Records { node, stream, log, from, records })
+            let (records, damaged) = records(&*storage, log, from, until, limit).await?;
+            Ok(Loaded::Records { node, stream, log, from, records, damaged })
         });
     }
 
@@ -147,29 +132,61 @@ pub(crate) async fn index_runs(
         let end = keys::id_key(topic, until);
         rows.extend(storage.scan(keys::INDEX, first.1, end, ScanLimit::rows(max - 1)).await?);
     }
-    let run = |(key, value): &(bytes::Bytes, bytes::Bytes)| {
-        keys::index_run(key, value).ok_or_else(|| corrupt("index"))
-    };
+    let run = |(key, value): &(Bytes, Bytes)| keys::index_run(key, value).ok_or_else(|| corrupt("index"));
     rows.iter().map(run).collect()
 }
 
-/// Consecutive records [from, until) of a log, within a limit.
+/// Consecutive records [from, until) of a log, all of which are on disk, within a limit: as many as are sound, and
+/// whether the one behind them is not.
 pub(crate) async fn records(
     storage: &dyn Storage,
     log: LogNo,
     from: u64,
     until: u64,
     limit: ScanLimit,
-) -> Result<Vec<Record>, StorageError> {
-    let rows = storage.scan(keys::RECORDS, keys::place(log, from), keys::place(log, until), limit).await?;
+) -> Result<(Vec<Record>, bool), StorageError> {
+    let rows = match storage.scan(keys::RECORDS, keys::place(log, from), keys::place(log, until), limit).await
+    {
+        // Some of it cannot be read: as far as it goes, then.
+        Err(StorageError::Corrupt(_)) => return one_by_one(storage, log, from..until, limit).await,
+        rows => rows?,
+    };
     let mut records = Vec::with_capacity(rows.len());
-    for (seq, (key, value)) in (from..).zip(rows) {
-        if keys::place_of(&key) != Some((log, seq)) {
-            return Err(corrupt("records"));
+    for (seq, (key, value)) in (from..until).zip(rows) {
+        match sound(value).filter(|_| keys::place_of(&key) == Some((log, seq))) {
+            Some(record) => records.push(record),
+            None => return Ok((records, true)),
         }
-        records.push(keys::record(value).ok_or_else(|| corrupt("records"))?);
     }
-    Ok(records)
+    // At least one row comes if there is one.
+    let damaged = records.is_empty() && from < until;
+    Ok((records, damaged))
+}
+
+async fn one_by_one(
+    storage: &dyn Storage,
+    log: LogNo,
+    range: Range<u64>,
+    limit: ScanLimit,
+) -> Result<(Vec<Record>, bool), StorageError> {
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    for seq in range.take(limit.rows) {
+        let value = match storage.get(keys::RECORDS, keys::place(log, seq)).await {
+            Err(StorageError::Corrupt(_)) => None,
+            value => value?,
+        };
+        let Some(record) = value.and_then(sound) else { return Ok((records, true)) };
+        bytes += record.body.len();
+        if bytes > limit.bytes && !records.is_empty() {
+            break;
+        }
+        records.push(record);
+    }
+    Ok((records, false))
+}
+
+fn sound(value: Bytes) -> Option<Record> {
+    keys::record(value).filter(|record| checksum(&record.body) == record.checksum)
 }
 
 impl Worker {
@@ -178,7 +195,10 @@ impl Worker {
         match loaded {
             Loaded::Index { topic, runs } => self.catalog.index_loaded(topic, runs, &mut effects),
             Loaded::Runs { log, runs } => self.catalog.runs_loaded(log, &runs, &mut effects),
-            Loaded::Records { node, stream, log, from, records } => {
+            Loaded::Records { node, stream, log, from, records, damaged } => {
+                if damaged {
+                    self.repairs.in_background(log, from + records.len() as u64);
+                }
                 self.records_loaded(node, stream, log, from, records);
             }
             Loaded::Failed(error) => {

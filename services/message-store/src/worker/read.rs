@@ -1,19 +1,26 @@
 //! What pop servers ask: messages from an ID on, from memory where they are fresh; where a record is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use trunkline_types::limits::{READ_BYTES_MAX, READ_MESSAGES_MAX, READ_WAITERS_MAX};
+use tokio::time::Instant;
+use trunkline_ordering::store::{LogNo, Topic};
+use trunkline_types::limits::{READ_BYTES_MAX, READ_MESSAGES_MAX, READ_THROUGH_AFTER, READ_WAITERS_MAX};
 use trunkline_types::{LogName, TopicId};
-use trunkline_wire::internal::{ReadRequest, ReadResponse};
+use trunkline_wire::internal::{ReadRequest, ReadResponse, Record};
 
 use super::Worker;
 use crate::handle::{Location, ReadAnswer};
+use crate::layout::PeerStore;
 
 #[derive(Debug)]
 struct Waiter {
     request: ReadRequest,
     reply: oneshot::Sender<ReadAnswer>,
+    /// What it asks for is ordered and not readable here: at this time it is told so, and asks elsewhere.
+    late_at: Option<Instant>,
 }
 
 /// Reads that wait for a topic's watermark.
@@ -21,15 +28,24 @@ struct Waiter {
 pub(crate) struct Readers {
     waiters: BTreeMap<TopicId, Vec<Waiter>>,
     count: usize,
+    /// When waiters of a topic are late, in order of time: at most one entry for each that came within the last
+    /// `READ_THROUGH_AFTER`, or was told of more within it.
+    late: VecDeque<(Instant, TopicId)>,
 }
 
 impl Readers {
-    fn wait(&mut self, topic: TopicId, waiter: Waiter) {
+    /// `indexed`: what it asks for is ordered already.
+    fn wait(&mut self, topic: TopicId, mut waiter: Waiter, indexed: bool) {
         if self.count >= READ_WAITERS_MAX {
             self.sweep();
         }
         // Beyond the bound a reader is not told: it answers by itself when its time is over.
         if self.count < READ_WAITERS_MAX {
+            if indexed {
+                let late_at = Instant::now() + READ_THROUGH_AFTER;
+                waiter.late_at = Some(late_at);
+                self.late.push_back((late_at, topic));
+            }
             self.waiters.entry(topic).or_default().push(waiter);
             self.count += 1;
         }
@@ -44,10 +60,35 @@ impl Readers {
         self.count = self.waiters.values().map(Vec::len).sum();
     }
 
-    fn take(&mut self, topic: TopicId) -> Vec<Waiter> {
-        let waiters = self.waiters.remove(&topic).unwrap_or_default();
-        self.count -= waiters.len();
-        waiters
+    /// Takes the waiters of a topic that `which` is true of.
+    fn take(&mut self, topic: TopicId, which: impl FnMut(&mut Waiter) -> bool) -> Vec<Waiter> {
+        let Some(waiters) = self.waiters.get_mut(&topic) else { return Vec::new() };
+        let taken: Vec<Waiter> = waiters.extract_if(.., which).collect();
+        if waiters.is_empty() {
+            self.waiters.remove(&topic);
+        }
+        self.count -= taken.len();
+        taken
+    }
+
+    /// `ids` of a topic are ordered and not readable here: who waits for one of them waits a while longer.
+    fn indexed(&mut self, topic: TopicId, ids: &Range<u64>) {
+        let late_at = Instant::now() + READ_THROUGH_AFTER;
+        let mut any = false;
+        for waiter in self.waiters.get_mut(&topic).into_iter().flatten() {
+            if waiter.late_at.is_none() && ids.contains(&waiter.request.from) {
+                waiter.late_at = Some(late_at);
+                any = true;
+            }
+        }
+        if any {
+            self.late.push_back((late_at, topic));
+        }
+    }
+
+    /// When the next waiter is late.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.late.front().map(|&(at, _)| at)
     }
 }
 
@@ -57,7 +98,8 @@ impl Worker {
         let waits = wait
             && self.catalog.topic(id).is_some_and(|topic| !topic.deleted && request.from > topic.watermark());
         if waits {
-            self.readers.wait(id, Waiter { request, reply });
+            let indexed = self.catalog.topic(id).is_some_and(|topic| request.from < topic.next());
+            self.readers.wait(id, Waiter { request, reply, late_at: None }, indexed);
         } else {
             let answer = self.answer_read(&request);
             let _ = reply.send(answer);
@@ -66,9 +108,27 @@ impl Worker {
 
     /// A topic's watermark has moved.
     pub(super) fn readable(&mut self, topic: TopicId) {
-        for waiter in self.readers.take(topic) {
+        let Some(watermark) = self.catalog.topic(topic).map(Topic::watermark) else { return };
+        for waiter in self.readers.take(topic, |waiter| waiter.request.from <= watermark) {
             if !waiter.reply.is_closed() {
-                self.read(waiter.request, true, waiter.reply);
+                self.read(waiter.request, false, waiter.reply);
+            }
+        }
+    }
+
+    /// More of a topic is ordered, which may be readable here or not.
+    pub(super) fn indexed(&mut self, topic: TopicId) {
+        if let Some(known) = self.catalog.topic(topic).filter(|known| known.watermark() + 1 < known.next()) {
+            self.readers.indexed(topic, &(known.watermark() + 1..known.next()));
+        }
+    }
+
+    /// Answers reads that have waited long enough for what is ordered and does not come.
+    pub(super) fn answer_late_reads(&mut self, now: Instant) {
+        while let Some((_, topic)) = self.readers.late.pop_front_if(|(at, _)| *at <= now) {
+            let late = |waiter: &mut Waiter| waiter.late_at.is_some_and(|at| at <= now);
+            for waiter in self.readers.take(topic, late) {
+                self.read(waiter.request, false, waiter.reply);
             }
         }
     }
@@ -105,6 +165,33 @@ impl Worker {
         }
         self.metrics.reads.inc();
         ReadAnswer::Ready(response)
+    }
+
+    /// Who else may have a record, the nearest first; `None` if it was dropped here.
+    pub(super) fn replicas(&self, log: &LogName, seq: u64) -> Option<Vec<Arc<str>>> {
+        let shares = |peer: &&PeerStore| self.layout.shares(peer.node, log.bucket);
+        let mut peers: Vec<_> = self.layout.peers.iter().filter(shares).collect();
+        peers.sort_by_key(|peer| (!peer.near, peer.round_trip, peer.node));
+        let addresses = || peers.into_iter().map(|peer| peer.address.clone()).collect();
+        self.is_kept(log, seq).then(addresses)
+    }
+
+    /// Writes a record again, unless it was dropped meanwhile.
+    pub(super) fn rewrite(
+        &mut self,
+        log: LogName,
+        (no, seq): (LogNo, u64),
+        record: &Record,
+        reply: oneshot::Sender<()>,
+    ) {
+        if self.is_kept(&log, seq) {
+            self.commit.rewrite(no, seq, record, (log, reply));
+        }
+    }
+
+    /// A record that was on disk here was not dropped: that happens only to what lies beyond a log's end.
+    fn is_kept(&self, log: &LogName, seq: u64) -> bool {
+        self.catalog.find_log(log).is_none_or(|log| seq < self.catalog.log(log).durable())
     }
 
     pub(super) fn locate(&self, name: &LogName) -> Option<Location> {

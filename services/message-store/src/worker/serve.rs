@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use trunkline_ordering::store::LogNo;
 use trunkline_types::{Boot, NodeId};
-use trunkline_wire::convert::Malformed;
-use trunkline_wire::internal::{FollowRequest, FollowResponse, LogCursor, OnDisk, Record, Standing, Want};
+use trunkline_wire::convert::number;
+use trunkline_wire::internal::{
+    FollowRequest, FollowResponse, LogCursor, OnDisk, Record, Standing, Want, follow_refused,
+};
 
 use super::Worker;
+use super::identity::{self, Unfollowed};
 use crate::convert;
 use crate::outlet::Outlet;
 
@@ -28,6 +31,12 @@ struct Serve {
     /// It asked for this log.
     wanted: bool,
     queued: bool,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Self { next: 1, wanted: false, queued: false }
+    }
 }
 
 #[derive(Debug)]
@@ -117,8 +126,8 @@ impl Worker {
         outlet: Outlet<FollowResponse>,
     ) {
         let Some(peer) = self.layout.peer(node).cloned() else { return };
-        if self.followers.get(&node).is_some_and(|before| before.boot.counter > boot.counter) {
-            return; // A later boot of it follows already.
+        if !self.admits(node, boot, &outlet) {
+            return;
         }
         if !peer.near {
             self.contact(node);
@@ -155,13 +164,21 @@ impl Worker {
         if self.followers.get(&node).is_none_or(|follower| follower.stream != stream) {
             return;
         }
-        if let Err(malformed) = self.take_follower_frame(node, frame) {
-            tracing::warn!(%node, %malformed, "a follower's stream is ended");
-            self.follower_gone(node);
+        match self.take_follower_frame(node, frame) {
+            Ok(()) => return,
+            Err(Unfollowed::Malformed(malformed)) => {
+                tracing::warn!(%node, %malformed, "a follower's stream is ended");
+            }
+            Err(Unfollowed::Behind(behind)) => {
+                if let Some(follower) = self.followers.get(&node) {
+                    identity::refuse(&follower.outlet, follow_refused::Why::DiskBehind(behind));
+                }
+            }
         }
+        self.follower_gone(node);
     }
 
-    fn take_follower_frame(&mut self, node: NodeId, frame: FollowRequest) -> Result<(), Malformed> {
+    fn take_follower_frame(&mut self, node: NodeId, frame: FollowRequest) -> Result<(), Unfollowed> {
         for cursor in frame.cursors {
             self.follower_cursor(node, cursor)?;
         }
@@ -180,39 +197,59 @@ impl Worker {
         Ok(())
     }
 
-    fn follower_cursor(&mut self, node: NodeId, cursor: LogCursor) -> Result<(), Malformed> {
+    fn follower_cursor(&mut self, node: NodeId, cursor: LogCursor) -> Result<(), Unfollowed> {
         let name = convert::log_name(cursor.log)?;
+        let (next, on_disk) = (number(cursor.next, "next")?, number(cursor.on_disk, "on_disk")?);
         let Some(log) = self.catalog.find_log(&name) else { return Ok(()) };
         if let Some(follower) = self.followers.get_mut(&node) {
-            follower.logs.insert(log, Serve { next: cursor.next.max(1), wanted: false, queued: false });
+            follower.logs.insert(log, Serve { next: next.max(1), ..Serve::default() });
         }
-        self.peer_has(node, log, cursor.on_disk);
-        Ok(())
+        self.follower_has(node, log, on_disk)
     }
 
-    fn follower_on_disk(&mut self, node: NodeId, on_disk: OnDisk) -> Result<(), Malformed> {
+    fn follower_on_disk(&mut self, node: NodeId, on_disk: OnDisk) -> Result<(), Unfollowed> {
         let name = convert::log_name(on_disk.log)?;
+        let end = number(on_disk.end, "end")?;
         let Some(log) = self.catalog.find_log(&name) else { return Ok(()) };
         let now = self.now();
         if let Some(follower) = self.followers.get_mut(&node) {
-            follower.acknowledged(log, on_disk.end, now);
+            follower.acknowledged(log, end, now);
         }
         for elsewhere in on_disk.elsewhere {
+            let end = number(elsewhere.end, "elsewhere.end")?;
             if let Some(datacenter) = self.layout.datacenter_named(&elsewhere.datacenter)
-                && self.catalog.log_mut(log).stored_in(datacenter, elsewhere.end)
+                && self.catalog.log_mut(log).stored_in(datacenter, end)
             {
                 self.datacenter_moved(log, datacenter);
             }
         }
-        self.peer_has(node, log, on_disk.end);
+        if on_disk.closed {
+            // It has an end, and what lay beyond was dropped: that is no loss.
+            let counter = self.followers.get(&node).map_or(0, |follower| follower.boot.counter);
+            self.peer_has(node, counter, log, end);
+            return Ok(());
+        }
+        self.follower_has(node, log, end)
+    }
+
+    /// A follower says what it has on disk of a log that is open there.
+    fn follower_has(&mut self, node: NodeId, log: LogNo, end: u64) -> Result<(), Unfollowed> {
+        let Some(boot) = self.followers.get(&node).map(|follower| follower.boot) else { return Ok(()) };
+        if let Some(behind) = self.has_lost(node, boot, log, end) {
+            return Err(Unfollowed::Behind(behind));
+        }
+        self.peer_has(node, boot.counter, log, end);
         Ok(())
     }
 
-    /// A peer says what it has on disk of a log.
-    pub(super) fn peer_has(&mut self, node: NodeId, log: LogNo, end: u64) {
+    /// A peer says, under the boot with this counter, what it has on disk of a log.
+    pub(super) fn peer_has(&mut self, node: NodeId, counter: u32, log: LogNo, end: u64) {
         let Some(datacenter) = self.layout.peer(node).map(|peer| peer.datacenter) else { return };
-        if self.catalog.log_mut(log).stored_at(node, datacenter, end) {
+        if self.catalog.log_mut(log).stored_at(node, counter, datacenter, end) {
             self.datacenter_moved(log, datacenter);
+        }
+        if self.followers.get(&node).is_some_and(|follower| follower.boot.counter == counter) {
+            self.is_there(node, log, end);
         }
         self.own_log_moved(log);
     }
@@ -231,10 +268,10 @@ impl Worker {
         }
     }
 
-    /// A store has sent records up to `end`: as follower it is not sent them back.
+    /// A store has records up to `end`, in memory or on disk: as follower it is not sent them.
     pub(super) fn is_there(&mut self, node: NodeId, log: LogNo, end: u64) {
         if let Some(follower) = self.followers.get_mut(&node) {
-            let serve = follower.logs.entry(log).or_insert(Serve { next: end, wanted: false, queued: false });
+            let serve = follower.logs.entry(log).or_default();
             serve.next = serve.next.max(end);
         }
     }
@@ -249,15 +286,16 @@ impl Worker {
         }
     }
 
-    fn follower_wants(&mut self, node: NodeId, want: Want) -> Result<(), Malformed> {
+    fn follower_wants(&mut self, node: NodeId, want: Want) -> Result<(), Unfollowed> {
         let name = convert::log_name(want.log)?;
+        let from = number(want.from, "from")?;
         let Some(log) = self.catalog.find_log(&name) else { return Ok(()) };
         let now = self.now();
         let Some(follower) = self.followers.get_mut(&node) else { return Ok(()) };
-        let serve = follower.logs.entry(log).or_insert(Serve { next: 1, wanted: false, queued: false });
+        let serve = follower.logs.entry(log).or_default();
         serve.wanted = !want.stop;
         if !want.stop {
-            serve.next = want.from.max(1);
+            serve.next = from.max(1);
             follower.acknowledged(log, u64::MAX, now);
             self.offer(node, log);
         }

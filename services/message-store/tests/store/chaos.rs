@@ -35,6 +35,7 @@ async fn history(seed: u64) {
     let topics: Vec<TopicId> = (0..5).map(|n| cluster.orderer.create_topic(&format!("t{n}"))).collect();
     let mut acked: BTreeMap<TopicId, BTreeSet<String>> = BTreeMap::new();
     for step in 0..STEPS {
+        cluster.assert_nobody_gave_up();
         disturb(&mut cluster, &random).await;
         let alive: Vec<String> = cluster.stores().into_iter().filter(|name| cluster.is_alive(name)).collect();
         let store = random.pick(&alive).unwrap().clone();
@@ -52,6 +53,7 @@ async fn history(seed: u64) {
         }
     }
     agree(&cluster, &topics, &acked).await;
+    cluster.assert_nobody_gave_up();
 }
 
 async fn disturb(cluster: &mut Cluster, random: &Random) {

@@ -83,6 +83,22 @@ impl Cluster {
         &self.disks[name]
     }
 
+    /// Another disk for a store that is not running.
+    pub(crate) fn replace_disk(&mut self, name: &str, disk: MemoryStorage) {
+        self.disks.insert(name.to_owned(), disk);
+    }
+
+    /// How often a store was started, as its directory has it.
+    pub(crate) fn set_starts(&mut self, name: &str, starts: u32) {
+        self.starts.insert(name.to_owned(), starts);
+    }
+
+    /// Waits until a store has ended itself; why it did.
+    pub(crate) async fn ended(&mut self, name: &str) -> String {
+        let running = self.running.remove(name).unwrap();
+        tokio::time::timeout(LONG, running.node.process.ended()).await.expect("it goes on")
+    }
+
     pub(crate) fn stores(&self) -> Vec<String> {
         self.disks.keys().cloned().collect()
     }
@@ -111,6 +127,14 @@ impl Cluster {
 
     pub(crate) fn is_alive(&self, name: &str) -> bool {
         self.running.get(name).is_some_and(|running| running.node.process.is_alive())
+    }
+
+    /// # Panics
+    /// If a store has ended itself.
+    pub(crate) fn assert_nobody_gave_up(&self) {
+        for (name, running) in &self.running {
+            assert_eq!(running.node.process.why_ended(), None, "{name}");
+        }
     }
 
     pub(crate) fn cut_off(&self, datacenter: &str) {

@@ -9,8 +9,12 @@ mod orderer;
 
 mod catch_up;
 mod chaos;
+mod identity;
 mod load;
 mod one_datacenter;
+mod patience;
+mod peers;
 mod reading;
+mod repair;
 mod routes;
 mod three_datacenters;

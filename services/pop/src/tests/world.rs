@@ -118,9 +118,13 @@ impl Truth {
         let (finds, creates, map) = (self.clone(), self.clone(), map.clone());
         Router::new()
             .unary(order_service::FIND_TOPIC, move |_, request| {
-                let found = finds.with(|data| data.ids.get(&request.name).copied());
+                let (found, deleted) = finds.with(|data| {
+                    let deleted = data.deleted.contains(&TopicId(request.topic_id));
+                    (data.ids.get(&request.name).copied(), deleted)
+                });
                 let topic = found.map(|id| v1::Topic { name: request.name, topic_id: id.0, options: None });
-                async move { Ok(OrderFindTopicResponse { found: found.is_some(), topic, next_id: 0 }) }
+                let response = OrderFindTopicResponse { found: found.is_some(), topic, next_id: 0, deleted };
+                async move { Ok(response) }
             })
             .unary(order_service::CREATE_TOPIC, move |_, request| {
                 let (id, created) = creates.create(&map, &request.name);

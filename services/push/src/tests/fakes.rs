@@ -218,7 +218,14 @@ pub(super) fn listen_voter(
         .unary(order_service::FIND_TOPIC, move |_, request| {
             let found = find.get(&request.name);
             let topic = found.map(|id| topic(&request.name, id));
-            async move { Ok(OrderFindTopicResponse { found: found.is_some(), topic, next_id: 42 }) }
+            async move {
+                Ok(OrderFindTopicResponse {
+                    found: found.is_some(),
+                    topic,
+                    next_id: 42,
+                    ..Default::default()
+                })
+            }
         })
         .unary(order_service::CREATE_TOPIC, move |_, request| {
             let topic = topic(&request.name, create.create(&request.name, buckets));

@@ -68,6 +68,10 @@ impl Campaign {
         });
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         println(&told.report.text());
+        if let Some(cpu) = cpu_seconds() {
+            let rate = told.report.simulated().as_secs_f64() / cpu.max(0.01);
+            println(&format!("{cpu:.1} s of CPU: {rate:.0} simulated seconds per CPU second"));
+        }
         let rare = if self.replay { Vec::new() } else { told.report.too_rare() };
         rare.iter().for_each(|rare| println(&format!("too rare: {rare}")));
         if !told.wrong.is_empty() {
@@ -99,7 +103,7 @@ impl Campaign {
             return Simulation::new(seed).telling_all().run(explore);
         }
         let (history, mut outcomes) = Simulation::new(seed).run(explore);
-        if seed % TWICE_EVERY == 0 {
+        if self.is_run_twice(seed) {
             let (again, _) = Simulation::new(seed).run(explore);
             if let Some((one, other)) = history.first_difference(&again) {
                 outcomes.wrong.push(format!("it has two histories:\n    {one}\n    {other}"));
@@ -108,10 +112,15 @@ impl Campaign {
         (history, outcomes)
     }
 
+    fn is_run_twice(&self, seed: u64) -> bool {
+        !self.replay && seed.is_multiple_of(TWICE_EVERY)
+    }
+
     fn tell(&self, seed: u64, history: &History, outcomes: &Outcomes) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.done += 1;
-        told.report.add(seed, outcomes);
+        let runs = if self.is_run_twice(seed) { 2 } else { 1 };
+        told.report.add(seed, outcomes, runs);
         if self.replay {
             history.each(|line| println(line));
             println(&outcomes.plan);
@@ -133,6 +142,16 @@ impl Campaign {
             eprint!("[{filled:<40}] {done}/{} seeds, {wrong} wrong", self.count);
         }
     }
+}
+
+/// What this process has used so far, where the system says it.
+fn cpu_seconds() -> Option<f64> {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field, a name in parentheses, may have spaces.
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
 }
 
 fn clear_bar() {

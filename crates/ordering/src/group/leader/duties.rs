@@ -12,12 +12,18 @@ const CLOSINGS_MAX: usize = 1_024;
 
 impl Leader {
     /// Once a second: what else there is to propose. Sessions that were silent for too long end here.
-    pub fn duties(&mut self, state: &State, map_version: u64, order_time_ms: u64) -> Vec<Proposal> {
+    pub fn duties(
+        &mut self,
+        state: &State,
+        map_version: u64,
+        order_time_ms: impl FnOnce() -> u64,
+    ) -> Vec<Proposal> {
         self.sessions.tick();
         self.trim = self.trim.max(self.trimmable(state));
         let mut proposals = self.ended_boots(state);
         proposals.extend(self.closings(state));
         if let Some(facts_trim) = self.take_trim(state) {
+            let order_time_ms = order_time_ms();
             let assignment = Assignment { map_version, order_time_ms, facts_trim, logs: Vec::new() };
             proposals.push(self.proposal(Entry::Assign(assignment), InFlight::Assignment(Vec::new())));
         }

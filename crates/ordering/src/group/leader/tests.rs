@@ -67,7 +67,7 @@ impl Group {
     }
 
     fn assign(&mut self) -> Option<Proposal> {
-        self.leader.assign(&self.state, 1, 0)
+        self.leader.assign(&self.state, 1, || 0)
     }
 
     /// Applies what the leader proposes, until it proposes nothing.
@@ -83,7 +83,7 @@ impl Group {
     }
 
     fn duties(&mut self) -> Vec<Entry> {
-        let duties = self.leader.duties(&self.state, 1, 0);
+        let duties = self.leader.duties(&self.state, 1, || 0);
         duties.iter().for_each(|proposal| self.commit(proposal));
         duties.into_iter().map(|proposal| proposal.entry).collect()
     }
@@ -93,7 +93,12 @@ impl Group {
     }
 
     fn held(&mut self, store: u64, facts_index: u64, ended: &[(LogName, u64)]) {
-        let held = HeldVector { facts_index, ended: ended.iter().copied().collect() };
+        self.lacks(store, facts_index, ended, &[]);
+    }
+
+    fn lacks(&mut self, store: u64, facts_index: u64, ended: &[(LogName, u64)], lacking: &[LogName]) {
+        let (ended, lacking) = (ended.iter().copied().collect(), lacking.iter().copied().collect());
+        let held = HeldVector { facts_index, ended, lacking };
         assert_eq!(self.leader.held(source(store), held), Verdict::Taken);
     }
 }
@@ -204,7 +209,7 @@ fn only_the_newest_report_of_a_live_session_counts() {
         ("its voter says that it is gone", |group| group.leader.gone(source(3), 1)),
         ("it was silent", |group| {
             for _ in 0..=SILENT_TICKS_MAX {
-                group.leader.duties(&group.state, 1, 0);
+                group.leader.duties(&group.state, 1, || 0);
             }
         }),
         ("its digest differs", |group| {
@@ -353,7 +358,7 @@ fn a_trim_whose_proposal_was_lost_is_proposed_again() {
     group.index += 1;
     group.state.apply(group.index, &Entry::EndBoots { node: NodeId(9), counter: 1 });
     (1..=4).for_each(|store| group.held(store, 1, &[]));
-    let lost = group.leader.duties(&group.state, 1, 0);
+    let lost = group.leader.duties(&group.state, 1, || 0);
     assert_eq!(lost.len(), 1, "{lost:?}");
     assert_eq!(group.duties(), [], "it is under way");
     group.leader.completed(&group.state, lost[0].id, false);
@@ -370,39 +375,99 @@ fn the_boots_before_a_live_session_have_ended() {
     assert_eq!(group.duties(), []);
 }
 
+/// A log of three records, all ordered, that gets no more; and the index of the fact that says so.
+fn ended(by_successor: bool) -> (Group, u64) {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    group.first(1, 1, vec![says(o, 1, 4, &[(1, 3)])]);
+    group.first(3, 1, vec![says(o, 1, 4, &[(1, 3)])]);
+    group.settle();
+    if by_successor {
+        let predecessor = Some(Predecessor { ordinal: 1, end: 4, overtaking: false });
+        let next = || vec![LogReport { predecessor, ..says(log(1, 1, 2), 1, 2, &[(1, 1)]) }];
+        group.then(1, 1, next());
+        group.then(3, 1, next());
+        group.settle();
+    } else {
+        group.apply(&Entry::EndBoots { node: NodeId(1), counter: 2 });
+    }
+    let index = group.index;
+    (group, index)
+}
+
 #[test]
 fn a_log_is_closed_when_every_replica_knows_its_end_and_has_exactly_what_is_ordered() {
-    let o = log(1, 1, 1);
-    let ready = || {
-        let mut group = Group::new();
-        group.first(1, 1, vec![says(o, 1, 4, &[(1, 3)])]);
-        group.first(3, 1, vec![says(o, 1, 4, &[(1, 3)])]);
-        group.settle();
-        group.apply(&Entry::EndBoots { node: NodeId(1), counter: 2 });
-        let ended = group.index;
-        STORES.into_iter().for_each(|store| group.held(store, ended, &[(o, 4)]));
-        (group, ended)
-    };
     type Step = fn(&mut Group, u64, LogName);
-    let cases: [(&str, bool, Step); 6] = [
+    let cases: [(&str, bool, Step); 10] = [
         ("all say so", true, |_, _, _| {}),
-        ("one lags", false, |group, ended, o| group.held(4, ended, &[(o, 3)])),
-        ("one has more", false, |group, ended, o| group.held(4, ended, &[(o, 5)])),
-        ("one did not know the end when it spoke", false, |group, ended, o| {
-            group.held(4, ended - 1, &[(o, 4)])
+        ("one lags", false, |group, index, o| group.held(4, index, &[(o, 3)])),
+        ("one has nothing of it", false, |group, index, o| group.held(4, index, &[(o, 1)])),
+        ("one has more", false, |group, index, o| group.held(4, index, &[(o, 5)])),
+        ("one did not know the end when it spoke", false, |group, index, o| {
+            group.held(4, index - 1, &[(o, 4)])
         }),
-        ("one does not name it: silence is not held", false, |group, ended, _| group.held(4, ended, &[])),
+        ("one does not name it: silence is not held", false, |group, index, _| group.held(4, index, &[])),
+        ("one lacks its end, whatever else it says", false, |group, index, o| {
+            group.lacks(4, index, &[(o, 4)], &[o])
+        }),
+        ("one lacks the end of another log", true, |group, index, o| {
+            group.lacks(4, index, &[(o, 4)], &[log(9, 1, 1)])
+        }),
         ("one has gone", false, |group, _, _| {
             group.first(4, 1, vec![]);
             group.leader.gone(source(4), 1);
         }),
+        ("one was silent", false, |group, index, o| {
+            for _ in 0..SILENT_TICKS_MAX {
+                group.leader.sessions.tick();
+            }
+            (1..4).for_each(|store| group.held(store, index, &[(o, 4)]));
+        }),
     ];
-    for (name, closes, step) in cases {
-        let (mut group, ended) = ready();
-        step(&mut group, ended, o);
+    let o = log(1, 1, 1);
+    for (by_successor, (name, closes, step)) in
+        [false, true].into_iter().flat_map(|by| cases.map(|case| (by, case)))
+    {
+        let (mut group, index) = ended(by_successor);
+        STORES.into_iter().for_each(|store| group.held(store, index, &[(o, 4)]));
+        step(&mut group, index, o);
         let closed = group.duties().contains(&Entry::CloseLogs { logs: vec![(1, 4)] });
-        assert_eq!((closed, group.state.logs().is_closed(&o)), (closes, closes), "{name}");
+        let is_closed = group.state.logs().is_closed(&o);
+        assert_eq!((closed, is_closed), (closes, closes), "{name}, by a successor: {by_successor}");
     }
+}
+
+#[test]
+fn a_log_that_all_have_to_its_end_stays_open_while_one_of_its_records_is_not_ordered() {
+    let mut group = Group::new();
+    let o = log(1, 1, 1);
+    group.create("two");
+    for store in [1, 3] {
+        group.first(store, 1, vec![says(o, 1, 4, &[(1, 2), (3, 1)])]);
+    }
+    group.settle();
+    group.apply(&Entry::EndBoots { node: NodeId(1), counter: 2 });
+    let index = group.index;
+    STORES.into_iter().for_each(|store| group.held(store, index, &[(o, 4)]));
+    group.duties();
+    assert_eq!(group.ordered(o), 3, "one record's topic is not known yet, and the log is open");
+    group.create("three");
+    group.settle();
+    assert!(group.duties().contains(&Entry::CloseLogs { logs: vec![(1, 4)] }));
+}
+
+#[test]
+fn what_stores_lack_of_closed_logs_is_known_for_as_long_as_they_say_so() {
+    let mut group = Group::new();
+    group.lacks(1, 1, &[], &[log(1, 1, 1), log(2, 1, 1)]);
+    group.lacks(3, 1, &[], &[log(1, 1, 1)]);
+    assert_eq!(group.leader.lacking(), 3);
+    group.held(1, 1, &[]);
+    assert_eq!(group.leader.lacking(), 1);
+    for _ in 0..=SILENT_TICKS_MAX {
+        group.leader.sessions.tick();
+    }
+    assert_eq!(group.leader.lacking(), 0, "silence says nothing");
 }
 
 /// What the record of a log is: a function of the sequence, as for every log.

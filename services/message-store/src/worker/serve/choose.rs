@@ -30,17 +30,16 @@ impl Worker {
     pub(super) fn offer(&mut self, node: NodeId, log: LogNo) {
         let Some(follower) = self.followers.get(&node).filter(|follower| follower.ready) else { return };
         let known = self.catalog.log(log);
-        let there = known.at(node);
-        let serve =
-            follower.logs.get(&log).copied().unwrap_or(Serve { next: 1, wanted: false, queued: false });
-        let next = serve.next.max(there);
+        // What it has told this boot of it counts, and what it asks for; not what is remembered of earlier boots.
+        let serve = follower.logs.get(&log).copied().unwrap_or_default();
+        let next = serve.next;
         if serve.queued || next >= known.accepted() || !self.sends(node, follower, log) {
             return;
         }
         let superseded = known.name.node == self.me() && !self.coordinator.is_current(log, known.name.bucket);
         let fresh = !superseded && known.accepted() - next <= FRESH_RECORDS_MAX;
         let Some(follower) = self.followers.get_mut(&node) else { return };
-        follower.logs.insert(log, Serve { next, queued: true, ..serve });
+        follower.logs.insert(log, Serve { queued: true, ..serve });
         if fresh { follower.fresh.push_back(log) } else { follower.behind.push_back(log) }
     }
 
@@ -75,7 +74,7 @@ impl Worker {
     pub(super) fn announce(&mut self, node: NodeId, log: LogNo) {
         let Some(follower) = self.followers.get(&node).filter(|follower| follower.ready) else { return };
         let known = self.catalog.log(log);
-        let there = follower.logs.get(&log).map_or(1, |serve| serve.next).max(known.at(node));
+        let there = follower.logs.get(&log).map_or(1, |serve| serve.next);
         let shared = self.layout.shares(node, known.name.bucket);
         let news = shared && known.durable() > there && (follower.near || !self.sends(node, follower, log));
         if news && let Some(follower) = self.followers.get_mut(&node) {

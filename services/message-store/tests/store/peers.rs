@@ -1,0 +1,189 @@
+//! What a store makes of peers that say what no peer should.
+
+use tokio::time::Instant;
+use trunkline_ports::{CallOptions, Class, Peer, Receiver, Responder, Router, Sender};
+use trunkline_testkit::{MapBuilder, SimulatedNode, eventually};
+use trunkline_types::limits::{PEER_NUMBER_MAX, SILENCE_MAX};
+use trunkline_types::{LogName, TopicId, checksum};
+use trunkline_wire::Status;
+use trunkline_wire::internal::follow_service::FOLLOW;
+use trunkline_wire::internal::{
+    DatacenterEnd, DiskBehind, FollowRequest, FollowResponse, LogCursor, LogEnd, LogRecords, OnDisk, Record,
+    Want, follow_refused,
+};
+
+use crate::cluster::{Cluster, LONG, bodies};
+
+const ONE: &str = "nyc-message-store-1";
+const TWO: &str = "nyc-message-store-2";
+const BEYOND: [u64; 2] = [PEER_NUMBER_MAX + 1, u64::MAX];
+
+/// A stream to `ONE` of a follower that is not what it should be.
+struct Follower {
+    sender: Sender<FollowRequest>,
+    receiver: Receiver<FollowResponse>,
+}
+
+impl Follower {
+    async fn open(cluster: &Cluster, node: &SimulatedNode) -> Self {
+        let peer = Peer::new(cluster.node(ONE).address.clone(), Class::Follow);
+        let opening = node.host.network.open(&peer, FOLLOW, CallOptions::default());
+        let (sender, receiver) = opening.await.unwrap();
+        let mut follower = Self { sender, receiver };
+        let hello = Some(node.host.envelope());
+        follower.say(FollowRequest { hello, ..FollowRequest::default() }).await;
+        assert!(follower.hear().await.unwrap().hello.is_some());
+        follower
+    }
+
+    async fn say(&self, request: FollowRequest) {
+        self.sender.send(&request).await.unwrap();
+    }
+
+    /// The next message, `None` once the stream has ended.
+    async fn hear(&mut self) -> Option<FollowResponse> {
+        tokio::time::timeout(LONG, self.receiver.next()).await.expect("a message").unwrap_or_default()
+    }
+
+    /// The next records: their first sequence and how many they are.
+    async fn records(&mut self) -> (u64, usize) {
+        loop {
+            let next = self.hear().await.expect("records");
+            if let Some(sent) = next.records.first() {
+                return (sent.from, sent.records.len());
+            }
+        }
+    }
+}
+
+async fn with_ten() -> (Cluster, TopicId, LogName) {
+    let mut cluster = Cluster::of(MapBuilder::of(&["nyc"])).await;
+    let topic = cluster.orderer.create_topic("t");
+    let stored = cluster.pusher(ONE).await.push(topic, &bodies("a", 0..10)).await;
+    cluster.crash(TWO);
+    (cluster, topic, stored[0].log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_is_sent_what_it_asks_for_whatever_it_said_before() {
+    let (cluster, _, log) = with_ten().await;
+    let log = Some(log.into());
+    let node = SimulatedNode::start(&cluster.network, &cluster.map, cluster.node(TWO), 2);
+    let mut follower = Follower::open(&cluster, &node).await;
+    let cursors = vec![LogCursor { log, next: 11, on_disk: 11 }];
+    follower.say(FollowRequest { cursors, cursors_done: true, ..FollowRequest::default() }).await;
+    for from in [4, 1] {
+        let wants = vec![Want { log, from, stop: false }];
+        follower.say(FollowRequest { wants, ..FollowRequest::default() }).await;
+        assert_eq!(follower.records().await, (from, 11 - usize::try_from(from).unwrap()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn less_than_was_told_of_a_log_is_a_loss_unless_the_log_has_an_end() {
+    let (cluster, _, log) = with_ten().await;
+    let node = SimulatedNode::start(&cluster.network, &cluster.map, cluster.node(TWO), 2);
+    for closed in [true, false] {
+        let mut follower = Follower::open(&cluster, &node).await;
+        let on_disk = vec![OnDisk { log: Some(log.into()), end: 5, closed, ..OnDisk::default() }];
+        let wants = vec![Want { log: Some(log.into()), from: 5, stop: false }];
+        follower.say(FollowRequest { on_disk, wants, cursors_done: true, ..FollowRequest::default() }).await;
+        if closed {
+            assert_eq!(follower.records().await, (5, 6));
+        } else {
+            let refused = follower.hear().await.unwrap().refused.and_then(|refused| refused.why);
+            let behind = DiskBehind { log: Some(log.into()), told: 11, now: 5 };
+            assert_eq!(refused, Some(follow_refused::Why::DiskBehind(behind)));
+            assert!(follower.hear().await.is_none());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_that_no_store_can_have_reached_end_a_followers_stream_and_no_more() {
+    let (cluster, topic, log) = with_ten().await;
+    let log = Some(log.into());
+    let node = SimulatedNode::start(&cluster.network, &cluster.map, cluster.node(TWO), 2);
+    let elsewhere = |end| vec![DatacenterEnd { datacenter: "nyc".to_owned(), end }];
+    for beyond in BEYOND {
+        for said in [
+            FollowRequest {
+                cursors: vec![LogCursor { log, next: beyond, on_disk: 11 }],
+                ..FollowRequest::default()
+            },
+            FollowRequest {
+                cursors: vec![LogCursor { log, next: 11, on_disk: beyond }],
+                ..FollowRequest::default()
+            },
+            FollowRequest {
+                wants: vec![Want { log, from: beyond, stop: false }],
+                ..FollowRequest::default()
+            },
+            FollowRequest {
+                on_disk: vec![OnDisk { log, end: beyond, ..OnDisk::default() }],
+                ..FollowRequest::default()
+            },
+            FollowRequest {
+                on_disk: vec![OnDisk { log, end: 11, elsewhere: elsewhere(beyond), closed: false }],
+                ..FollowRequest::default()
+            },
+        ] {
+            let mut follower = Follower::open(&cluster, &node).await;
+            let began = Instant::now();
+            follower.say(FollowRequest { cursors_done: true, ..said }).await;
+            while follower.hear().await.is_some() {}
+            assert!(began.elapsed() < SILENCE_MAX / 2, "it ended for no other reason");
+        }
+    }
+    assert_eq!(cluster.all(ONE, topic, 10).await, bodies("a", 0..10));
+    assert!(cluster.is_alive(ONE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_that_no_store_can_have_reached_end_a_holders_stream_and_no_more() {
+    for beyond in [BEYOND[0], BEYOND[1], 0] {
+        let (cluster, topic, log) = with_ten().await;
+        let boot = trunkline_types::Boot { counter: 7, random: 7 };
+        let log = LogName { node: cluster.id(TWO), boot, ..log };
+        let body = b"x".to_vec();
+        let record = Record { topic_id: topic.0, checksum: checksum(&body), body: body.into() };
+        let records = vec![LogRecords {
+            log: Some(log.into()),
+            predecessor: None,
+            from: beyond,
+            records: vec![record],
+        }];
+        let ends = vec![LogEnd { log: Some(log.into()), predecessor: None, end: beyond }];
+        for said in [
+            FollowResponse { records, ..FollowResponse::default() },
+            FollowResponse { ends, ..FollowResponse::default() },
+        ] {
+            if said.records.is_empty() && beyond == 0 {
+                continue; // It has nothing: no harm.
+            }
+            let holder = SimulatedNode::start(&cluster.network, &cluster.map, cluster.node(TWO), 7);
+            let (host, opened) = (holder.host.clone(), tokio::sync::watch::channel(0).0);
+            let told = opened.clone();
+            holder.listen(Router::new().streaming(FOLLOW, move |_, mut requests: Receiver<_>, responses| {
+                let (said, told, host) = (said.clone(), told.clone(), host.clone());
+                async move {
+                    told.send_modify(|opened| *opened += 1);
+                    let hello = Some(host.envelope());
+                    say(&responses, FollowResponse { hello, ..FollowResponse::default() }).await;
+                    say(&responses, said).await;
+                    while let Ok(Some(_)) = requests.next().await {}
+                    Ok::<(), Status>(())
+                }
+            }));
+            eventually(SILENCE_MAX * 3 / 4, "another stream", async || (*opened.borrow() > 1).then_some(()))
+                .await;
+            holder.process.crash();
+        }
+        assert_eq!(cluster.all(ONE, topic, 10).await, bodies("a", 0..10));
+        assert!(cluster.is_alive(ONE));
+    }
+}
+
+async fn say(responses: &Responder<FollowResponse>, response: FollowResponse) {
+    responses.send(&response).await.unwrap();
+}
