@@ -13,8 +13,8 @@ DATA ?= ./data
 WAN ?= real
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run install test verify clean \
-	test-workspace test-simulation sim format lint lint-simulation tidy deny
+.PHONY: help setup build run install test bench verify clean \
+	test-workspace test-simulation sim mutants format lint lint-simulation tidy deny
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -45,6 +45,15 @@ sim: ## Run seeds of the whole simulated cluster (SEEDS=200), or replay one (SEE
 	@$(SIMULATION) cargo build --release --locked --bin sim
 	@$(SIMULATION_TARGET_DIR)/release/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
+mutants: ## Check that deliberately broken builds are caught, and write docs/mutants.md
+	@$(SIMULATION) cargo build --release --locked --bin mutants
+	@$(SIMULATION_TARGET_DIR)/release/mutants --table docs/mutants.md
+
+bench: build ## Measure, and rewrite README's table (CASES=local-real,idle: only these; DURATION=5s: a trial that changes no file)
+	$(BINARY) bench suite --data $(CARGO_TARGET_DIR) \
+		$(if $(CASES),--cases $(CASES)) \
+		$(if $(DURATION),--duration $(DURATION),--figures docs/figures.json --readme README.md)
+
 verify: format lint lint-simulation tidy deny ## Check format, lints (warnings refused) and the rules of the house
 
 format:
@@ -67,6 +76,6 @@ deny: ## Check licenses and sources of dependencies, where cargo-deny is install
 		echo "cargo-deny is not installed: the licenses of dependencies were not checked"; \
 	fi
 
-clean: ## Remove what was built (RocksDB takes ten minutes to come back)
+clean: ## Remove what was built (RocksDB takes its minutes to come back)
 	cargo clean
 	$(SIMULATION) cargo clean

@@ -5,6 +5,7 @@
 //! - [`topic`]: which (log, sequence) each ID of a topic is, and up to which ID all is readable.
 //! - [`catalog`]: all logs, topics and groups; [`facts`] enter it in two steps: staged when they come, settled when they
 //!   may be told: an ordering at once, what is on disk when it is. Or all of a group at once, by [`copy`].
+//! - `closed`: what stays of logs that are closed and complete. [`unknown`]: records that wait for a topic to be created.
 //! - [`reports`]: what a session with a voter is told; [`held`]: what is said beside it each second.
 //! - [`source`]: from whom a follower takes what it lacks. [`boots`]: who must not go on under its identity.
 //! - [`appends`]: which answers pushes still wait for; [`succession`]: when an origin log gets a successor.
@@ -17,6 +18,7 @@
 pub mod appends;
 pub mod boots;
 pub mod catalog;
+mod closed;
 pub mod copy;
 pub mod facts;
 pub mod held;
@@ -26,6 +28,7 @@ pub mod runs;
 pub mod source;
 pub mod succession;
 pub mod topic;
+pub mod unknown;
 
 #[cfg(test)]
 mod tests;
@@ -42,3 +45,4 @@ pub use runs::{Run, RunWindow};
 pub use source::{Ask, Candidate, Pull};
 pub use succession::Succession;
 pub use topic::{IndexRun, Topic};
+pub use unknown::UnknownTopics;

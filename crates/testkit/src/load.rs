@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use trunkline_ports::Process;
 use trunkline_ports::process::TaskGuard;
+use trunkline_types::invariants::{ACKED_IS_ORDERED, HONEST_ERRORS, ONE_ORDER};
 use trunkline_wire::status::is_not_stored;
 use trunkline_wire::v1::{AckLevel, ReceiptState};
 
@@ -155,16 +156,16 @@ fn check(told: &Told, acked: &BTreeMap<String, String>, clients: &[Client], high
         popped.range(..=highest).map(|(id, payload)| (*id, payload.clone())).collect()
     };
     let sequence = upto(first);
-    assert!(sequence.iter().map(|(id, _)| *id).eq(1..=highest), "IDs are dense from 1");
+    assert!(sequence.iter().map(|(id, _)| *id).eq(1..=highest), "{ONE_ORDER}: IDs are dense from 1");
     for client in clients {
-        assert_eq!(upto(&told.popped[client.name()]), sequence, "{} has another sequence", client.name());
+        assert_eq!(upto(&told.popped[client.name()]), sequence, "{ONE_ORDER}: {}", client.name());
     }
     let payloads: BTreeSet<&String> = sequence.iter().map(|(_, payload)| payload).collect();
-    assert_eq!(payloads.len(), sequence.len(), "a message has two IDs");
+    assert_eq!(payloads.len(), sequence.len(), "{ACKED_IS_ORDERED}: a message has two IDs");
     let missing: Vec<&String> = acked.keys().filter(|payload| !payloads.contains(payload)).collect();
-    assert!(missing.is_empty(), "acknowledged and missing: {missing:?}");
+    assert!(missing.is_empty(), "{ACKED_IS_ORDERED}: acknowledged and missing: {missing:?}");
     let refused: Vec<&String> = told.refused.iter().filter(|payload| payloads.contains(payload)).collect();
-    assert!(refused.is_empty(), "refused as not stored, and delivered: {refused:?}");
+    assert!(refused.is_empty(), "{HONEST_ERRORS}: refused as not stored, and delivered: {refused:?}");
 }
 
 fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
@@ -219,7 +220,7 @@ async fn consume(side: Side) {
             let before = popped.insert(received.message_id, payload.clone());
             assert!(
                 before.is_none_or(|before| before == payload),
-                "ID {} has two contents",
+                "{ONE_ORDER}: ID {} has two contents",
                 received.message_id
             );
         }

@@ -67,6 +67,8 @@ pub struct WanBytes {
     pub from: DatacenterName,
     pub to: DatacenterName,
     pub bytes: u64,
+    /// One way.
+    pub delay: Duration,
 }
 
 /// Datacenters, the ways between them, and which address is in which.
@@ -146,6 +148,7 @@ impl Wan {
             from: from.clone(),
             to: to.clone(),
             bytes: way.bytes.load(Ordering::Relaxed),
+            delay: way.delay,
         };
         self.ways.iter().map(row).collect()
     }

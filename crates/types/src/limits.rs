@@ -93,6 +93,10 @@ pub const FACT_RUNS_KEPT: usize = 1 << 14;
 pub const FACT_RUNS_MAX: usize = 1 << 22;
 /// Facts (runs) in one message to a store, at least one entry's.
 pub const FACTS_MESSAGE_RUNS_MAX: usize = 4_096;
+/// Bytes of the same, at least one entry's.
+pub const FACTS_MESSAGE_BYTES_MAX: usize = MIB;
+/// Bytes of one message that lists topics, with their labels, or that copies an index: at least one entry.
+pub const PAGE_BYTES_MAX: usize = MIB;
 /// Reports on their way to one group's leader, or through one relay stream; beyond it they are dropped, which the next
 /// digest shows.
 pub const RELAY_QUEUE_MAX: usize = 1_024;
@@ -106,6 +110,8 @@ pub const OVERTAKE_AFTER: Duration = Duration::from_secs(5);
 pub const OVERTAKE_INTERVAL: Duration = Duration::from_secs(30);
 
 // Message store.
+/// Records whose topic is not known after so long are told to the operator: its creation may have failed.
+pub const UNKNOWN_TOPIC_TOLD_AFTER: Duration = Duration::from_secs(30);
 pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * MIB;
 pub const GROUP_COMMIT_BYTES_MAX: usize = 8 * MIB;
 pub const RECENT_RECORDS_BYTES_DEFAULT: usize = 128 * MIB;
@@ -145,6 +151,9 @@ pub const STORAGE_QUEUE_BYTES_MAX: usize = 1024 * MIB;
 
 const _: () = assert!(BATCH_BYTES_MAX > PAYLOAD_INLINE_BYTES_MAX + KEY_BYTES_MAX + ATTRIBUTES_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + BATCH_MESSAGES_MAX * KIB);
+const _: () = assert!(PAGE_BYTES_MAX + 2 * (LABELS_BYTES_MAX + LABELS_MAX * KIB) < FRAME_BYTES_MAX);
+// Facts of one entry, at most two log names and a run for each of its runs, still fit.
+const _: () = assert!(FACTS_MESSAGE_BYTES_MAX + ASSIGNMENT_RUNS_MAX * 256 < FRAME_BYTES_MAX);
 const _: () = assert!(POP_BYTES_MAX + PAYLOAD_INLINE_BYTES_MAX < FRAME_BYTES_MAX);
 // One in two of a window and of what an earlier dispatcher handed out beyond it may be acknowledged.
 const _: () = assert!(ACKNOWLEDGED_RANGES_MAX as u64 > (DELIVERY_WINDOW_MAX + 2 * HANDED_OUT_MAX) / 2);

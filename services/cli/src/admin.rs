@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_client::{Code, Status};
-use trunkline_ports::{CallOptions, Class, Peer};
+use trunkline_ports::{CallOptions, Class, Network, Peer};
 use trunkline_wire::Message;
 use trunkline_wire::internal::{CutRequest, HealRequest, StartNodeRequest, StopNodeRequest, admin_service};
 use trunkline_wire::method::Unary;
@@ -89,12 +89,12 @@ pub(crate) async fn call<Q: Message, A: Message + Default>(
     method: Unary<Q, A>,
     request: &Q,
 ) -> Result<A, Failure> {
-    call_first(context, &connection.addresses()?, method, request).await
+    call_first(&context.network, &connection.addresses()?, method, request).await
 }
 
 /// Asks the first of these listeners that answers.
 pub(crate) async fn call_first<Q: Message, A: Message + Default>(
-    context: &Context,
+    network: &Network,
     addresses: &[String],
     method: Unary<Q, A>,
     request: &Q,
@@ -103,7 +103,7 @@ pub(crate) async fn call_first<Q: Message, A: Message + Default>(
     for address in addresses {
         let peer = Peer::new(address.trim(), Class::Calls);
         let options = CallOptions::until(Instant::now() + ANSWER_MAX);
-        match context.network.call(&peer, method, request, options).await {
+        match network.call(&peer, method, request, options).await {
             Err(error) if matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded) => last = error,
             answer => return Ok(answer?),
         }

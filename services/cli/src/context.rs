@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{BufRead, Write};
 
+use futures::future::BoxFuture;
 use trunkline_client::{Client, Options};
 use trunkline_ports::{Network, Process};
 
@@ -18,6 +19,8 @@ pub enum Exit {
     Failed,
     /// 2: the command line, or what it names, is wrong.
     Usage,
+    /// 130: Ctrl-C, after what had to be finished.
+    Interrupted,
 }
 
 impl Exit {
@@ -26,6 +29,7 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Interrupted => 130,
         }
     }
 }
@@ -46,6 +50,11 @@ pub struct Context {
     pub stdin: Option<Box<dyn BufRead + Send>>,
     /// Standard error is a terminal: progress may be drawn there.
     pub interactive: bool,
+    /// The git commit that the program was built from, or "unknown".
+    pub commit: &'static str,
+    /// Called by a command that has something to finish: from then on the first Ctrl-C resolves this instead of ending
+    /// the process.
+    pub interrupted: Box<dyn Fn() -> BoxFuture<'static, ()> + Send>,
 }
 
 impl fmt::Debug for Context {
@@ -80,6 +89,7 @@ impl Context {
         let (exit, told) = match flushed {
             Ok(()) | Err(Failure::Closed) => return Exit::Done,
             Err(Failure::Told) => return Exit::Failed,
+            Err(Failure::Interrupted) => return Exit::Interrupted,
             Err(Failure::Usage(told)) => (Exit::Usage, told),
             Err(Failure::Failed(told)) => (Exit::Failed, told),
         };
@@ -132,6 +142,8 @@ pub(crate) mod testing {
             stderr: Box::new(err.clone()),
             stdin: None,
             interactive: false,
+            commit: "unknown",
+            interrupted: Box::new(|| Box::pin(std::future::pending())),
         };
         (context, out, err)
     }

@@ -16,6 +16,9 @@ pub(crate) enum Failure {
     /// It was told already, line by line.
     #[error("some of it failed")]
     Told,
+    /// Ctrl-C: whoever pressed it knows.
+    #[error("interrupted")]
+    Interrupted,
     /// Nobody reads standard output any more: no reason for words.
     #[error("standard output is closed")]
     Closed,

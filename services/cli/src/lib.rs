@@ -68,7 +68,7 @@ pub enum Command {
     Start(admin::NodeArgs),
     /// Measure push, pop and visible latency under load
     #[command(after_help = bench::EXAMPLES)]
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
 }
 
 /// Does what was asked. Errors are told on standard error.
@@ -86,7 +86,7 @@ pub async fn run(command: Command, mut context: Context) -> Exit {
         Command::Heal(args) => admin::heal(args, &mut context).await,
         Command::Stop(args) => admin::stop(args, &mut context).await,
         Command::Start(args) => admin::start(args, &mut context).await,
-        Command::Bench(args) => bench::run(args, &mut context).await,
+        Command::Bench(args) => bench::run(*args, &mut context).await,
     };
     context.finish(done)
 }

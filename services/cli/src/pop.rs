@@ -1,5 +1,6 @@
 //! `trunkline pop`.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,14 +10,16 @@ use trunkline_types::limits::POP_MESSAGES_MAX;
 
 use crate::args::{Connection, duration};
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Failure, describe};
 use crate::messages;
 
 pub(crate) const EXAMPLES: &str = "Examples:
   trunkline subscribe orders billing
   trunkline pop orders billing
   trunkline pop orders billing --max 100 --wait 5s --json
-  trunkline pop orders billing --no-ack        # look, and leave it for the next";
+  trunkline pop orders billing --no-ack        # look, and leave it for the next
+
+Ctrl-C ends it once what was printed is acknowledged.";
 
 /// What `trunkline pop` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,76 +39,102 @@ pub struct Args {
     connection: Connection,
 }
 
+/// What a run has come to.
+#[derive(Debug, Default)]
+struct Progress {
+    popped: u64,
+    /// Of what the last pop returned, from its first: exactly this is acknowledged at the end, however it comes.
+    printed: usize,
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     if args.no_ack && args.max > POP_MESSAGES_MAX as u64 {
         return Err(Failure::Usage(format!("--max is at most {POP_MESSAGES_MAX} with --no-ack")));
     }
     let mut subscriber = context.client(&args.connection)?.subscriber(&args.topic, &args.consumer);
-    let until = Instant::now() + args.wait;
-    let mut popped = 0;
-    while popped < args.max {
-        let most = (args.max - popped).min(POP_MESSAGES_MAX as u64);
-        // Only for the first message; a longer wait than one call may take is several calls.
-        let wait = if popped == 0 { until.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
-        let response = match subscriber.pop(u32::try_from(most).unwrap_or(u32::MAX), wait).await {
-            Ok(response) => response,
-            Err(error) => {
-                // What was printed is acknowledged all the same; if even that fails, the first error says why.
-                if !args.no_ack && popped > 0 {
-                    let _ = subscriber.ack().await;
-                }
-                return Err(error.into());
+    let mut interrupted = (context.interrupted)();
+    let mut progress = Progress::default();
+    let mut done = tokio::select! {
+        biased;
+        done = pop(&args, context, &mut subscriber, &mut progress) => done,
+        () = &mut interrupted => Err(Failure::Interrupted),
+    };
+    if !args.no_ack && progress.printed > 0 {
+        let mut acking = std::pin::pin!(subscriber.ack_first(progress.printed));
+        let acked = tokio::select! {
+            biased;
+            acked = &mut acking => acked,
+            () = &mut interrupted, if !matches!(done, Err(Failure::Interrupted)) => {
+                done = done.and(Err(Failure::Interrupted));
+                acking.await
             }
         };
-        let is_empty = response.deliveries.is_empty();
-        popped += response.deliveries.len() as u64;
-        print(&args, context, &mut subscriber, &response).await?;
-        let is_last = if is_empty { popped > 0 || Instant::now() >= until } else { args.no_ack };
-        if is_last {
-            break;
-        }
+        done = match (done, acked) {
+            (Ok(()), Err(error)) => Err(error.into()),
+            (Err(failure), Err(error)) => {
+                // The first failure says why it ends; this one, what that leaves behind.
+                context.note(&format!("trunkline: what was printed may come again: {}", describe(&error)));
+                Err(failure)
+            }
+            (done, Ok(())) => done,
+        };
     }
-    if !args.no_ack {
-        subscriber.ack().await?;
-    }
-    if popped == 0 && !args.connection.json {
+    done?;
+    if progress.popped == 0 && !args.connection.json {
         context.note("nothing to deliver");
     }
     Ok(())
 }
 
-/// What could not be printed is not acknowledged.
-async fn print(
+/// May be dropped while it waits for a pop: what was printed is known in `progress`.
+async fn pop(
     args: &Args,
     context: &mut Context,
     subscriber: &mut Subscriber,
-    response: &PopResponse,
+    progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let json = args.connection.json;
-    let mut failed = None;
-    let mut printed = 0;
-    for range in &response.expired {
-        messages::print_expired(context, json, &args.topic, range)?;
-    }
-    for delivery in &response.deliveries {
-        let Some(message) = &delivery.message else { continue };
-        if let Err(error) = messages::print(context, json, &args.topic, message, Some(delivery.attempt)) {
-            failed = Some(error);
+    let until = Instant::now() + args.wait;
+    while progress.popped < args.max {
+        let most = (args.max - progress.popped).min(POP_MESSAGES_MAX as u64);
+        // Only for the first message; a longer wait than one call may take is several calls.
+        let is_first = progress.popped == 0;
+        let wait = if is_first { until.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+        let response = subscriber.pop(u32::try_from(most).unwrap_or(u32::MAX), wait).await?;
+        let is_empty = response.deliveries.is_empty();
+        progress.popped += response.deliveries.len() as u64;
+        let (printed, failed) = print(args, context, &response);
+        progress.printed = printed;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let is_last = if is_empty { progress.popped > 0 || Instant::now() >= until } else { args.no_ack };
+        if is_last {
             break;
         }
-        printed += 1;
     }
-    if let Some(error) = context.stdout.flush().err() {
-        // A buffer was lost: none of this batch is known to have been seen.
-        (failed, printed) = (Some(failed.unwrap_or(error)), 0);
-    }
-    match failed {
-        None => Ok(()),
-        Some(error) => {
-            if !args.no_ack && printed > 0 {
-                subscriber.ack_first(printed).await?;
-            }
-            Err(error.into())
+    Ok(())
+}
+
+/// How many of its deliveries were printed, and why not all.
+fn print(args: &Args, context: &mut Context, response: &PopResponse) -> (usize, Option<io::Error>) {
+    let json = args.connection.json;
+    let mut printed = 0;
+    let mut all = || {
+        for range in &response.expired {
+            messages::print_expired(context, json, &args.topic, range)?;
         }
+        for delivery in &response.deliveries {
+            if let Some(message) = &delivery.message {
+                messages::print(context, json, &args.topic, message, Some(delivery.attempt))?;
+            }
+            printed += 1;
+        }
+        Ok(())
+    };
+    let failed = all().err();
+    match context.stdout.flush() {
+        Ok(()) => (printed, failed),
+        // A buffer was lost: none of this batch is known to have been seen.
+        Err(error) => (0, Some(failed.unwrap_or(error))),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
@@ -105,6 +106,9 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
         })
         .unary(pop_service::POP, move |_, request| {
             let mut state = pop.lock().expect("not poisoned");
+            if request.consumer == "stuck" && !request.previous.is_empty() {
+                return futures::future::Either::Left(std::future::pending());
+            }
             let answer = if request.consumer == "nobody" {
                 Err(failed_precondition(reason::NOT_SUBSCRIBED, "call Subscribe first"))
             } else {
@@ -116,11 +120,17 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
                 Ok(PopResponse { deliveries: deliveries.collect(), expired: vec![] })
             };
             state.acked.extend(request.previous);
-            async move { answer }
+            futures::future::Either::Right(async move { answer })
         })
         .unary(pop_service::ACK, move |_, request| {
-            ack.lock().expect("not poisoned").acked.extend(request.tokens);
-            async { Ok(AckResponse {}) }
+            let acked = ack.clone();
+            async move {
+                if request.consumer == "slow" {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+                acked.lock().expect("not poisoned").acked.extend(request.tokens);
+                Ok(AckResponse {})
+            }
         })
         .unary(topic_service::LIST_TOPICS, |_, _| async {
             let topic = |name: &str, topic_id| Topic {
@@ -180,6 +190,8 @@ fn what_is_wrong_with_the_words_is_found_before_anything_is_done() {
         "bench --size 5",
         "bench --size 2000000",
         "bench --rate 0",
+        "bench --rate 5 suite",
+        "bench suite --cases",
         "topics",
         "nonsense",
     ] {
@@ -198,6 +210,7 @@ fn what_is_wrong_with_the_words_is_found_before_anything_is_done() {
         "lag orders",
         "status --admin 10.0.0.1:7120,10.0.0.2:7120 --json",
         "stop nyc-store-1",
+        "bench suite --cases idle,start --duration 5s --figures f.json --readme README.md",
         "bench --rate 100 --size 5000 --duration 5s --ack ordered --topics 2 --subscribers 0",
     ] {
         parse(words).expect(words);
@@ -296,6 +309,34 @@ async fn what_was_popped_is_acknowledged_before_the_end() {
     let (_, out, err) = world.run("pop orders billing --no-ack").await;
     assert_eq!((out.lines().count(), err.as_str()), (1, ""));
     assert_eq!(world.state.lock().expect("not poisoned").acked.len(), 3);
+}
+
+/// Ctrl-C after a second.
+fn interrupt_soon(context: &mut Context) {
+    context.interrupted = Box::new(|| Box::pin(tokio::time::sleep(Duration::from_secs(1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ctrl_c_does_not_end_an_acknowledgement_under_way() {
+    let world = World::new();
+    let (exit, _, err) = world.run_with("pop orders slow --json", interrupt_soon).await;
+    assert_eq!((exit, err.as_str()), (Exit::Interrupted, ""));
+    assert_eq!(world.state.lock().expect("not poisoned").acked, [vec![1]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_printed_before_ctrl_c_is_acknowledged() {
+    let world = World::new();
+    let (exit, out, err) = world.run_with("pop orders stuck --max 5 --json", interrupt_soon).await;
+    assert_eq!((exit, exit.code(), out.lines().count(), err.as_str()), (Exit::Interrupted, 130, 2, ""));
+    assert_eq!(world.state.lock().expect("not poisoned").acked, [vec![1], vec![2]]);
+    let (exit, out, _) = world.run_with("pop orders stuck --max 5 --no-ack", interrupt_soon).await;
+    assert_eq!(
+        (exit, out.lines().count()),
+        (Exit::Done, 2),
+        "it left what it printed, and had ended by then"
+    );
+    assert_eq!(world.state.lock().expect("not poisoned").acked.len(), 2);
 }
 
 /// Standard output that somebody closes after some lines.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trunkline_ordering::group::{Answer, Entry, Standing, Topic};
 use trunkline_types::limits::{
-    LABELS_BYTES_MAX, LABELS_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX, SILENCE_MAX,
+    LABELS_BYTES_MAX, LABELS_MAX, PAGE_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX, SILENCE_MAX,
 };
 use trunkline_types::{TopicId, TopicName};
 use trunkline_wire::internal::{
@@ -15,7 +15,7 @@ use trunkline_wire::internal::{
     OrderFindTopicRequest, OrderFindTopicResponse, OrderListTopicsRequest, OrderListTopicsResponse,
 };
 use trunkline_wire::status::{self, reason};
-use trunkline_wire::{Status, v1};
+use trunkline_wire::{Message as _, Status, v1};
 
 use crate::convert::{options_bytes, topic, topic_message};
 use crate::member::Member;
@@ -142,11 +142,17 @@ pub(crate) async fn list(
         Ok(limit) => limit.min(PAGE_SIZE_MAX),
     };
     let as_of = as_of_ms(&voter, &member);
-    let mut topics: Vec<v1::Topic> = member.read(|state| {
-        state.topics().list(&request.prefix, &request.after).take(limit + 1).map(topic).collect()
+    let (topics, more) = member.read(|state| {
+        let (mut topics, mut bytes) = (Vec::new(), 0);
+        for topic in state.topics().list(&request.prefix, &request.after).map(topic) {
+            bytes += topic.encoded_len();
+            if topics.len() == limit || (bytes > PAGE_BYTES_MAX && !topics.is_empty()) {
+                return (topics, true);
+            }
+            topics.push(topic);
+        }
+        (topics, false)
     });
-    let more = topics.len() > limit;
-    topics.truncate(limit);
     Ok(OrderListTopicsResponse { topics, more, as_of: Some(timestamp(as_of)) })
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_ports::{ScanLimit, Storage, StorageError};
-use trunkline_types::TopicId;
+use trunkline_types::{LogName, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{ReadRequest, ReadResponse, ResolveRequest, ResolveResponse};
 use trunkline_wire::status::{self, reason};
@@ -27,7 +27,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Bytes of one fetch; a single larger record comes alone.
 const FETCH_BYTES: usize = 1 << 20;
 
-fn failed(error: &StorageError) -> Status {
+pub(crate) fn failed(error: &StorageError) -> Status {
     match error {
         StorageError::Corrupt(what) => Status::data_loss(format!("corrupt: {what}")),
         StorageError::Full(_) | StorageError::Failed(_) => Status::unavailable(error.to_string()),
@@ -119,6 +119,14 @@ async fn index(
         }
     }
     Ok(runs)
+}
+
+/// Where a log is that is closed, complete, and so not in memory any more.
+pub(crate) async fn locate_closed(storage: &dyn Storage, log: &LogName) -> Result<Option<Location>, Status> {
+    let row = storage.get(keys::CLOSED, keys::name_key(log)).await.map_err(|e| failed(&e))?;
+    let Some(row) = row else { return Ok(None) };
+    let (log, end) = keys::closed(&row).ok_or_else(|| failed(&load::corrupt("closed")))?;
+    Ok(Some(Location { log, durable: end, ordered: end, closed: Some(end) }))
 }
 
 /// What became of a record, as far as this store's disk knows.

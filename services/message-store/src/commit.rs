@@ -16,6 +16,7 @@ use trunkline_ordering::store::{Catalog, LogNo, Row, Settled};
 use trunkline_ports::{Batch, Storage, StorageError};
 use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
 use trunkline_types::{LogName, TopicId};
+use trunkline_wire::Status;
 use trunkline_wire::internal::Record;
 
 use crate::copy_index::Snapshot;
@@ -32,7 +33,7 @@ pub(crate) struct Written {
     /// Up to where records of each log are on disk by this batch.
     pub(crate) ends: BTreeMap<LogNo, u64>,
     pub(crate) settled: Vec<Settled>,
-    pub(crate) snapshots: Vec<(Snapshot, oneshot::Sender<Snapshot>)>,
+    pub(crate) snapshots: Vec<(Snapshot, oneshot::Sender<Result<Snapshot, Status>>)>,
     /// Records that were written again, and who waits for it.
     pub(crate) rewritten: Vec<(LogName, oneshot::Sender<()>)>,
     pub(crate) bytes: usize,
@@ -121,7 +122,11 @@ impl Commit {
     }
 
     /// Tells a snapshot once everything that was gathered so far is on disk.
-    pub(crate) fn tell_after(&mut self, snapshot: Snapshot, reply: oneshot::Sender<Snapshot>) {
+    pub(crate) fn tell_after(
+        &mut self,
+        snapshot: Snapshot,
+        reply: oneshot::Sender<Result<Snapshot, Status>>,
+    ) {
         // A row that says what is there already: the write is a barrier.
         self.gathering.batch.put(keys::META, keys::FORMAT_KEY.to_vec(), keys::FORMAT.to_be_bytes().to_vec());
         self.gathering.written.snapshots.push((snapshot, reply));
@@ -148,7 +153,8 @@ impl Commit {
                 let log = catalog.log(no);
                 let row = keys::LogRow::new(log.name, log.predecessor, log.closed, log.is_complete());
                 batch.put(keys::LOGS, keys::log_key(no), keys::encode(&row));
-                if log.is_complete() {
+                if let Some(end) = log.closed.filter(|_| log.is_complete()) {
+                    batch.put(keys::CLOSED, keys::name_key(&log.name), keys::closed_value(no, end));
                     // What the records are stands in the index now.
                     batch.delete_range(keys::RUNS, keys::place(no, 0), keys::place_end(no));
                 }
@@ -161,6 +167,11 @@ impl Commit {
             Row::Number { group, number, log } => {
                 batch.put(keys::META, keys::number_key(group, number), keys::number_value(log));
             }
+            Row::NumberClosed { group, number } => batch.delete(keys::META, keys::number_key(group, number)),
+            Row::Copying { group, upto: Some(upto) } => {
+                batch.put(keys::META, keys::copying_key(group), upto.to_be_bytes().to_vec());
+            }
+            Row::Copying { group, upto: None } => batch.delete(keys::META, keys::copying_key(group)),
             Row::Topic(id) => {
                 if let Some(topic) = catalog.topic(id) {
                     let (name, options, deleted) = (topic.name.clone(), topic.options.clone(), topic.deleted);

@@ -1,257 +1,136 @@
-//! The index of a group, copied from another store: for one that was away for longer than facts are kept.
+//! The index of a group, copied from other stores: for one that was away for longer than facts are kept. Whole buckets
+//! are copied, each from one store, as all its facts say; facts below that may come again. Until every bucket is there,
+//! a row on disk says that the rest cannot be trusted, and a restart copies again.
+//!
+//! - [`serve`]: the store that has it. [`fetch`]: as bytes on their way to the store that lacks it, checked.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+mod fetch;
+mod serve;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::timeout;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::OwnedSemaphorePermit;
 use trunkline_ordering::store::{self, IndexRun, LogNo, Row};
-use trunkline_ports::{CallOptions, Class, Host, Peer, Responder, ScanLimit, Storage};
-use trunkline_runtime::Backoff;
-use trunkline_types::limits::{CONNECT_TIMEOUT, SILENCE_MAX};
-use trunkline_types::{LogName, NodeId, TopicId};
-use trunkline_wire::convert::Malformed;
-use trunkline_wire::internal::follow_service::COPY_INDEX;
-use trunkline_wire::internal::{
-    BootEnded, CopiedLog, CopiedTopic, CopyIndexRequest, CopyIndexResponse, OrderedRun, RecordsOrdered,
-};
-use trunkline_wire::v1::{Topic, TopicOptions};
-use trunkline_wire::{Message as _, Status};
+use trunkline_types::Bucket;
 
-use crate::follow_stream::silent;
-use crate::handle::{Handle, Input};
 use crate::worker::Worker;
-use crate::{convert, keys};
+use fetch::{Part, Source, Wanted};
 
-/// Logs, topics or index rows of one message.
-const ENTRIES_MAX: usize = 2_000;
-const BACKOFF_FIRST: Duration = Duration::from_millis(200);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-
-/// What a store says of a group at one moment; the index itself is read from disk, bounded by `ordered`.
-#[derive(Debug, Default)]
-pub(crate) struct Snapshot {
-    facts_index: u64,
-    logs: Vec<(LogNo, CopiedLog)>,
-    topics: Vec<CopiedTopic>,
-    boots_ended: Vec<BootEnded>,
-}
+pub(crate) use fetch::Part as CopiedPart;
+pub(crate) use serve::{Snapshot, serve};
 
 /// A copy that is coming in.
 #[derive(Debug, Default)]
 pub(crate) struct Copying {
+    /// What copies are of: no older ones are taken.
+    facts_index: u64,
+    /// As the row on disk says it.
+    noted: u64,
     stream: u64,
+    /// What the stream's numbers stand for.
     numbers: BTreeMap<u32, LogNo>,
     copied: store::Copied,
 }
 
-// ---- The store that has it ---------------------------------------------------------------------------------------
-
 impl Worker {
-    /// What is known now, told once the index says so on disk.
-    pub(crate) fn copy_snapshot(&mut self, group: u16, reply: oneshot::Sender<Snapshot>) {
-        let snapshot = self.snapshot(group);
-        self.commit.tell_after(snapshot, reply);
+    /// Copies a group's index from the nearest stores that have it, as facts from `facts_from` on continue it.
+    pub(crate) fn begin_copy(&mut self, group: u16, facts_from: u64) {
+        if self.sessions.begin_copying(group) {
+            tracing::info!(group, facts_from, "away for longer than facts are kept: the index is copied");
+            let facts_index = facts_from.saturating_sub(1);
+            self.copying.insert(group, Copying { facts_index, ..Copying::default() });
+            self.fetch_index(group);
+        }
     }
 
-    fn snapshot(&self, group: u16) -> Snapshot {
-        let mut snapshot =
-            Snapshot { facts_index: self.catalog.facts_from(group) - 1, ..Snapshot::default() };
-        for (number, log) in self.catalog.numbers(group) {
-            let Some(no) = log else { continue };
-            let known = self.catalog.log(no);
-            let copied = CopiedLog {
-                number: no.0,
-                log: Some(known.name.into()),
-                predecessor: convert::to_predecessor(known.predecessor),
-                group_number: number,
-                ordered: known.ordered(),
-                closed: known.closed == Some(known.ordered()),
+    /// Copies again what was being copied when the process ended. `noted`: what is there is of facts up to that index,
+    /// so what comes must not be of older ones.
+    pub(crate) fn copy_again(&mut self, group: u16, noted: u64) {
+        if self.sessions.begin_copying(group) {
+            tracing::info!(group, "the index was being copied: it is copied again");
+            self.copying.insert(group, Copying { facts_index: noted, noted, ..Copying::default() });
+            self.fetch_index(group);
+        }
+    }
+
+    /// The layout has changed: who holds which bucket, and where.
+    pub(crate) fn copies_from_others(&mut self) {
+        let groups: Vec<u16> = self.copying.keys().copied().collect();
+        groups.into_iter().for_each(|group| self.fetch_index(group));
+    }
+
+    fn fetch_index(&mut self, group: u16) {
+        let Some(copying) = self.copying.get(&group) else { return };
+        let held =
+            (0u16..).zip(&self.layout.held).filter(|(_, held)| **held).map(|(bucket, _)| Bucket(bucket));
+        let buckets: BTreeSet<Bucket> =
+            held.filter(|bucket| self.catalog.group_of(*bucket) == group).collect();
+        if buckets.is_empty() {
+            self.copying.remove(&group); // By a newer map there is nothing left to copy.
+            self.dialed.copies.remove(&group);
+            return;
+        }
+        let mut peers: Vec<_> = self.layout.peers.iter().collect();
+        peers.sort_by_key(|peer| (!peer.near, peer.round_trip, peer.node));
+        let source = |peer: &&crate::layout::PeerStore| Source {
+            address: peer.address.clone(),
+            holds: buckets.iter().copied().filter(|bucket| self.layout.shares(peer.node, *bucket)).collect(),
+        };
+        let sources = peers.iter().map(source).collect();
+        let wanted = Wanted { group, facts_index: copying.facts_index, buckets, sources };
+        let task = fetch::fetch(self.host.clone(), self.handle.clone(), wanted);
+        let guard = self.host.process.spawn("store-copy-index", task).abort_on_drop();
+        self.dialed.copies.insert(group, guard);
+    }
+
+    pub(crate) fn copy_part(&mut self, group: u16, stream: u64, part: Part, permit: OwnedSemaphorePermit) {
+        if self.copying.get(&group).is_none_or(|copying| stream < copying.stream) {
+            return; // Of a copy that was given up.
+        }
+        let Some(mut copying) = self.copying.remove(&group) else { return };
+        if copying.stream != stream {
+            copying = Copying {
+                facts_index: copying.facts_index,
+                noted: copying.noted,
+                stream,
+                ..Copying::default()
             };
-            snapshot.logs.push((no, copied));
         }
-        let topics = self.catalog.topics().filter(|(id, _)| self.catalog.group_of(id.bucket()) == group);
-        snapshot.topics = topics
-            .map(|(id, topic)| CopiedTopic {
-                topic: Some(Topic {
-                    name: topic.name.clone(),
-                    topic_id: id.0,
-                    options: TopicOptions::decode(&topic.options[..]).ok(),
-                }),
-                deleted: topic.deleted,
-                next_id: topic.next(),
-            })
-            .collect();
-        let ended = self.catalog.boots_ended(group);
-        snapshot.boots_ended = ended.map(|(node, counter)| BootEnded { node: node.0, counter }).collect();
-        snapshot
-    }
-}
-
-/// Answers [`COPY_INDEX`].
-pub(crate) async fn serve(
-    host: Host,
-    handle: Handle,
-    storage: Arc<dyn Storage>,
-    request: CopyIndexRequest,
-    responses: Responder<CopyIndexResponse>,
-) -> Result<(), Status> {
-    host.check(request.envelope.as_ref())?;
-    let group = convert::ordering_group(request.group)?;
-    let snapshot = handle.ask(|reply| Input::CopySnapshot { group, reply }).await?;
-    let Snapshot { facts_index, logs, topics, boots_ended } = snapshot;
-    send(&responses, CopyIndexResponse { facts_index, boots_ended, ..CopyIndexResponse::default() }).await?;
-    for topics in topics.chunks(ENTRIES_MAX) {
-        send(&responses, CopyIndexResponse { topics: topics.to_vec(), ..CopyIndexResponse::default() })
-            .await?;
-    }
-    for part in logs.chunks(ENTRIES_MAX) {
-        let logs = part.iter().map(|(_, log)| *log).collect();
-        send(&responses, CopyIndexResponse { logs, ..CopyIndexResponse::default() }).await?;
-    }
-    for (no, log) in &logs {
-        send_orders(&responses, &*storage, *no, log.ordered).await?;
-    }
-    send(&responses, CopyIndexResponse { done: true, ..CopyIndexResponse::default() }).await
-}
-
-async fn send_orders(
-    responses: &Responder<CopyIndexResponse>,
-    storage: &dyn Storage,
-    log: LogNo,
-    ordered: u64,
-) -> Result<(), Status> {
-    let mut from = 1;
-    while from < ordered {
-        let limit = ScanLimit::rows(ENTRIES_MAX);
-        let rows = storage.scan(keys::ORDERS, keys::place(log, from), keys::place(log, ordered), limit).await;
-        let rows = rows.map_err(|error| Status::unavailable(error.to_string()))?;
-        let mut runs = Vec::with_capacity(rows.len());
-        let mut next = from;
-        for (_, value) in rows {
-            let run = keys::order_run(&value).ok_or_else(|| Status::data_loss("a row of orders"))?;
-            next += run.count;
-            runs.push(OrderedRun { topic_id: run.topic.0, first_id: run.first_id, count: run.count });
+        copying.facts_index = copying.facts_index.max(part.facts_index);
+        let mut rows = Vec::new();
+        if copying.noted < part.facts_index {
+            copying.noted = part.facts_index;
+            rows.push(Row::Copying { group, upto: Some(part.facts_index) });
         }
-        if next == from {
-            return Err(Status::data_loss("the index has a gap"));
-        }
-        let ordered = vec![RecordsOrdered { number: log.0, from, runs }];
-        send(responses, CopyIndexResponse { ordered, ..CopyIndexResponse::default() }).await?;
-        from = next;
-    }
-    Ok(())
-}
-
-async fn send(responses: &Responder<CopyIndexResponse>, frame: CopyIndexResponse) -> Result<(), Status> {
-    responses.send(&frame).await.map_err(|_| Status::unavailable("the stream is closed"))
-}
-
-// ---- The store that lacks it -------------------------------------------------------------------------------------
-
-/// Copies from the first of `addresses` that has facts up to `facts_from` or further, and tries again until one has.
-pub(crate) async fn copy(host: Host, handle: Handle, group: u16, facts_from: u64, addresses: Vec<Arc<str>>) {
-    let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
-    loop {
-        for address in &addresses {
-            match copy_once(&host, &handle, group, facts_from, address).await {
-                Ok(true) => {
-                    let _ = handle.tell(Input::CopyEnded { group }).await;
-                    return;
-                }
-                Ok(false) => {}
-                Err(status) => {
-                    tracing::debug!(group, %address, %status, "the index could not be copied from here")
-                }
-            }
-        }
-        backoff.wait(&host.process).await;
-    }
-}
-
-async fn copy_once(
-    host: &Host,
-    handle: &Handle,
-    group: u16,
-    facts_from: u64,
-    address: &Arc<str>,
-) -> Result<bool, Status> {
-    let peer = Peer::new(address.clone(), Class::Calls);
-    let opening = host.network.open(&peer, COPY_INDEX, CallOptions::default());
-    let (sender, mut receiver) = timeout(CONNECT_TIMEOUT, opening).await.map_err(|_| silent())??;
-    let request = CopyIndexRequest { envelope: Some(host.envelope()), group: convert::packed(group) };
-    sender.send(&request).await.map_err(|_| silent())?;
-    let stream = handle.stream();
-    let mut first = true;
-    while let Some(frame) = timeout(SILENCE_MAX * 5, receiver.next()).await.map_err(|_| silent())?? {
-        if std::mem::take(&mut first) && frame.facts_index + 1 < facts_from {
-            return Ok(false); // It lacks them, too.
-        }
-        let done = frame.done;
-        let permit = handle.follow_room(frame.encoded_len()).await?;
-        handle.tell(Input::CopyFrame { group, stream, frame, permit }).await?;
+        let (done, mut settled) = (part.done, Vec::new());
+        self.take_part(&mut copying, part, &mut rows);
         if done {
-            return Ok(true);
+            let copied = std::mem::take(&mut copying.copied);
+            self.catalog.stage_copy(group, copied, &mut rows, &mut settled);
         }
-    }
-    Ok(false)
-}
-
-impl Worker {
-    pub(crate) fn copy_frame(
-        &mut self,
-        group: u16,
-        stream: u64,
-        frame: CopyIndexResponse,
-        permit: OwnedSemaphorePermit,
-    ) {
-        let mut copying =
-            self.copying.remove(&group).filter(|copying| copying.stream == stream).unwrap_or_default();
-        copying.stream = stream;
-        let done = frame.done;
-        if let Err(malformed) = self.take_copy(&mut copying, frame) {
-            tracing::warn!(group, %malformed, "a copy of the index is given up");
-        } else if done {
-            let (mut rows, mut settled) = (Vec::new(), Vec::new());
-            tracing::debug!(group, "the index was copied");
-            self.catalog.stage_copy(group, copying.copied, &mut rows, &mut settled);
-            self.take(rows, settled);
-        } else {
-            self.copying.insert(group, copying);
-        }
+        self.copying.insert(group, copying);
+        self.take(rows, settled);
         self.commit.hold(permit);
     }
 
-    fn take_copy(&mut self, copying: &mut Copying, frame: CopyIndexResponse) -> Result<(), Malformed> {
-        copying.copied.facts_index = copying.copied.facts_index.max(frame.facts_index);
-        let ended = frame.boots_ended.iter().map(|ended| (NodeId(ended.node), ended.counter));
-        copying.copied.boots_ended.extend(ended);
-        for copied in frame.topics {
-            let topic = copied.topic.ok_or(Malformed("topics.topic"))?;
-            copying.copied.topics.push(store::CopiedTopic {
-                topic: TopicId(topic.topic_id),
-                options: convert::options_bytes(topic.options.as_ref()),
-                name: topic.name,
-                deleted: copied.deleted,
-                next: copied.next_id,
-            });
-        }
-        let mut rows = Vec::new();
-        for copied in frame.logs {
-            let name: LogName = convert::log_name(copied.log)?;
-            if !self.catalog.holds(name.bucket) {
-                continue;
+    fn take_part(&mut self, copying: &mut Copying, part: Part, rows: &mut Vec<Row>) {
+        copying.copied.boots_ended.extend(part.boots_ended);
+        copying.copied.topics.extend(part.topics);
+        for there in part.logs {
+            // What the facts have closed here, they have ordered to its end here.
+            if !self.catalog.is_closed(&there.name) {
+                let log = self.catalog.open_log(there.name, there.predecessor, rows);
+                copying.numbers.insert(there.in_stream, log);
+                let (number, ordered) = (there.number, there.ordered);
+                copying.copied.logs.push(store::CopiedLog { log, number, ordered });
             }
-            let log = self.catalog.open_log(name, convert::predecessor(copied.predecessor), &mut rows);
-            copying.numbers.insert(copied.number, log);
-            let (number, ordered, closed) = (copied.group_number, copied.ordered, copied.closed);
-            copying.copied.logs.push(store::CopiedLog { log, number, ordered, closed });
         }
-        for ordered in frame.ordered {
-            let Some(&log) = copying.numbers.get(&ordered.number) else { continue };
+        for ordered in part.ordered {
+            let Some(&log) = copying.numbers.get(&ordered.in_stream) else { continue };
+            // It is committed, so pushes that wait for it are answered at once, as by the facts.
+            self.own_log_ordered(log, ordered.from, &ordered.runs);
             let mut seq = ordered.from;
-            for run in convert::ordered_runs(&ordered.runs) {
+            for run in ordered.runs {
                 rows.push(Row::Order { log, seq, run });
                 if run.first_id != 0 {
                     let indexed = IndexRun { first: run.first_id, log, seq, count: run.count };
@@ -260,7 +139,17 @@ impl Worker {
                 seq += run.count;
             }
         }
-        self.write_rows(rows);
-        Ok(())
+    }
+
+    /// All buckets were copied, each as the facts up to `facts_index` say or later ones: a new session takes what follows.
+    pub(crate) fn copy_ended(&mut self, group: u16, facts_index: u64) {
+        if self.copying.remove(&group).is_some() {
+            let (mut rows, mut settled) = (Vec::new(), Vec::new());
+            tracing::debug!(group, "the index was copied");
+            self.catalog.end_copy(group, facts_index, &mut rows, &mut settled);
+            self.take(rows, settled);
+            self.dialed.copies.remove(&group);
+            self.sessions.end_copying(group);
+        }
     }
 }

@@ -8,14 +8,14 @@ use trunkline_types::NodeId;
 
 use crate::layout::Plan;
 use crate::worker::Worker;
-use crate::{copy_index, follow_stream, session_stream};
+use crate::{follow_stream, session_stream};
 
 /// Ends them all when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Dialed {
     peers: BTreeMap<NodeId, (Arc<str>, TaskGuard)>,
     plans: Vec<(Plan, TaskGuard)>,
-    copies: BTreeMap<u16, TaskGuard>,
+    pub(crate) copies: BTreeMap<u16, TaskGuard>,
 }
 
 impl Worker {
@@ -40,24 +40,5 @@ impl Worker {
                 self.dialed.plans.push((plan.clone(), guard));
             }
         }
-    }
-
-    /// Copies a group's index from the nearest store that has it.
-    pub(crate) fn begin_copy(&mut self, group: u16, facts_from: u64) {
-        if !self.sessions.begin_copying(group) {
-            return;
-        }
-        tracing::info!(group, facts_from, "away for longer than facts are kept: the index is copied");
-        let mut peers: Vec<_> = self.layout.peers.clone();
-        peers.sort_by_key(|peer| (!peer.near, peer.round_trip, peer.node));
-        let addresses = peers.into_iter().map(|peer| peer.address).collect();
-        let task = copy_index::copy(self.host.clone(), self.handle.clone(), group, facts_from, addresses);
-        let guard = self.host.process.spawn("store-copy-index", task).abort_on_drop();
-        self.dialed.copies.insert(group, guard);
-    }
-
-    pub(crate) fn copy_ended(&mut self, group: u16) {
-        self.dialed.copies.remove(&group);
-        self.sessions.end_copying(group);
     }
 }

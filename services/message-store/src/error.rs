@@ -9,8 +9,8 @@ pub enum StartError {
     Options(String),
     #[error("{0}")]
     Storage(#[from] StorageError),
-    /// Written by a later version.
-    #[error("the store on disk has format {0}, this version knows up to {1}")]
+    /// Written by another version.
+    #[error("the store on disk has format {0}, this version knows {1} only")]
     Format(u32, u32),
     /// A row that no version wrote.
     #[error("the store on disk is corrupt: a row of {0} cannot be read")]

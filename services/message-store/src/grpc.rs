@@ -185,7 +185,10 @@ impl Doors {
     }
 
     async fn locate(&self, log: LogName) -> Result<Option<Location>, Status> {
-        Ok(self.handle.ask(|reply| Input::Locate { log, reply }).await?)
+        match self.handle.ask(|reply| Input::Locate { log, reply }).await? {
+            Some(location) => Ok(Some(location)),
+            None => cold::locate_closed(&*self.storage, &log).await,
+        }
     }
 
     /// What is not sound here is not answered, and not repaired for another's sake.

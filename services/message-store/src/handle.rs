@@ -1,18 +1,20 @@
 //! The way to the worker, for streams, calls and sessions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_types::limits::APPEND_QUEUE_BYTES_MAX;
-use trunkline_types::{Boot, LogName, NodeId, TopicId};
+use trunkline_types::{Boot, Bucket, LogName, NodeId, TopicId};
+use trunkline_wire::Status;
 use trunkline_wire::internal::{
-    AppendRecord, AppendResponse, CopyIndexResponse, FollowRequest, FollowResponse, ReadRequest,
-    ReadResponse, Record, SessionRequest, session_response,
+    AppendRecord, AppendResponse, FollowRequest, FollowResponse, ReadRequest, ReadResponse, Record,
+    SessionRequest, session_response,
 };
 
-use crate::copy_index::Snapshot;
+use crate::copy_index::{CopiedPart, Snapshot};
 use crate::outlet::{Inlet, Outlet, outlet};
 
 const INPUTS_MAX: usize = 1_024;
@@ -37,9 +39,9 @@ pub(crate) enum Input {
     HolderDown { node: NodeId },
     SessionUp { plan: usize, stream: u64, outlet: Outlet<SessionRequest> },
     SessionFrame { plan: usize, stream: u64, what: session_response::What },
-    CopySnapshot { group: u16, reply: oneshot::Sender<Snapshot> },
-    CopyFrame { group: u16, stream: u64, frame: CopyIndexResponse, permit: OwnedSemaphorePermit },
-    CopyEnded { group: u16 },
+    CopySnapshot { group: u16, buckets: BTreeSet<Bucket>, reply: oneshot::Sender<Result<Snapshot, Status>> },
+    CopyPart { group: u16, stream: u64, part: CopiedPart, permit: OwnedSemaphorePermit },
+    CopyEnded { group: u16, facts_index: u64 },
 }
 
 /// The worker's answer to a read.
@@ -76,7 +78,7 @@ pub(crate) struct Handle {
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-impl From<Gone> for trunkline_wire::Status {
+impl From<Gone> for Status {
     fn from(_: Gone) -> Self {
         Self::unavailable("the store is ending")
     }

@@ -11,12 +11,14 @@ use trunkline_wire::Message as _;
 use trunkline_wire::internal::Record;
 
 /// The version of everything below.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// log no, seq → record.
 pub(crate) const RECORDS: Space = Space::of_payloads("records");
 /// log no → name, predecessor, end.
 pub(crate) const LOGS: Space = Space::new("logs");
+/// name of a log that is closed and complete here → log no, end.
+pub(crate) const CLOSED: Space = Space::new("closed");
 /// log no, first seq → runs of one write: what records are, without reading them.
 pub(crate) const RUNS: Space = Space::new("runs");
 /// topic, first id → log no, first seq, count.
@@ -27,17 +29,18 @@ pub(crate) const ORDERS: Space = Space::new("orders");
 pub(crate) const TOPICS: Space = Space::new("topics");
 /// topic → next id, first id that is not readable (at least; a restart finds the rest).
 pub(crate) const MARKS: Space = Space::new("marks");
-/// Format, facts index per group, the groups' own log numbers, ended boots.
+/// Format, facts index per group, the groups' own log numbers, ended boots, indexes that are being copied.
 pub(crate) const META: Space = Space::new("meta");
 
 /// Everything that a message store keeps. Whoever opens its storage names these.
-pub const SPACES: &[Space] = &[RECORDS, LOGS, RUNS, INDEX, ORDERS, TOPICS, MARKS, META];
+pub const SPACES: &[Space] = &[RECORDS, LOGS, CLOSED, RUNS, INDEX, ORDERS, TOPICS, MARKS, META];
 
 /// `meta/format`.
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
 const FACTS: u8 = b'f';
 const NUMBER: u8 = b'n';
 const BOOT: u8 = b'b';
+const COPYING: u8 = b'c';
 const NOT_HELD: u32 = u32::MAX;
 
 /// A log and a place in it: keys of records, runs and orders.
@@ -52,6 +55,10 @@ pub(crate) fn place_end(log: LogNo) -> Bytes {
 
 pub(crate) fn log_key(log: LogNo) -> Bytes {
     Bytes::copy_from_slice(&log.0.to_be_bytes())
+}
+
+pub(crate) fn log_of(key: &[u8]) -> Option<LogNo> {
+    Fields(key).u32().map(LogNo)
 }
 
 pub(crate) fn topic_key(topic: TopicId) -> Bytes {
@@ -75,12 +82,32 @@ pub(crate) fn boot_key(group: u16, node: NodeId) -> Bytes {
     [&[BOOT][..], &group.to_be_bytes(), &node.0.to_be_bytes()].concat().into()
 }
 
+pub(crate) fn copying_key(group: u16) -> Bytes {
+    [&[COPYING][..], &group.to_be_bytes()].concat().into()
+}
+
+pub(crate) fn name_key(log: &LogName) -> Bytes {
+    let LogName { bucket, node, boot, lane, ordinal } = log;
+    let (bucket, node, counter) = (bucket.0.to_be_bytes(), node.0.to_be_bytes(), boot.counter.to_be_bytes());
+    let (random, ordinal) = (boot.random.to_be_bytes(), ordinal.0.to_be_bytes());
+    [&bucket[..], &node, &counter, &random, &[lane.0], &ordinal].concat().into()
+}
+
+pub(crate) fn closed_value(log: LogNo, end: u64) -> Bytes {
+    place(log, end)
+}
+
+pub(crate) fn closed(value: &[u8]) -> Option<(LogNo, u64)> {
+    place_of(value)
+}
+
 /// A row of `meta`, by its key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Meta {
     Facts { group: u16, index: u64 },
     Number { group: u16, number: u32, log: Option<LogNo> },
     Boot { group: u16, node: NodeId, counter: u32 },
+    Copying { group: u16, upto: u64 },
 }
 
 pub(crate) fn meta(key: &[u8], value: &[u8]) -> Option<Meta> {
@@ -93,6 +120,7 @@ pub(crate) fn meta(key: &[u8], value: &[u8]) -> Option<Meta> {
             let (group, number, log) = (key.u16()?, key.u32()?, value.u32()?);
             Some(Meta::Number { group, number, log: (log != NOT_HELD).then_some(LogNo(log)) })
         }
+        COPYING => Some(Meta::Copying { group: key.u16()?, upto: value.u64()? }),
         BOOT => Some(Meta::Boot { group: key.u16()?, node: NodeId(key.u64()?), counter: value.u32()? }),
         _ => None,
     }
@@ -252,6 +280,11 @@ mod tests {
         let row = LogRow::new(name, predecessor, Some(9), false);
         assert_eq!(encode(&row)[..], [1, 2, 3, 4, 0, 5, 1, 4, 0xac, 2, 1, 1, 9, 0]);
         assert_eq!(decode::<LogRow>(&encode(&row)).map(|row| row.name()), Some(name));
+        assert_eq!(
+            name_key(&name)[..],
+            [0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 5]
+        );
+        assert_eq!(closed(&closed_value(LogNo(7), 9)), Some((LogNo(7), 9)));
         assert_eq!(runs_value(&[(7, 2), (300, 1)])[..], [2, 7, 2, 0xac, 2, 1]);
         let record = Record { topic_id: 1, checksum: 2, body: Bytes::from_static(b"x") };
         assert_eq!(record_value(&record)[..], [8, 1, 17, 2, 0, 0, 0, 0, 0, 0, 0, 26, 1, b'x']);
@@ -271,6 +304,11 @@ mod tests {
                 boot_key(7, NodeId(5)),
                 Bytes::copy_from_slice(&6u32.to_be_bytes()),
                 Meta::Boot { group: 7, node: NodeId(5), counter: 6 },
+            ),
+            (
+                copying_key(7),
+                Bytes::copy_from_slice(&8u64.to_be_bytes()),
+                Meta::Copying { group: 7, upto: 8 },
             ),
         ];
         for (key, value, expected) in rows {

@@ -75,7 +75,7 @@ pub async fn start(
     options.validate().map_err(StartError::Options)?;
     let me = host.identity.node;
     let layout = Layout::new(host.map(), me).ok_or(StartError::NotInMap(me))?;
-    let (catalog, effects) = recover::recover(&*storage, &layout, me, host.identity.boot).await?;
+    let recovered = recover::recover(&*storage, &layout, me, host.identity.boot).await?;
     let (handle, inputs, wake) = Handle::new();
     let metrics = Metrics::register(metrics);
     let figures = Arc::new(Figures::default());
@@ -96,12 +96,12 @@ pub async fn start(
         inputs,
         wake,
         layout,
-        catalog,
+        recovered,
         repairs,
         metrics,
         figures: figures.clone(),
     };
-    let worker = Worker::new(beginning, storage, effects);
+    let worker = Worker::new(beginning, storage);
     process.spawn("store-worker", worker.run());
     let (status, ready) = (figures.clone(), figures.clone());
     Ok(Service {

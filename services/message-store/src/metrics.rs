@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) lost: Counter,
     pub(crate) logs_open: Gauge,
     pub(crate) recent_bytes: Gauge,
+    pub(crate) unknown_topics: Gauge,
 }
 
 impl Metrics {
@@ -46,6 +47,11 @@ impl Metrics {
         }
         registry.register("logs_open", "Origin logs that are not closed", metrics.logs_open.clone());
         registry.register("recent_bytes", "Bytes of recent records in memory", metrics.recent_bytes.clone());
+        registry.register(
+            "records_of_unknown_topics",
+            "Records that hold up their log, for their topic is not known to be created",
+            metrics.unknown_topics.clone(),
+        );
         metrics
     }
 
@@ -65,6 +71,11 @@ impl Metrics {
             ("records_repaired", &self.repaired),
             ("records_lost", &self.lost),
         ];
-        counters.into_iter().map(|(name, counter)| (name.to_owned(), counter.get() as f64)).collect()
+        let unknown = ("records_of_unknown_topics".to_owned(), self.unknown_topics.get() as f64);
+        counters
+            .into_iter()
+            .map(|(name, counter)| (name.to_owned(), counter.get() as f64))
+            .chain([unknown])
+            .collect()
     }
 }

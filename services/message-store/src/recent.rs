@@ -1,6 +1,7 @@
 //! Recent records in memory, all logs together bounded by bytes: what is read and followed soon after it came.
 
 use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use trunkline_ordering::store::LogNo;
 use trunkline_wire::internal::Record;
@@ -27,7 +28,8 @@ struct Slice {
 /// The cache. Records that are not on disk yet are never dropped from it.
 #[derive(Debug)]
 pub(crate) struct RecentRecords {
-    shelves: Vec<Shelf>,
+    /// Of logs that have records here.
+    shelves: BTreeMap<LogNo, Shelf>,
     /// In order of arrival.
     slices: VecDeque<Slice>,
     bytes: usize,
@@ -36,7 +38,7 @@ pub(crate) struct RecentRecords {
 
 impl RecentRecords {
     pub(crate) fn new(max: usize) -> Self {
-        Self { shelves: Vec::new(), slices: VecDeque::new(), bytes: 0, max }
+        Self { shelves: BTreeMap::new(), slices: VecDeque::new(), bytes: 0, max }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -45,12 +47,8 @@ impl RecentRecords {
 
     /// Adds the record that follows the last one of this log.
     pub(crate) fn push(&mut self, log: LogNo, seq: u64, record: Record) {
-        let at = log.0 as usize;
-        if self.shelves.len() <= at {
-            self.shelves.resize_with(at + 1, Shelf::default);
-        }
         let bytes = record.body.len() + RECORD_BYTES;
-        let shelf = &mut self.shelves[at];
+        let shelf = self.shelves.entry(log).or_default();
         if shelf.base + shelf.records.len() as u64 != seq {
             shelf.records.clear();
         }
@@ -69,14 +67,14 @@ impl RecentRecords {
     }
 
     pub(crate) fn get(&self, log: LogNo, seq: u64) -> Option<&Record> {
-        let shelf = self.shelves.get(log.0 as usize)?;
+        let shelf = self.shelves.get(&log)?;
         let at = usize::try_from(seq.checked_sub(shelf.base)?).ok()?;
         shelf.records.get(at)
     }
 
     /// Drops what lies beyond a log's end.
     pub(crate) fn drop_from(&mut self, log: LogNo, end: u64) {
-        if let Some(shelf) = self.shelves.get_mut(log.0 as usize) {
+        if let Some(shelf) = self.shelves.get_mut(&log) {
             let keep = end.saturating_sub(shelf.base);
             shelf.records.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
         }
@@ -88,12 +86,14 @@ impl RecentRecords {
             let Some(slice) = self.slices.front().filter(|slice| durable(slice.log) >= slice.end) else {
                 return;
             };
-            let shelf = &mut self.shelves[slice.log.0 as usize];
-            while shelf.base < slice.end && shelf.records.pop_front().is_some() {
-                shelf.base += 1;
-            }
-            if shelf.records.is_empty() {
-                shelf.records = VecDeque::new();
+            if let Entry::Occupied(mut shelf) = self.shelves.entry(slice.log) {
+                let records = shelf.get_mut();
+                while records.base < slice.end && records.records.pop_front().is_some() {
+                    records.base += 1;
+                }
+                if records.records.is_empty() {
+                    shelf.remove();
+                }
             }
             self.bytes -= slice.bytes;
             self.slices.pop_front();
@@ -124,5 +124,11 @@ mod tests {
         assert_eq!(recent.get(LogNo(2), 14).map(|record| record.body.len()), Some(10));
         recent.drop_from(LogNo(2), 14);
         assert!(recent.get(LogNo(2), 14).is_none());
+        recent.push(LogNo(3), 1, record(4 * (100 << 10)));
+        recent.evict(|_| 99);
+        assert!(
+            (recent.shelves.is_empty(), recent.bytes()) == (true, 0),
+            "nothing stays of a log that has left"
+        );
     }
 }

@@ -1,8 +1,10 @@
 //! What a restart finds on disk. Records are not read: of each open log only its last key.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use trunkline_ordering::store::{Catalog, Effect, LogNo};
-use trunkline_ports::{Batch, ScanLimit, Space, Storage};
+use trunkline_ports::{Batch, ScanLimit, Space, Storage, StorageError};
 use trunkline_types::{Boot, NodeId};
 
 use crate::error::StartError;
@@ -11,14 +13,26 @@ use crate::layout::Layout;
 
 const ROWS: ScanLimit = ScanLimit::rows(4_096);
 
-/// The catalog as of the last write, and what is to be read further.
+/// What a store begins with.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// As of the last write.
+    pub(crate) catalog: Catalog,
+    /// What is to be read further.
+    pub(crate) effects: Vec<Effect>,
+    /// Groups whose index was being copied, from stores whose facts reach up to there: half of a copy may be on disk,
+    /// so it is copied again.
+    pub(crate) copying: BTreeMap<u16, u64>,
+}
+
 pub(crate) async fn recover(
     storage: &dyn Storage,
     layout: &Layout,
     me: NodeId,
     boot: Boot,
-) -> Result<(Catalog, Vec<Effect>), StartError> {
+) -> Result<Recovered, StartError> {
     check_format(storage).await?;
+    let mut copying = BTreeMap::new();
     let mut catalog = Catalog::new(layout.held.clone(), layout.map.ordering_groups);
     recover_logs(storage, &mut catalog, me, boot).await?;
     let mut rows = Rows::new(keys::META);
@@ -27,6 +41,7 @@ pub(crate) async fn recover(
             Some(Meta::Facts { group, index }) => catalog.recover_group(group, index),
             Some(Meta::Number { group, number, log }) => catalog.recover_number(group, number, log),
             Some(Meta::Boot { group, node, counter }) => catalog.recover_boot(group, node, counter),
+            Some(Meta::Copying { group, upto }) => drop(copying.insert(group, upto)),
             None if &key[..] == keys::FORMAT_KEY => {}
             None => return Err(StartError::Corrupt("meta")),
         }
@@ -45,7 +60,7 @@ pub(crate) async fn recover(
     }
     let mut effects = Vec::new();
     catalog.recovered(&mut effects);
-    Ok((catalog, effects))
+    Ok(Recovered { catalog, effects, copying })
 }
 
 async fn check_format(storage: &dyn Storage) -> Result<(), StartError> {
@@ -82,10 +97,11 @@ async fn recover_logs(
             return Err(StartError::BootBehind { found: name.boot, own: boot });
         }
         expected += 1;
-        let (durable, ordered) = match row.closed {
-            Some(end) if row.complete => (end, end),
-            _ => (durable_end(storage, no).await?, ordered_end(storage, no).await?),
-        };
+        if row.complete {
+            catalog.recover_closed(&name);
+            continue;
+        }
+        let (durable, ordered) = (durable_end(storage, no).await?, ordered_end(storage, no).await?);
         catalog.recover_log(name, row.predecessor, row.closed, durable, ordered);
     }
     Ok(())
@@ -110,7 +126,7 @@ async fn ordered_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartErro
 }
 
 /// All rows of a space, page by page.
-struct Rows {
+pub(crate) struct Rows {
     space: Space,
     from: Bytes,
     page: std::vec::IntoIter<(Bytes, Bytes)>,
@@ -118,11 +134,14 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(space: Space) -> Self {
+    pub(crate) fn new(space: Space) -> Self {
         Self { space, from: Bytes::new(), page: Vec::new().into_iter(), more: true }
     }
 
-    async fn next(&mut self, storage: &dyn Storage) -> Result<Option<(Bytes, Bytes)>, StartError> {
+    pub(crate) async fn next(
+        &mut self,
+        storage: &dyn Storage,
+    ) -> Result<Option<(Bytes, Bytes)>, StorageError> {
         if self.page.len() == 0 && self.more {
             let end = Bytes::from_static(&[0xff; 32]);
             let rows = storage.scan(self.space, self.from.clone(), end, ROWS).await?;

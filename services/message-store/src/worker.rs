@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-use trunkline_ordering::store::{Boots, Catalog, Effect, LogNo, Row, Settled};
+use trunkline_ordering::store::{Boots, Catalog, Effect, LogNo, Row, Settled, UnknownTopics};
 use trunkline_ports::{Host, Storage};
 use trunkline_runtime::Shutdown;
 use trunkline_types::limits::HELD_INTERVAL;
@@ -38,6 +38,7 @@ use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::recent::RecentRecords;
+use crate::recover::Recovered;
 use crate::repair::Repairs;
 use append::Coordinator;
 use follow::Following;
@@ -78,6 +79,7 @@ pub(crate) struct Worker {
     pub(crate) dialed: Dialed,
     /// Indexes that are being copied from other stores.
     pub(crate) copying: BTreeMap<u16, Copying>,
+    unknown: UnknownTopics,
     /// Logs that have got records since the last flush.
     pub(crate) grown: BTreeSet<LogNo>,
     pub(crate) effects: Vec<Effect>,
@@ -98,22 +100,23 @@ pub(crate) struct Beginning {
     pub(crate) inputs: mpsc::Receiver<Input>,
     pub(crate) wake: Arc<Notify>,
     pub(crate) layout: Layout,
-    pub(crate) catalog: Catalog,
+    pub(crate) recovered: Recovered,
     pub(crate) repairs: Repairs,
     pub(crate) metrics: Metrics,
     pub(crate) figures: Arc<Figures>,
 }
 
 impl Worker {
-    pub(crate) fn new(with: Beginning, storage: Arc<dyn Storage>, effects: Vec<Effect>) -> Self {
+    pub(crate) fn new(with: Beginning, storage: Arc<dyn Storage>) -> Self {
         let now = Instant::now();
+        let Recovered { catalog, effects, copying } = with.recovered;
         let buckets = with.layout.held.len();
         let mut worker = Self {
             recent: RecentRecords::new(with.options.recent_records_bytes),
             commit: Commit::new(storage.clone()),
             coordinator: Coordinator::new(buckets),
             followers: BTreeMap::new(),
-            boots: identity::boots(&with.catalog),
+            boots: identity::boots(&catalog),
             behind: BTreeMap::new(),
             following: Following::default(),
             sessions: Sessions::new(&with.layout),
@@ -122,6 +125,7 @@ impl Worker {
             repairs: with.repairs,
             dialed: Dialed::default(),
             copying: BTreeMap::new(),
+            unknown: UnknownTopics::default(),
             grown: BTreeSet::new(),
             effects,
             inputs: with.inputs,
@@ -134,11 +138,12 @@ impl Worker {
             shutdown: with.shutdown,
             handle: with.handle,
             layout: with.layout,
-            catalog: with.catalog,
+            catalog,
             metrics: with.metrics,
             figures: with.figures,
         };
         worker.dial();
+        copying.into_iter().for_each(|(group, noted)| worker.copy_again(group, noted));
         worker
     }
 
@@ -217,11 +222,9 @@ impl Worker {
             Input::HolderDown { node } => self.holder_down(node),
             Input::SessionUp { plan, stream, outlet } => self.session_up(plan, stream, outlet),
             Input::SessionFrame { plan, stream, what } => self.session_frame(plan, stream, what),
-            Input::CopySnapshot { group, reply } => self.copy_snapshot(group, reply),
-            Input::CopyFrame { group, stream, frame, permit } => {
-                self.copy_frame(group, stream, frame, permit)
-            }
-            Input::CopyEnded { group } => self.copy_ended(group),
+            Input::CopySnapshot { group, buckets, reply } => self.copy_snapshot(group, &buckets, reply),
+            Input::CopyPart { group, stream, part, permit } => self.copy_part(group, stream, part, permit),
+            Input::CopyEnded { group, facts_index } => self.copy_ended(group, facts_index),
         }
     }
 
@@ -229,6 +232,9 @@ impl Worker {
         self.metrics.writes.inc();
         self.metrics.written_bytes.inc_by(written.bytes as u64);
         for (&log, &end) in &written.ends {
+            if self.catalog.get(log).is_none() {
+                continue; // Beyond the end of a log that was closed meanwhile.
+            }
             let mut effects = std::mem::take(&mut self.effects);
             self.catalog.written(log, end, &mut effects);
             self.effects = effects;
@@ -241,7 +247,7 @@ impl Worker {
             let _ = reply.send(());
         }
         for (snapshot, reply) in written.snapshots {
-            let _ = reply.send(snapshot);
+            let _ = reply.send(Ok(snapshot));
         }
     }
 
@@ -261,13 +267,8 @@ impl Worker {
     /// Rows of the index go with the next write; what they drop leaves memory at once.
     pub(crate) fn write_rows(&mut self, rows: Vec<Row>) {
         for row in &rows {
-            match row {
-                Row::DropBeyond { log, end } => self.recent.drop_from(*log, *end),
-                Row::Log(log) if self.catalog.log(*log).is_complete() => {
-                    self.forget_served(*log);
-                    self.forget_followed(*log);
-                }
-                _ => {}
+            if let Row::DropBeyond { log, end } = row {
+                self.recent.drop_from(*log, *end);
             }
         }
         self.commit.rows(&self.catalog, rows);
@@ -298,13 +299,27 @@ impl Worker {
         self.offer_grown();
         self.fill_followers();
         self.fill_holders();
+        self.forget_complete();
         self.flush_answers();
         self.fill_sessions();
         let catalog = &self.catalog;
-        self.recent.evict(|log| catalog.log(log).durable());
+        self.recent.evict(|log| catalog.durable(log));
         self.figures.set_waiting(self.coordinator.waiting());
         if self.fast_at.is_none() && self.wants_fast() {
             self.fast_at = Some(Instant::now() + FAST_INTERVAL);
+        }
+    }
+
+    /// Logs that are closed and complete leave memory. Everyone who names them lets go of them first.
+    fn forget_complete(&mut self) {
+        for log in self.catalog.take_complete() {
+            let name = self.catalog.log(log).name;
+            self.own_log_closed(log);
+            self.forget_served(log);
+            self.forget_followed(log);
+            self.sessions.log_closed(self.catalog.group_of(name.bucket), name);
+            self.grown.remove(&log);
+            self.catalog.forget(log);
         }
     }
 
@@ -330,6 +345,7 @@ impl Worker {
         self.expire_appends();
         self.drop_gone_followers();
         self.session_second();
+        self.look_for_unknown_topics();
         self.readers.sweep();
         self.publish();
     }
@@ -348,6 +364,16 @@ impl Worker {
         self.layout = layout;
         self.sessions.follow(&self.layout);
         self.dial();
+        self.copies_from_others();
+    }
+
+    /// Records whose topic was never created hold up their log until somebody knows.
+    fn look_for_unknown_topics(&mut self) {
+        let (records, due) = self.unknown.look(&self.catalog, self.now());
+        self.metrics.unknown_topics.set(i64::try_from(records).unwrap_or(i64::MAX));
+        for (log, topic) in due {
+            tracing::warn!(%log, %topic, "records of a topic that no fact has told of hold up their log");
+        }
     }
 
     /// What the process shows of this store.

@@ -19,13 +19,16 @@ use crate::health::Health;
 use crate::map_file::MapFile;
 use crate::refusal::Refusal;
 use crate::serve::Serve;
+use crate::signals::interrupted;
 
+const COMMIT: &str = env!("TRUNKLINE_BUILT_COMMIT");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TRUNKLINE_BUILT_COMMIT"), ")");
 /// What could not be begun as asked.
 const REFUSED: u8 = 2;
 
 /// PubSub over three datacenters: push, subscribe, pop, in one order everywhere.
 #[derive(Debug, Parser)]
-#[command(name = "trunkline", version, propagate_version = true)]
+#[command(name = "trunkline", version = VERSION, propagate_version = true)]
 pub struct Trunkline {
     #[command(subcommand)]
     command: Command,
@@ -100,6 +103,7 @@ impl Init {
 /// What client commands work with.
 fn context() -> Context {
     let (network, process) = network();
+    let listening = process.clone();
     Context {
         network,
         process,
@@ -107,6 +111,8 @@ fn context() -> Context {
         stderr: Box::new(std::io::stderr()),
         stdin: Some(Box::new(std::io::BufReader::new(std::io::stdin()))),
         interactive: std::io::stderr().is_terminal(),
+        commit: COMMIT,
+        interrupted: Box::new(move || interrupted(&listening)),
     }
 }
 

@@ -8,6 +8,7 @@ use prost_types::Timestamp;
 use tokio::time::Instant;
 use trunkline_placement::replicas;
 use trunkline_ports::{Class, Host, Peer};
+use trunkline_types::limits::PAGE_BYTES_MAX;
 use trunkline_types::{GroupId, TopicId, TopicName};
 use trunkline_wire::internal::{OrderListTopicsResponse, ReadRequest, store_service};
 use trunkline_wire::status::{invalid, not_found, reason, unavailable};
@@ -15,7 +16,7 @@ use trunkline_wire::v1::{
     CreateTopicRequest, CreateTopicResponse, DeleteTopicResponse, GetTopicResponse, ListTopicsRequest,
     ListTopicsResponse, Topic,
 };
-use trunkline_wire::{Code, Status};
+use trunkline_wire::{Code, Message as _, Status};
 
 use crate::error;
 use crate::handle::{Server, answer_by};
@@ -137,7 +138,13 @@ fn merge(parts: Vec<OrderListTopicsResponse>, size: usize) -> ListTopicsResponse
     if let Some(last) = &known_until {
         topics.retain(|topic| topic.name <= *last);
     }
-    topics.truncate(size);
+    let mut bytes = 0;
+    let within = topics.iter().take(size).take_while(|topic| {
+        bytes += topic.encoded_len();
+        bytes <= PAGE_BYTES_MAX
+    });
+    // One topic always comes: a page that is empty would be the last.
+    topics.truncate(within.count().max(1));
     let more = known_until.is_some() || topics.len() < before;
     let next_page_token = topics.last().filter(|_| more).map(|last| format!("{TOKEN_VERSION}{}", last.name));
     ListTopicsResponse {
@@ -158,6 +165,8 @@ fn after(token: &str) -> Result<String, Status> {
 
 #[cfg(test)]
 mod tests {
+    use trunkline_wire::v1::TopicOptions;
+
     use super::*;
 
     fn part(names: &[&str], more: bool, seconds: i64) -> OrderListTopicsResponse {
@@ -184,6 +193,23 @@ mod tests {
         assert_eq!(after(&page.next_page_token).expect("a token"), "b");
         let cut = merge(vec![part(&["a", "b", "c"], false, 1)], 2);
         assert_eq!((names(&cut), cut.next_page_token.as_str()), (vec!["a", "b"], "1b"));
+    }
+
+    #[test]
+    fn a_page_ends_where_its_bytes_do() {
+        let large = |name: &str| {
+            let labels = [("l".to_owned(), "x".repeat(16 << 10))].into();
+            let options = Some(TopicOptions { labels, ..TopicOptions::default() });
+            Topic { name: name.to_owned(), options, ..Topic::default() }
+        };
+        let part = |first: char| {
+            let topics = (0..50).map(|n| large(&format!("{first}{n:02}"))).collect();
+            OrderListTopicsResponse { topics, more: false, as_of: None }
+        };
+        let page = merge(vec![part('a'), part('b')], 1_000);
+        assert!(page.encoded_len() <= PAGE_BYTES_MAX + 1_000, "{}", page.encoded_len());
+        assert_eq!(page.next_page_token, format!("1{}", page.topics.last().expect("some").name));
+        assert!(page.topics.len() > 50);
     }
 
     #[test]

@@ -44,7 +44,6 @@ pub struct Processes {
     directory: TempDir,
     processes: BTreeMap<String, Process>,
     clients: Vec<Client>,
-    allowed: Vec<&'static str>,
 }
 
 impl std::fmt::Debug for Processes {
@@ -66,8 +65,7 @@ impl Processes {
         let clients =
             clients.map(|(index, name)| connect::client(name, &address(index, 1), &address(index, 11)));
         let clients = clients.collect();
-        let mut cluster =
-            Self { _turn: turn, directory, processes: BTreeMap::new(), clients, allowed: Vec::new() };
+        let mut cluster = Self { _turn: turn, directory, processes: BTreeMap::new(), clients };
         let seeds: Vec<String> = (0..3).map(|index| address(index, 4)).collect();
         for (index, datacenter) in DATACENTERS.iter().enumerate() {
             for (name, role, port, client_port) in NODES {
@@ -170,15 +168,10 @@ impl Processes {
         &self.clients
     }
 
-    /// WARN and ERROR lines that contain `text` are part of this test.
-    pub fn allow(&mut self, text: &'static str) {
-        self.allowed.push(text);
-    }
-
     /// Drains all, push and pop first, and reads the logs.
     ///
     /// # Panics
-    /// If one does not end with success, or its log has an unlisted WARN or ERROR.
+    /// If one does not end with success, or its log has a WARN or ERROR.
     pub async fn stop(&mut self) {
         for (_, role, _, _) in NODES {
             // Two of the nodes are of one role: whatever has ended is gone from here.
@@ -188,7 +181,7 @@ impl Processes {
             }
         }
         for process in self.processes.values() {
-            assert_clean(&process.log, &self.allowed);
+            assert_clean(&process.log);
         }
     }
 

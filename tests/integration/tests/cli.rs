@@ -1,7 +1,9 @@
 //! The command line from end to end: what it prints for programs, and its exit codes.
 
+use std::time::Duration;
+
 use serde_json::Value;
-use trunkline_integration::Dev;
+use trunkline_integration::{Dev, eventually};
 
 /// One object a line.
 fn rows(text: &str) -> Vec<Value> {
@@ -106,13 +108,43 @@ fn refusals(dev: &Dev) {
 }
 
 #[tokio::test]
-async fn bench_loses_and_duplicates_nothing() {
+async fn ctrl_c_ends_a_pop_that_waits_with_130() {
     let mut dev = Dev::start("none").await;
-    let printed =
-        dev.cli(&["bench", "--rate", "50", "--size", "200", "--duration", "3s", "--topics", "2", "--json"]);
-    let rows = rows(&printed);
-    assert!(!rows.is_empty());
-    let number = |name: &str| rows.iter().find_map(|row| row.get(name).and_then(Value::as_u64));
-    assert_eq!((number("lost"), number("duplicated")), (Some(0), Some(0)), "{printed}");
+    dev.cli(&["subscribe", "orders", "billing"]);
+    let dispatcher = || {
+        let described = rows(&dev.cli(&["lag", "orders", "billing", "--json"]));
+        described[0]["dispatching_datacenter"].as_str().map(str::to_owned)
+    };
+    assert_eq!(dispatcher(), None, "nobody pops yet");
+    let log = dev.directory().join("pop");
+    let mut pop = dev.begin_command("trunkline pop", &["pop", "orders", "billing", "--wait", "50s"], &log);
+    // Somebody dispatches once it waits there, so it listens for Ctrl-C by then.
+    eventually(Duration::from_secs(30), "the pop to wait at a dispatcher", async || dispatcher()).await;
+    pop.interrupt();
+    assert_eq!(pop.ended().await.code(), Some(130));
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn bench_loses_and_duplicates_nothing() {
+    let mut dev = Dev::start("30ms").await;
+    let disk = dev.data().display().to_string();
+    let bench =
+        ["bench", "--rate", "100", "--size", "5000", "--duration", "3s", "--json", "--probe-dir", &disk];
+    for topics in ["2", "70"] {
+        let printed = dev.cli(&[&bench[..], &["--topics", topics]].concat());
+        let [row] = &rows(&printed)[..] else { panic!("one object: {printed}") };
+        let number = |name: &str| row[name].as_u64().unwrap_or_else(|| panic!("{name}: {printed}"));
+        assert_eq!((number("lost"), number("duplicated")), (0, 0), "{printed}");
+        assert_eq!((number("sent"), number("acked")), (300, 300), "{printed}");
+        assert_eq!(row["visible_by_pair"].as_array().map(Vec::len), Some(9), "{printed}");
+        for name in ["wan_bytes", "raft_bytes", "cpu_seconds", "disk_append_fsync_p50_ms", "replicated_rate"]
+        {
+            assert!(row[name].as_f64().is_some_and(|value| value > 0.0), "{name}: {printed}");
+        }
+        let raft = row["raft_bytes"].as_f64().unwrap_or_default();
+        assert!(raft < 300.0 * 2_500.0, "payloads are not in Raft: {printed}");
+    }
+    assert_eq!(dev.cli(&["topics", "list", "--json"]), "", "it deletes what it made");
     dev.stop().await;
 }

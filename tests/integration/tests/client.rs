@@ -2,25 +2,12 @@
 
 use std::time::Duration;
 
-use trunkline_client::{Client, Endpoint, Endpoints, Options, StreamOptions};
+use trunkline_client::{Client, Options, StreamOptions};
+use trunkline_integration::connect::rust_client;
 use trunkline_integration::{DATACENTERS, Dev, eventually};
-use trunkline_ports::Network;
-use trunkline_runtime::OsProcess;
-use trunkline_transport::GrpcTransport;
 use trunkline_wire::v1::{AckLevel, Earliest, Message, Start, SubscriptionOptions, start};
 
 const TOPIC: &str = "roaming";
-
-fn client(dev: &Dev) -> Client {
-    let endpoint = |at: &trunkline_integration::Client| Endpoint {
-        datacenter: at.name().into(),
-        address: at.address().into(),
-    };
-    let endpoints = Endpoints::new(dev.clients().iter().map(endpoint).collect()).expect("three");
-    let process = OsProcess::new(|why| panic!("the client's process ends: {why}")).process();
-    let network = Network::new(GrpcTransport::new(process.clone(), "nyc".into(), None));
-    Client::new(network, process, &endpoints, Options::default())
-}
 
 fn message(text: &str) -> Message {
     Message { payload: text.to_owned().into(), ..Message::default() }
@@ -40,7 +27,7 @@ async fn push(client: &Client, text: &str) -> String {
 #[tokio::test]
 async fn a_client_goes_on_through_another_datacenter_while_servers_are_gone() {
     let mut dev = Dev::start("none").await;
-    let client = client(&dev);
+    let client = rust_client(dev.clients(), Options::default());
     let earliest = Start { at: Some(start::At::Earliest(Earliest {})) };
     let options = SubscriptionOptions { start: Some(earliest), ack_deadline: None };
     client.subscribe(TOPIC, "reader", options).await.expect("subscribed");
@@ -77,7 +64,7 @@ async fn a_client_goes_on_through_another_datacenter_while_servers_are_gone() {
 #[tokio::test]
 async fn a_stream_of_the_client_keeps_its_order() {
     let mut dev = Dev::start("none").await;
-    let client = client(&dev).only("sea").expect("an endpoint");
+    let client = rust_client(dev.clients(), Options::default()).only("sea").expect("an endpoint");
     let options = StreamOptions { level: AckLevel::Ordered, ..StreamOptions::default() };
     let stream = client.push_stream(TOPIC, options);
     let mut pending = Vec::new();

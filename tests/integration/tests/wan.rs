@@ -45,7 +45,7 @@ async fn ordered_takes_two_round_trips_and_local_none() {
         "the median ORDERED took {:?}",
         ordered_far[PUSHES / 2]
     );
-    // No WAN in it: far below one way, whatever this machine is busy with.
+    // No WAN in it: what the distance adds is less than one way, let alone a round trip.
     let (near, far) = (local_near[PUSHES / 2], local_far[PUSHES / 2]);
-    assert!(far < Duration::from_millis(75), "the median LOCAL took {far:?}, and {near:?} without a WAN");
+    assert!(far < near + Duration::from_millis(75), "the median LOCAL took {far:?}, without a WAN {near:?}");
 }

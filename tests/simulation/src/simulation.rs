@@ -165,7 +165,7 @@ impl Drop for PrintsReplay {
         if test.ends_with("/sim") {
             eprintln!("replay: make sim SEED={seed}");
         } else {
-            eprintln!("replay: cd tests/simulation && TRUNKLINE_SEED={seed} cargo test --release   ({test})");
+            eprintln!("replay: TRUNKLINE_SEED={seed} make test-simulation   ({test})");
         }
     }
 }

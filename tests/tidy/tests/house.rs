@@ -27,14 +27,22 @@ fn packages() -> Vec<manifests::Package> {
     packages
 }
 
+/// With the simulator, which is a workspace of its own.
+fn all_packages() -> Vec<manifests::Package> {
+    let simulation = tree::root().join("tests/simulation/Cargo.toml");
+    let simulation = tree::packages(&simulation).expect("cargo knows the simulator");
+    assert!(simulation.iter().any(|package| package.name == "trunkline-simulation"), "{simulation:?}");
+    packages().into_iter().chain(simulation).collect()
+}
+
 #[test]
 fn floors_point_down() {
-    assert_none(manifests::floors(&packages()));
+    assert_none(manifests::floors(&all_packages()));
 }
 
 #[test]
 fn what_belongs_to_one_crate_is_named_by_no_other() {
-    assert_none(manifests::owners(&packages()));
+    assert_none(manifests::owners(&all_packages()));
 }
 
 #[test]

@@ -76,6 +76,25 @@ impl Fact {
     }
 }
 
+/// Upper bounds of what facts cost on the wire, beside names and options.
+const FACT_BYTES: usize = 96;
+const RUN_BYTES: usize = 40;
+
+impl Fact {
+    /// At most so many bytes on the wire.
+    pub fn bytes(&self) -> usize {
+        FACT_BYTES
+            + match self {
+                Self::TopicCreated { name, options, .. } => name.len() + options.len(),
+                Self::Ordered { runs, .. } => runs.len() * RUN_BYTES,
+                Self::TopicDeleted { .. }
+                | Self::LogOpened { .. }
+                | Self::BootsEnded { .. }
+                | Self::LogClosed { .. } => 0,
+            }
+    }
+}
+
 /// All facts of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FactsAt {

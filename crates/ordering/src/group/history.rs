@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use trunkline_types::limits::FACTS_MESSAGE_RUNS_MAX;
+use trunkline_types::limits::{FACTS_MESSAGE_BYTES_MAX, FACTS_MESSAGE_RUNS_MAX};
 
 use super::fact::{Fact, FactsAt};
 
@@ -68,13 +68,14 @@ impl History {
         }
         let first = self.entries.partition_point(|at| at.index < from);
         let mut at = Vec::new();
-        let mut taken = 0;
+        let (mut taken, mut bytes) = (0, 0);
         for facts in self.entries.range(first..) {
-            if taken > 0 && taken + runs(&facts.facts) > FACTS_MESSAGE_RUNS_MAX {
-                let upto = at.last().map_or(from, |last: &FactsAt| last.index);
+            taken += runs(&facts.facts);
+            bytes += facts.facts.iter().map(Fact::bytes).sum::<usize>();
+            let full = taken > FACTS_MESSAGE_RUNS_MAX || bytes > FACTS_MESSAGE_BYTES_MAX;
+            if full && let Some(upto) = at.last().map(|last: &FactsAt| last.index) {
                 return Since::Facts { at, upto };
             }
-            taken += runs(&facts.facts);
             at.push(facts.clone());
         }
         Since::Facts { at, upto: applied.max(from.saturating_sub(1)) }
@@ -157,6 +158,26 @@ mod tests {
         let Since::Facts { at, upto } = history.since(0, 7) else { panic!("gone") };
         assert_eq!((at.len(), upto), (1, 1));
         assert_eq!(indexes(&history.since(2, 7)), [2]);
+    }
+
+    #[test]
+    fn topics_with_many_labels_come_in_parts_too() {
+        let mut history = History::default();
+        let created = |counter| Fact::TopicCreated {
+            topic: TopicId(counter << 16),
+            name: "t".repeat(200),
+            options: vec![0; 16 << 10],
+        };
+        (1..=600).for_each(|index| history.push(index, vec![created(index)]));
+        let (mut next, mut told) = (0, 0);
+        while next <= 600 {
+            let Since::Facts { at, upto } = history.since(next, 600) else { panic!("gone") };
+            let bytes: usize = at.iter().flat_map(|at| at.facts.iter()).map(Fact::bytes).sum();
+            assert!(bytes <= FACTS_MESSAGE_BYTES_MAX, "{bytes} bytes in one message");
+            told += at.len();
+            next = upto + 1;
+        }
+        assert_eq!(told, 600);
     }
 
     #[test]

@@ -159,7 +159,10 @@ impl Leader {
     fn log_report(&mut self, state: &State, store: NodeId, report: LogReport) {
         let name = report.log;
         self.sessions.say(store, name, report.held);
-        let Some(ordered) = state.logs().ordered(&name) else { return };
+        let Some(ordered) = state.logs().ordered(&name) else {
+            self.logs.remove(&name);
+            return;
+        };
         let fits = state.shape().owns(name.bucket)
             && before(&name, report.predecessor).is_some()
             && (1..=PEER_NUMBER_MAX).contains(&report.held);

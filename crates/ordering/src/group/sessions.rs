@@ -23,7 +23,7 @@ pub struct Session {
     pub boot: Boot,
     pub number: u64,
     heard: u64,
-    /// On disk there up to, exclusive: every log that it has named, closed ones too.
+    /// On disk there up to, exclusive: every log that it has named and not taken back.
     held: BTreeMap<LogName, u64>,
     /// At the last digest: a log of which it holds more than is ordered, where its next record is not known.
     doubt: Option<(LogName, u64)>,
@@ -109,11 +109,12 @@ impl Sessions {
         again || before != Some((source.boot, number))
     }
 
-    /// Replaces what the store's session said of a log.
+    /// Replaces what the store's session said of a log; 0: it is closed, and the session says no more of it.
     pub fn say(&mut self, store: NodeId, log: LogName, held: u64) {
-        if let Some(session) = self.sessions.get_mut(&store)
-            && (session.held.len() < OPEN_LOGS_PER_GROUP_MAX || session.held.contains_key(&log))
-        {
+        let Some(session) = self.sessions.get_mut(&store) else { return };
+        if held == 0 {
+            session.held.remove(&log);
+        } else if session.held.len() < OPEN_LOGS_PER_GROUP_MAX || session.held.contains_key(&log) {
             session.held.insert(log, held);
         }
     }

@@ -1,9 +1,13 @@
-//! All logs, topics and groups that a store knows.
+//! All logs, topics and groups that a store knows. [`recover`]: as they were found on disk.
+
+mod recover;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use trunkline_types::{Bucket, LogName, NodeId, Ordinal, TopicId};
 
+use super::closed::ClosedLogs;
 use super::facts::Row;
 use super::log::{Accepted, Log, LogNo};
 use super::topic::{Halt, IndexRun, Topic};
@@ -31,6 +35,7 @@ pub(super) struct Group {
     pub(super) staged: u64,
     /// Facts up to here are on disk.
     pub(super) settled: u64,
+    /// Of logs that are not closed by the facts.
     pub(super) numbers: BTreeMap<u32, Option<LogNo>>,
     pub(super) boots_ended: BTreeMap<NodeId, u32>,
     /// Logs that need attention: not closed, or closed and not complete here.
@@ -40,8 +45,14 @@ pub(super) struct Group {
 /// Logs, topics and groups.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    logs: Vec<Log>,
+    /// Those that are not closed, or not complete here.
+    logs: BTreeMap<LogNo, Log>,
     names: BTreeMap<LogName, LogNo>,
+    closed: ClosedLogs,
+    /// Closed and complete since the driver last asked.
+    complete: Vec<LogNo>,
+    /// Numbers of logs are below it.
+    next_log: LogNo,
     pub(super) topics: BTreeMap<TopicId, Topic>,
     pub(super) topic_names: BTreeMap<String, TopicId>,
     groups: BTreeMap<u16, Group>,
@@ -58,8 +69,11 @@ impl Catalog {
     /// Empty; `held` says of each bucket whether it is held here.
     pub fn new(held: Vec<bool>, group_count: u16) -> Self {
         Self {
-            logs: Vec::new(),
+            logs: BTreeMap::new(),
             names: BTreeMap::new(),
+            closed: ClosedLogs::default(),
+            complete: Vec::new(),
+            next_log: LogNo(0),
             topics: BTreeMap::new(),
             topic_names: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -85,24 +99,64 @@ impl Catalog {
     }
 
     /// # Panics
-    /// For a number that this catalog did not give.
+    /// For a number that this catalog did not give, or of a log that it was told to forget.
     pub fn log(&self, no: LogNo) -> &Log {
-        &self.logs[no.0 as usize]
+        self.get(no).expect("whoever names a log lets go of it before it is forgotten")
     }
 
     /// # Panics
-    /// For a number that this catalog did not give.
+    /// As [`Catalog::log`].
     pub fn log_mut(&mut self, no: LogNo) -> &mut Log {
-        &mut self.logs[no.0 as usize]
+        self.logs.get_mut(&no).expect("whoever names a log lets go of it before it is forgotten")
     }
 
+    /// `None`: closed, complete and forgotten. For those who were under way meanwhile.
+    pub fn get(&self, no: LogNo) -> Option<&Log> {
+        self.logs.get(&no)
+    }
+
+    pub(super) fn find_mut(&mut self, no: LogNo) -> Option<&mut Log> {
+        self.logs.get_mut(&no)
+    }
+
+    /// A log that is not closed, or not complete here.
     pub fn find_log(&self, name: &LogName) -> Option<LogNo> {
         self.names.get(name).copied()
     }
 
-    /// How many logs there ever were; numbers are below it.
-    pub fn log_count(&self) -> usize {
-        self.logs.len()
+    /// By the facts it has come to its end.
+    pub fn is_closed(&self, name: &LogName) -> bool {
+        let closed = |no| self.log(no).closed.is_some();
+        self.find_log(name).map_or_else(|| self.closed.contains(name), closed)
+    }
+
+    /// It has come to its end, and there is nothing more to take of it.
+    pub fn is_closed_and_complete(&self, name: &LogName) -> bool {
+        self.closed.contains(name)
+    }
+
+    /// A log is on disk here up to, exclusive; all of one that was forgotten is.
+    pub fn durable(&self, no: LogNo) -> u64 {
+        self.get(no).map_or(u64::MAX, Log::durable)
+    }
+
+    /// Numbers of logs are below it.
+    pub fn next_log(&self) -> LogNo {
+        self.next_log
+    }
+
+    /// Logs that have become closed and complete since this was last asked. Once their rows are given to the disk and
+    /// nothing refers to them any more, each is to be forgotten.
+    pub fn take_complete(&mut self) -> Vec<LogNo> {
+        std::mem::take(&mut self.complete)
+    }
+
+    /// What stays of a complete log is that it is closed.
+    pub fn forget(&mut self, no: LogNo) {
+        if let Some(log) = self.logs.remove(&no) {
+            self.names.remove(&log.name);
+            self.closed.insert(&log.name);
+        }
     }
 
     pub fn topic(&self, id: TopicId) -> Option<&Topic> {
@@ -138,14 +192,6 @@ impl Catalog {
         self.groups.get(&group).map_or(0, |group| group.settled)
     }
 
-    /// The group's own numbers of logs.
-    pub fn numbers(&self, group: u16) -> impl Iterator<Item = (u32, Option<LogNo>)> + '_ {
-        self.groups
-            .get(&group)
-            .into_iter()
-            .flat_map(|group| group.numbers.iter().map(|(&number, &log)| (number, log)))
-    }
-
     /// Boots that have ended: all of a node below a counter.
     pub fn boots_ended(&self, group: u16) -> impl Iterator<Item = (NodeId, u32)> + '_ {
         self.groups
@@ -178,22 +224,25 @@ impl Catalog {
         no
     }
 
-    fn add(&mut self, log: Log) -> LogNo {
-        let no = LogNo(u32::try_from(self.logs.len()).expect("fewer than 2^32 logs fit in memory"));
+    fn add(&mut self, mut log: Log) -> LogNo {
+        let no = self.take_number();
         let group = self.group_of(log.name.bucket);
         self.names.insert(log.name, no);
         let ended = self.group_mut(group).boots_ended.get(&log.name.node).copied().unwrap_or(0);
-        let complete = log.is_complete();
-        self.logs.push(log);
-        let log = self.log_mut(no);
         log.ended |= log.name.boot.counter < ended;
-        if !complete {
-            self.group_mut(group).open.insert(no);
-        }
+        self.logs.insert(no, log);
+        self.group_mut(group).open.insert(no);
         no
     }
 
-    /// Facts name this log: its predecessor, where it has one, gets no more records.
+    fn take_number(&mut self) -> LogNo {
+        let no = self.next_log;
+        self.next_log = LogNo(no.0.checked_add(1).expect("a store gives fewer than 2^32 numbers"));
+        no
+    }
+
+    /// Facts name this log: its predecessor, where it has one, gets no more records. They may name the two in either
+    /// order.
     pub(super) fn log_is_named(&mut self, no: LogNo) {
         let (name, predecessor) = (self.log(no).name, self.log(no).predecessor);
         if let Some(before) = predecessor {
@@ -202,6 +251,16 @@ impl Catalog {
                 self.log_mut(before).ended = true;
             }
         }
+        if self.has_successor(&name) {
+            self.log_mut(no).ended = true;
+        }
+    }
+
+    /// Whether facts name a log that the same boot wrote after this one.
+    fn has_successor(&self, name: &LogName) -> bool {
+        let last = LogName { ordinal: Ordinal(u32::MAX), ..*name };
+        let mut later = self.names.range((Bound::Excluded(*name), Bound::Included(last)));
+        later.any(|(_, &later)| self.log(later).is_named()) || self.closed.contains_later(name)
     }
 
     pub(super) fn end_boots(&mut self, group: u16, node: NodeId, counter: u32) {
@@ -215,7 +274,9 @@ impl Catalog {
     pub(super) fn forget_if_complete(&mut self, no: LogNo) -> bool {
         let log = self.log(no);
         let group = self.group_of(log.name.bucket);
-        log.is_complete() && self.group_mut(group).open.remove(&no)
+        let news = log.is_complete() && self.group_mut(group).open.remove(&no);
+        self.complete.extend(news.then_some(no));
+        news
     }
 
     /// Takes records that continue the log; `topics` are theirs, from `from` on.
@@ -233,7 +294,8 @@ impl Catalog {
 
     /// Records of the log up to `end` are on disk.
     pub fn written(&mut self, no: LogNo, end: u64, effects: &mut Vec<Effect>) {
-        for topic in self.log_mut(no).written(end) {
+        let Some(log) = self.logs.get_mut(&no) else { return };
+        for topic in log.written(end) {
             self.advance(topic, effects);
         }
         if self.forget_if_complete(no) {
@@ -247,7 +309,7 @@ impl Catalog {
     pub(super) fn advance(&mut self, id: TopicId, effects: &mut Vec<Effect>) {
         let Some(topic) = self.topics.get_mut(&id) else { return };
         let logs = &self.logs;
-        let (moved, halt) = topic.advance(|no| logs[no.0 as usize].durable());
+        let (moved, halt) = topic.advance(|no| logs.get(&no).map_or(u64::MAX, Log::durable));
         if moved {
             effects.push(Effect::Readable(id));
         }
@@ -294,7 +356,7 @@ impl Catalog {
     /// The answer to [`Effect::LoadRuns`]: (sequence, topic, count), consecutive.
     pub fn runs_loaded(&mut self, no: LogNo, runs: &[(u64, TopicId, u64)], effects: &mut Vec<Effect>) {
         self.runs_loading.remove(&no);
-        let log = self.log_mut(no);
+        let Some(log) = self.logs.get_mut(&no) else { return };
         let before = log.runs.end();
         for &(from, topic, count) in runs {
             log.describe(from, topic, count);
@@ -306,65 +368,10 @@ impl Catalog {
     }
 }
 
-/// What was found on disk, in this order; then [`Catalog::recovered`].
+#[cfg(test)]
 impl Catalog {
-    /// Rows come in order of their numbers, none is left out.
-    pub fn recover_log(
-        &mut self,
-        name: LogName,
-        predecessor: Option<Predecessor>,
-        closed: Option<u64>,
-        durable: u64,
-        ordered: u64,
-    ) -> LogNo {
-        let mut log = Log::new(name, predecessor);
-        log.recover(durable, ordered);
-        if let Some(end) = closed {
-            log.close(end);
-        }
-        self.add(log)
-    }
-
-    pub fn recover_group(&mut self, group: u16, facts_index: u64) {
-        let group = self.group_mut(group);
-        (group.staged, group.settled) = (facts_index, facts_index);
-    }
-
-    pub fn recover_number(&mut self, group: u16, number: u32, log: Option<LogNo>) {
-        self.group_mut(group).numbers.insert(number, log);
-        if let Some(log) = log {
-            self.log_is_named(log);
-        }
-    }
-
-    pub fn recover_boot(&mut self, group: u16, node: NodeId, counter: u32) {
-        self.group_mut(group).boots_ended.insert(node, counter);
-        self.end_boots(group, node, counter);
-    }
-
-    pub fn recover_topic(&mut self, id: TopicId, name: String, options: Vec<u8>, deleted: bool) {
-        let mut topic = Topic::new(name.clone(), options);
-        topic.deleted = deleted;
-        if !deleted && !name.is_empty() {
-            self.topic_names.insert(name, id);
-        }
-        self.topics.insert(id, topic);
-    }
-
-    pub fn recover_mark(&mut self, id: TopicId, next: u64, readable: u64) {
-        let topic = self.topics.entry(id).or_insert_with(|| Topic::new(String::new(), Vec::new()));
-        topic.recover(next, readable);
-    }
-
-    /// Everything was said: what is to be read further.
-    pub fn recovered(&mut self, effects: &mut Vec<Effect>) {
-        let topics: Vec<TopicId> = self.topics.keys().copied().collect();
-        for id in topics {
-            self.advance(id, effects);
-        }
-        let open: Vec<LogNo> = self.all_open_logs().collect();
-        for no in open {
-            self.runs_wanted(no, effects);
-        }
+    /// No log has a number or needs attention.
+    pub(super) fn groups_are_quiet(&self) -> bool {
+        self.groups.values().all(|group| group.numbers.is_empty() && group.open.is_empty())
     }
 }

@@ -7,14 +7,13 @@ use super::facts::{Row, Settled};
 use super::log::LogNo;
 use super::topic::Topic;
 
-/// One log as the other store had it.
+/// One log as the other store had it, not closed before here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopiedLog {
     pub log: LogNo,
-    /// The group's own number for it.
-    pub number: u32,
+    /// The group's own number for it; `None`: it is closed.
+    pub number: Option<u32>,
     pub ordered: u64,
-    pub closed: bool,
 }
 
 /// One topic as the other store had it.
@@ -27,17 +26,17 @@ pub struct CopiedTopic {
     pub next: u64,
 }
 
-/// Everything that the facts up to `facts_index` say, but for the index itself, whose rows were written before.
+/// What a store had of some buckets, all that its facts said of them, but for the index itself, whose rows were written
+/// before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
-    pub facts_index: u64,
     pub logs: Vec<CopiedLog>,
     pub topics: Vec<CopiedTopic>,
     pub boots_ended: Vec<(NodeId, u32)>,
 }
 
 impl Catalog {
-    /// Takes a copy, if it is ahead of what is here. Its rows are to be written after those of the index.
+    /// Takes a copy of some buckets. Facts that it knows already may come again: of a whole bucket they are passed over.
     pub fn stage_copy(
         &mut self,
         group: u16,
@@ -45,9 +44,6 @@ impl Catalog {
         rows: &mut Vec<Row>,
         settled: &mut Vec<Settled>,
     ) {
-        if copied.facts_index < self.facts_from(group) {
-            return;
-        }
         let mut topics = Vec::new();
         for from in copied.topics {
             if !self.holds(from.topic.bucket()) {
@@ -67,26 +63,32 @@ impl Catalog {
         }
         let mut logs = Vec::new();
         for from in copied.logs {
-            let log = self.log_mut(from.log);
+            let Some(log) = self.find_mut(from.log) else { continue };
             log.staged = log.staged.max(from.ordered);
-            if from.closed && log.closed.is_none() && log.close(from.ordered) {
-                rows.push(Row::DropBeyond { log: from.log, end: from.ordered });
+            let before = std::mem::replace(&mut log.number, from.number);
+            if let Some(number) = from.number {
+                self.group_mut(group).numbers.insert(number, Some(from.log));
+                rows.extend([Row::Log(from.log), Row::Number { group, number, log: Some(from.log) }]);
+            } else {
+                if let Some(number) = before {
+                    self.group_mut(group).numbers.remove(&number);
+                    rows.push(Row::NumberClosed { group, number });
+                }
+                self.close_log(from.log, from.ordered, rows);
             }
-            self.group_mut(group).numbers.insert(from.number, Some(from.log));
             self.log_is_named(from.log);
-            self.forget_if_complete(from.log);
             logs.push((from.log, from.ordered));
-            rows.extend([
-                Row::Log(from.log),
-                Row::Number { group, number: from.number, log: Some(from.log) },
-            ]);
         }
         for (node, counter) in copied.boots_ended {
-            self.recover_boot(group, node, counter);
-            rows.push(Row::Boot { group, node, counter });
+            self.end_boots_below(group, node, counter, rows);
         }
         settled.push(Settled::Copied { logs, topics });
-        self.stage_index(group, copied.facts_index, rows, settled);
+    }
+
+    /// Copies of all buckets of the group are there, each as the facts up to `index` say, or later ones.
+    pub fn end_copy(&mut self, group: u16, index: u64, rows: &mut Vec<Row>, settled: &mut Vec<Settled>) {
+        rows.push(Row::Copying { group, upto: None });
+        self.stage_index(group, index, rows, settled);
     }
 
     pub(super) fn settle_copied(
@@ -96,11 +98,7 @@ impl Catalog {
         effects: &mut Vec<Effect>,
     ) {
         for &(no, ordered) in logs {
-            let log = self.log_mut(no);
-            log.ordered = log.ordered.max(ordered);
-            log.runs.drop_below(log.ordered);
-            self.runs_wanted(no, effects);
-            effects.push(Effect::Reportable(no));
+            self.ordered_up_to(no, ordered, effects);
         }
         for &(id, next) in topics {
             if let Some(topic) = self.topics.get_mut(&id) {

@@ -42,6 +42,11 @@ pub enum Row {
         number: u32,
         log: Option<LogNo>,
     },
+    /// The number's log is closed.
+    NumberClosed {
+        group: u16,
+        number: u32,
+    },
     Topic(TopicId),
     /// The topic's next ID and watermark, as the catalog has them now.
     Mark(TopicId),
@@ -62,6 +67,12 @@ pub enum Row {
     Facts {
         group: u16,
         index: u64,
+    },
+    /// The group's index is being copied, from stores whose facts reach up to there; `None`: it is no more. In between
+    /// its rows are not all of the same facts.
+    Copying {
+        group: u16,
+        upto: Option<u64>,
     },
 }
 
@@ -158,20 +169,27 @@ impl Catalog {
                 }
             }
             Fact::BootsEnded { node, counter } => {
-                let known = self.group_mut(group).boots_ended.entry(node).or_insert(0);
-                if counter > *known {
-                    *known = counter;
-                    rows.push(Row::Boot { group, node, counter });
-                    self.end_boots(group, node, counter);
-                }
+                self.end_boots_below(group, node, counter, rows);
             }
             Fact::LogClosed { number, end } => {
-                if let Some(log) = self.numbered(group, number)? {
+                let log = self.numbered(group, number)?;
+                self.group_mut(group).numbers.remove(&number);
+                rows.push(Row::NumberClosed { group, number });
+                if let Some(log) = log {
                     self.close_log(log, end, rows);
                 }
             }
         }
         Ok(())
+    }
+
+    pub(super) fn end_boots_below(&mut self, group: u16, node: NodeId, counter: u32, rows: &mut Vec<Row>) {
+        let known = self.group_mut(group).boots_ended.entry(node).or_insert(0);
+        if counter > *known {
+            *known = counter;
+            rows.push(Row::Boot { group, node, counter });
+            self.end_boots(group, node, counter);
+        }
     }
 
     fn numbered(&mut self, group: u16, number: u32) -> Result<Option<LogNo>, Inconsistent> {
@@ -207,10 +225,13 @@ impl Catalog {
         if self.group_mut(group).numbers.contains_key(&number) {
             return;
         }
-        let log = self.holds(name.bucket).then(|| self.open_log(name, predecessor, rows));
+        // Facts that were taken already may come again, of a log that they have closed.
+        let wanted = self.holds(name.bucket) && !self.is_closed(&name);
+        let log = wanted.then(|| self.open_log(name, predecessor, rows));
         self.group_mut(group).numbers.insert(number, log);
         rows.push(Row::Number { group, number, log });
         if let Some(log) = log {
+            self.log_mut(log).number = Some(number);
             self.log_is_named(log);
         }
     }
@@ -263,11 +284,9 @@ impl Catalog {
         Ok(())
     }
 
-    fn close_log(&mut self, no: LogNo, end: u64, rows: &mut Vec<Row>) {
+    pub(super) fn close_log(&mut self, no: LogNo, end: u64, rows: &mut Vec<Row>) {
         let log = self.log_mut(no);
-        if log.closed.is_some() {
-            return;
-        }
+        log.number = None;
         if log.close(end) {
             rows.push(Row::DropBeyond { log: no, end });
         }
@@ -299,8 +318,12 @@ impl Catalog {
             }
             seq += run.count;
         }
-        let log = self.log_mut(no);
-        log.ordered = log.ordered.max(seq);
+        self.ordered_up_to(no, seq, effects);
+    }
+
+    pub(super) fn ordered_up_to(&mut self, no: LogNo, end: u64, effects: &mut Vec<Effect>) {
+        let Some(log) = self.find_mut(no) else { return };
+        log.ordered = log.ordered.max(end);
         log.runs.drop_below(log.ordered);
         self.runs_wanted(no, effects);
         effects.push(Effect::Reportable(no));

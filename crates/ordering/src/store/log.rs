@@ -11,7 +11,7 @@ use super::runs::RunWindow;
 use crate::group::Predecessor;
 
 /// This store's own short number of a log. Given once, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogNo(pub u32);
 
 /// What became of records that a holder sent.
@@ -44,6 +44,8 @@ pub struct Log {
     pub predecessor: Option<Predecessor>,
     /// Its boot has ended, or its successor has begun, by the facts: nothing is appended any more.
     pub ended: bool,
+    /// The group's own number for it, once the facts name it and until they close it.
+    pub(super) number: Option<u32>,
     /// Ordered to its end everywhere; nothing lies beyond.
     pub closed: Option<u64>,
     accepted: u64,
@@ -63,6 +65,7 @@ impl Log {
             name,
             predecessor,
             ended: false,
+            number: None,
             closed: None,
             accepted: 1,
             durable: 1,
@@ -80,6 +83,16 @@ impl Log {
         (self.accepted, self.durable) = (durable, durable);
         (self.staged, self.ordered) = (ordered, ordered);
         self.runs.drop_below(ordered);
+    }
+
+    /// The facts know it.
+    pub fn is_named(&self) -> bool {
+        self.number.is_some() || self.closed.is_some()
+    }
+
+    /// The group's own number for it, while it is open.
+    pub fn number(&self) -> Option<u32> {
+        self.number
     }
 
     /// In memory here.

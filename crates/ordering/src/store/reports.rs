@@ -21,7 +21,7 @@ pub struct LogReport {
     pub log: LogName,
     /// The runs begin here.
     pub from: u64,
-    /// On disk here up to, not including.
+    /// On disk here up to, not including; 0: it is closed, and of this session no more.
     pub held: u64,
     pub runs: Vec<Run>,
     pub predecessor: Option<Predecessor>,
@@ -50,11 +50,14 @@ pub struct Reports {
     first_due: bool,
     told: BTreeMap<LogName, Told>,
     touched: BTreeSet<LogNo>,
+    /// Told, and closed since.
+    closed: BTreeSet<LogName>,
 }
 
 impl Reports {
     pub fn new(group: u16) -> Self {
-        Self { group, session: 0, first_due: false, told: BTreeMap::new(), touched: BTreeSet::new() }
+        let (told, touched, closed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { group, session: 0, first_due: false, told, touched, closed }
     }
 
     /// A new session: everything is told again.
@@ -62,6 +65,7 @@ impl Reports {
         self.session += 1;
         self.first_due = true;
         self.told.clear();
+        self.closed.clear();
         self.touched = catalog.open_logs(self.group).collect();
     }
 
@@ -72,10 +76,23 @@ impl Reports {
         }
     }
 
+    /// A log has left the catalog: if it was told of, nothing is said of it any more.
+    pub fn closed(&mut self, log: LogName) {
+        if self.told.contains_key(&log) {
+            self.closed.insert(log);
+        }
+    }
+
     /// The next report, `None` once everything has been told.
     pub fn next(&mut self, catalog: &Catalog) -> Option<Report> {
         let mut report = Report { session: self.session, first: self.first_due, logs: Vec::new() };
         let mut runs = 0;
+        while report.logs.len() < LOGS_PER_REPORT_MAX
+            && let Some(log) = self.closed.pop_first()
+        {
+            self.told.remove(&log);
+            report.logs.push(LogReport { log, from: 0, held: 0, runs: Vec::new(), predecessor: None });
+        }
         while report.logs.len() < LOGS_PER_REPORT_MAX && runs < RUNS_PER_REPORT_MAX {
             let Some(no) = self.touched.pop_first() else { break };
             if let Some(log) = self.of(catalog, no) {
@@ -91,9 +108,9 @@ impl Reports {
     }
 
     fn of(&mut self, catalog: &Catalog, no: LogNo) -> Option<LogReport> {
-        let log = catalog.log(no);
+        let log = catalog.get(no)?;
         if log.closed.is_some() {
-            return None; // What was told of it stands, in the digest too.
+            return None; // What was told of it stands until it is complete here, in the digest too.
         }
         let (held, ordered) = (log.durable(), log.ordered());
         let before = self.told.get(&log.name).copied();
@@ -121,6 +138,6 @@ impl Reports {
 
     /// Whether everything that changed has been told: only then a digest means anything.
     pub fn is_quiet(&self) -> bool {
-        self.touched.is_empty() && !self.first_due
+        self.touched.is_empty() && self.closed.is_empty() && !self.first_due
     }
 }

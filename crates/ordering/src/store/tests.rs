@@ -1,6 +1,7 @@
 //! The catalog, reports and held vectors together: tables, and random histories against a plain model.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use trunkline_types::limits::REPORT_RUNS_PER_LOG_MAX;
@@ -183,6 +184,149 @@ fn logs_that_get_no_more_records_are_named_until_they_are_closed() {
     let held = store.catalog.held(GROUP);
     assert_eq!((held.ended, held.lacking), (vec![], vec![ended(2, 1)]));
     assert_eq!(store.catalog.log(log).durable(), 2, "what lies beyond the end is dropped");
+}
+
+/// A store with a log of two readable records that has just been closed, and its reports.
+fn closed() -> (Store, LogNo, Reports) {
+    let mut store = Store::new();
+    let log = store.accept(name(1, 1), &[topic(1), topic(1)]);
+    store.written(log, 3);
+    let mut reports = Reports::new(GROUP);
+    reports.restart(&store.catalog);
+    assert_eq!(reports.next(&store.catalog).map(|report| report.logs.len()), Some(1));
+    store.facts(vec![created(1), opened(5, name(1, 1))]).unwrap();
+    store.facts(vec![Fact::Ordered { number: 5, from: 1, runs: vec![run(1, 1, 2)] }]).unwrap();
+    store.facts(vec![Fact::LogClosed { number: 5, end: 3 }]).unwrap();
+    store.settle();
+    (store, log, reports)
+}
+
+#[test]
+fn of_a_closed_log_nothing_stays_in_memory_but_that_it_is_closed() {
+    let (mut store, log, _) = closed();
+    assert_eq!(store.catalog.take_complete(), [log]);
+    store.catalog.forget(log);
+    assert_eq!((store.catalog.find_log(&name(1, 1)), store.catalog.get(log).is_none()), (None, true));
+    assert!(store.catalog.is_closed(&name(1, 1)) && !store.catalog.is_closed(&name(1, 2)));
+    assert!(store.catalog.groups_are_quiet(), "its number has gone, too");
+    // What was under way when it was forgotten.
+    store.written(log, 3);
+    store.catalog.runs_loaded(log, &[(1, topic(1), 2)], &mut Vec::new());
+    store.settle();
+    assert_eq!((store.watermark(1), store.catalog.durable(log)), (2, u64::MAX));
+    // Facts that come again, after a session that broke, do not bring it back.
+    let again = vec![opened(5, name(1, 1)), Fact::Ordered { number: 5, from: 1, runs: vec![run(1, 1, 2)] }];
+    store.facts(again).unwrap();
+    store.facts(vec![Fact::LogClosed { number: 5, end: 3 }]).unwrap();
+    store.settle();
+    assert!(store.catalog.groups_are_quiet() && store.catalog.find_log(&name(1, 1)).is_none());
+    let next = store.catalog.open_log(name(1, 2), None, &mut Vec::new());
+    assert!(next > log, "a number is never reused");
+}
+
+#[test]
+fn a_copy_closes_what_was_closed_meanwhile_and_facts_that_it_knows_may_come_again() {
+    let mut store = Store::new();
+    let log = store.accept(name(1, 1), &[topic(1), topic(1)]);
+    store.written(log, 3);
+    store.facts(vec![created(1), opened(5, name(1, 1))]).unwrap();
+    let later = store.catalog.open_log(name(2, 1), None, &mut Vec::new());
+    let topic_there =
+        CopiedTopic { topic: topic(1), name: "t1".to_owned(), options: vec![9], deleted: false, next: 4 };
+    let logs = vec![
+        CopiedLog { log, number: None, ordered: 3 },
+        CopiedLog { log: later, number: Some(7), ordered: 2 },
+    ];
+    store.index.insert((topic(1), 1), IndexRun { first: 1, log, seq: 1, count: 2 });
+    store.index.insert((topic(1), 3), IndexRun { first: 3, log: later, seq: 1, count: 1 });
+    let copied = Copied { logs, topics: vec![topic_there], boots_ended: vec![(NodeId(1), 2)] };
+    let mut rows = Vec::new();
+    store.catalog.stage_copy(GROUP, copied, &mut rows, &mut store.unsettled);
+    store.catalog.end_copy(GROUP, 9, &mut rows, &mut store.unsettled);
+    assert!(rows.contains(&Row::NumberClosed { group: GROUP, number: 5 }));
+    assert!(rows.contains(&Row::Copying { group: GROUP, upto: None }));
+    store.settle();
+    assert_eq!((store.watermark(1), store.catalog.facts_index(GROUP)), (2, 9));
+    assert_eq!(store.catalog.take_complete(), [log]);
+    store.catalog.forget(log);
+    // The other bucket's copy was of older facts, so some come again that this one knows.
+    store.facts = 9;
+    let ordered = |number, first| Fact::Ordered { number, from: 1, runs: vec![run(1, first, 1)] };
+    store.facts(vec![created(1), opened(5, name(1, 1)), ordered(5, 1), opened(7, name(2, 1))]).unwrap();
+    store.facts(vec![ordered(7, 3), Fact::LogClosed { number: 5, end: 3 }]).unwrap();
+    store.settle();
+    store.accept(name(2, 1), &[topic(1)]);
+    store.written(later, 2);
+    assert_eq!(store.watermark(1), 3);
+    store.facts(vec![Fact::LogClosed { number: 7, end: 2 }]).unwrap();
+    assert!(store.catalog.groups_are_quiet());
+}
+
+#[test]
+fn a_closed_log_is_taken_back_from_the_session_that_was_told_of_it() {
+    let (store, _, mut reports) = closed();
+    assert!(reports.is_quiet());
+    reports.closed(name(1, 1));
+    reports.closed(name(2, 1));
+    assert!(!reports.is_quiet());
+    let report = reports.next(&store.catalog).unwrap();
+    let taken_back = LogReport { log: name(1, 1), from: 0, held: 0, runs: Vec::new(), predecessor: None };
+    assert_eq!((report.first, report.logs), (false, vec![taken_back]));
+    assert_eq!(reports.next(&store.catalog), None);
+    assert_eq!(reports.digest(), (1, digest([]), 0));
+}
+
+#[test]
+fn a_restart_finds_closed_logs_closed_and_what_came_before_them_ended() {
+    let mut catalog = Catalog::new(vec![true], 1);
+    catalog.recover_closed(&name(1, 2));
+    let open = catalog.recover_log(name(1, 1), None, None, 3, 1);
+    let lacking = catalog.recover_log(name(2, 1), None, Some(5), 4, 5);
+    let complete = catalog.recover_log(name(3, 1), None, Some(5), 5, 5);
+    assert_eq!((open, lacking, complete, catalog.next_log()), (LogNo(1), LogNo(2), LogNo(3), LogNo(4)));
+    let mut effects = Vec::new();
+    catalog.recovered(&mut effects);
+    assert!(effects.contains(&Effect::Complete(complete)), "the row that says so did not get to disk");
+    let held = |node, ordinal, held| LogHeld { log: name(node, ordinal), held };
+    let said = catalog.held(GROUP);
+    assert_eq!((said.ended, said.lacking), (vec![held(1, 1, 3)], vec![held(2, 1, 4)]));
+}
+
+#[test]
+fn a_record_of_a_topic_that_was_never_created_is_told_once_after_a_while() {
+    let mut store = Store::new();
+    let log = store.accept(name(1, 1), &[topic(1), topic(2), topic(2)]);
+    store.written(log, 4);
+    let mut unknown = UnknownTopics::default();
+    let at = Duration::from_secs;
+    assert_eq!(unknown.look(&store.catalog, at(0)), (1, vec![]));
+    store.facts(vec![created(1), opened(5, name(1, 1))]).unwrap();
+    store.facts(vec![Fact::Ordered { number: 5, from: 1, runs: vec![run(1, 1, 1)] }]).unwrap();
+    store.settle();
+    assert_eq!(unknown.look(&store.catalog, at(10)), (2, vec![]), "topic 1 was created, topic 2 was not");
+    assert_eq!(unknown.look(&store.catalog, at(39)), (2, vec![]));
+    assert_eq!(unknown.look(&store.catalog, at(40)), (2, vec![(name(1, 1), topic(2))]));
+    assert_eq!(unknown.look(&store.catalog, at(99)), (2, vec![]), "once");
+    store.facts(vec![created(2)]).unwrap();
+    assert_eq!(unknown.look(&store.catalog, at(100)), (0, vec![]));
+}
+
+#[test]
+fn a_log_whose_successor_came_first_has_ended_too() {
+    let mut store = Store::new();
+    let predecessor = |ordinal| Some(Predecessor { ordinal, end: 3, overtaking: true });
+    let named = |number, ordinal| {
+        let predecessor = predecessor(ordinal - 1).filter(|before| before.ordinal > 0);
+        Fact::LogOpened { number, log: name(1, ordinal), predecessor }
+    };
+    store.catalog.open_log(name(2, 2), predecessor(1), &mut Vec::new());
+    store.facts(vec![named(5, 2), opened(8, name(2, 1))]).unwrap();
+    assert_eq!(store.catalog.held(GROUP).ended, [], "a successor that no fact names is hearsay");
+    store.facts(vec![named(6, 1), named(7, 3)]).unwrap();
+    let ended = |ordinal| LogHeld { log: name(1, ordinal), held: 1 };
+    let mut listed = store.catalog.held(GROUP).ended;
+    listed.sort_by_key(|held| held.log);
+    assert_eq!(listed, [ended(1), ended(2)]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use trunkline_types::IntervalSet;
 
 use super::payload::Mark;
-use super::report::{Figures, Latency, Pair, Report};
+use super::report::{Latency, Pair, Report, Surroundings};
 use crate::output::round;
 
 /// Latencies are kept in microseconds, up to two minutes, to three digits.
@@ -122,6 +122,10 @@ impl Shared {
         record(&mut board.push[mark.origin], took);
     }
 
+    pub(super) fn acked_count(&self) -> u64 {
+        self.board().acked.len()
+    }
+
     pub(super) fn failed(&self, why: &str) {
         let mut board = self.board();
         board.failed += 1;
@@ -140,6 +144,12 @@ impl Shared {
         }
         drop(board);
         self.bell(datacenter, topic).send_modify(|read| *read += messages.len() as u64);
+    }
+
+    /// These were read in `datacenter` at the end: when they could first be read is not known.
+    pub(super) fn swept(&self, datacenter: usize, marks: &[Mark]) {
+        let mut board = self.board();
+        marks.iter().for_each(|mark| board.read[datacenter].insert(mark));
     }
 
     /// Rings, with a count, when a topic has more to read in a datacenter.
@@ -187,10 +197,11 @@ impl Shared {
         &self,
         datacenters: &[String],
         pushed_for: Duration,
-        fsync: Option<Duration>,
-        figures: Figures,
+        replicated_for: Option<Duration>,
+        surroundings: Surroundings,
     ) -> Report {
         let board = self.board();
+        let acked = board.acked.len();
         let mut lost = Marks::new(board.datacenters, self.topics);
         board.read.iter().chain(&board.popped).for_each(|seen| board.acked.missing_in(seen, &mut lost));
         let named = |histograms: &[Histogram<u64>]| -> Vec<(String, Latency)> {
@@ -215,15 +226,38 @@ impl Shared {
             pop_by_datacenter: named(&board.pop),
             visible_by_pair: pairs.collect(),
             sent: board.sent,
-            acked: board.acked.len(),
+            acked,
             failed: board.failed,
+            unanswered: board.sent.saturating_sub(acked + board.failed),
             first_failure: board.first_failure.clone(),
             popped: board.deliveries,
             lost: lost.len(),
             duplicated: twice + redelivered,
-            fsync,
-            figures,
+            replicated_rate: replicated_for.map(|time| per_second(acked, time)),
+            wrong: board.contradictions(datacenters),
+            surroundings,
         }
+    }
+}
+
+impl Board {
+    /// Nobody has seen what nobody sent, and what was seen was timed.
+    fn contradictions(&self, datacenters: &[String]) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.acked.again > 0 {
+            found.push(format!("{} messages were acknowledged twice", self.acked.again));
+        }
+        for (seen, name) in self.read.iter().zip(datacenters) {
+            if seen.len() > self.sent {
+                found.push(format!("{} of {} messages were read in {name}", seen.len(), self.sent));
+            }
+        }
+        for (place, seen) in self.popped.iter().enumerate() {
+            if seen.len() > self.sent {
+                found.push(format!("subscriber {place} popped {} of {} messages", seen.len(), self.sent));
+            }
+        }
+        found
     }
 }
 
@@ -244,18 +278,17 @@ fn sum(histograms: &[Histogram<u64>]) -> Histogram<u64> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "figures for people")]
+fn per_second(count: u64, over: Duration) -> f64 {
+    round(count as f64 / over.as_secs_f64().max(0.001))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "figures for people")]
 fn latency(histogram: &Histogram<u64>, over: Duration) -> Latency {
     let at = |quantile| round(histogram.value_at_quantile(quantile) as f64 / 1_000.0);
-    let seconds = over.as_secs_f64().max(0.001);
     if histogram.is_empty() {
         return Latency::default();
     }
-    Latency {
-        rate: round(histogram.len() as f64 / seconds),
-        p50_ms: at(0.5),
-        p99_ms: at(0.99),
-        p999_ms: at(0.999),
-    }
+    Latency { rate: per_second(histogram.len(), over), p50_ms: at(0.5), p99_ms: at(0.99), p999_ms: at(0.999) }
 }
 
 #[cfg(test)]
@@ -272,7 +305,7 @@ mod tests {
 
     fn report(board: &Shared) -> Report {
         let names = ["nyc".to_owned(), "sea".to_owned()];
-        board.report(&names, Duration::from_secs(2), None, Figures::default())
+        board.report(&names, Duration::from_secs(2), Some(Duration::from_secs(4)), Surroundings::default())
     }
 
     fn see(board: &Shared, marks: &[Mark]) {
@@ -305,7 +338,28 @@ mod tests {
         see(&board, &[mark(1, 7)]);
         let report = report(&board);
         assert_eq!((report.lost, report.duplicated, report.popped), (0, 0, 2));
+        assert_eq!(report.wrong.len(), 4, "nobody sent it: {:?}", report.wrong);
         assert!((report.visible_by_pair[2].latency.p50_ms - 9.0).abs() < 0.1, "sea to nyc");
+    }
+
+    #[test]
+    fn what_was_sent_is_acknowledged_failed_or_unanswered() {
+        let board = board();
+        (0..6).for_each(|_| board.sent());
+        (0..4).for_each(|sequence| board.acked(&mark(0, sequence), Duration::from_millis(3)));
+        board.failed("no");
+        board.swept(0, &[mark(0, 0), mark(0, 1)]);
+        let last = report(&board);
+        assert_eq!((last.sent, last.acked, last.failed, last.unanswered), (6, 4, 1, 1));
+        assert_eq!(
+            (last.replicated_rate, last.visible.rate),
+            (Some(1.0), 0.0),
+            "what was swept is not timed"
+        );
+        assert_eq!(last.lost, 4, "of them two for one datacenter only");
+        assert_eq!(last.wrong, Vec::<String>::new());
+        board.acked(&mark(0, 0), Duration::from_millis(3));
+        assert_eq!(report(&board).wrong.len(), 1);
     }
 
     #[test]

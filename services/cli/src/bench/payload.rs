@@ -33,7 +33,7 @@ impl Mark {
 pub(super) struct Pool {
     run: u64,
     size: usize,
-    random: Vec<u8>,
+    random: Bytes,
 }
 
 impl Pool {
@@ -43,7 +43,12 @@ impl Pool {
         while random.len() < bytes {
             random.extend(process.random().to_le_bytes());
         }
-        Self { run, size, random }
+        Self { run, size, random: random.into() }
+    }
+
+    /// The bytes that payloads are cut from.
+    pub(super) fn random(&self) -> Bytes {
+        self.random.clone()
     }
 
     pub(super) fn payload(&self, mark: Mark) -> Bytes {

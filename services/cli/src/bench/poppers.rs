@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use trunkline_client::api::Delivery;
 use trunkline_ports::process::TaskGuard;
 
-use super::Bench;
+use super::load::Bench;
 
 /// Messages that one pop asks for.
 const MESSAGES: u32 = 100;

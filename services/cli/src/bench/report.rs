@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
 
 use serde::Serialize;
-use trunkline_wire::internal::{StatusRequest, admin_service};
 
-use crate::admin;
+use super::disk::Speed;
+use super::figures::Figures;
 use crate::context::Context;
 use crate::output;
 
@@ -30,46 +29,13 @@ pub(super) struct Pair {
     pub(super) latency: Latency,
 }
 
-/// What the cluster says that it used, summed over its nodes. Absent where it does not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Figures {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) wan_bytes: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) raft_bytes: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cpu_seconds: Option<f64>,
-}
-
-impl Figures {
-    /// As the cluster stands now; nothing where it has no admin listener that answers.
-    pub(super) async fn read(context: &Context, admin: &[String]) -> Self {
-        let Ok(answer) = admin::call_first(context, admin, admin_service::STATUS, &StatusRequest {}).await
-        else {
-            return Self::default();
-        };
-        let all: Vec<_> = answer.nodes.into_iter().filter_map(|node| node.status).collect();
-        let sum = |name: &str| {
-            let said: Vec<f64> = all.iter().filter_map(|status| status.figures.get(name).copied()).collect();
-            (!said.is_empty()).then(|| said.iter().sum())
-        };
-        Self {
-            // What the links carried where that is counted, else what stores sent over them.
-            wan_bytes: sum("wan_bytes").or_else(|| sum("wan_bytes_sent")),
-            // What Raft carried where that is counted, else the entries of the ordering groups.
-            raft_bytes: sum("raft_bytes").or_else(|| sum("message_id_entry_bytes")),
-            cpu_seconds: sum("cpu_seconds"),
-        }
-    }
-
-    pub(super) fn between(before: Self, after: Self) -> Self {
-        let used = |before: Option<f64>, after: Option<f64>| Some(output::round((after? - before?).max(0.0)));
-        Self {
-            wan_bytes: used(before.wan_bytes, after.wan_bytes),
-            raft_bytes: used(before.raft_bytes, after.raft_bytes),
-            cpu_seconds: used(before.cpu_seconds, after.cpu_seconds),
-        }
-    }
+/// Where a run was made, and what it took.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Surroundings {
+    /// The git commit that this program was built from.
+    pub(super) commit: &'static str,
+    pub(super) disk: Speed,
+    pub(super) figures: Figures,
 }
 
 /// Everything that a run has shown.
@@ -84,16 +50,21 @@ pub(super) struct Report {
     pub(super) sent: u64,
     pub(super) acked: u64,
     pub(super) failed: u64,
+    /// Sent, and without a result when the run ended.
+    pub(super) unanswered: u64,
     pub(super) first_failure: Option<String>,
     pub(super) popped: u64,
     pub(super) lost: u64,
     pub(super) duplicated: u64,
-    pub(super) fsync: Option<Duration>,
-    pub(super) figures: Figures,
+    /// Acknowledged per second, until every store had everything on disk.
+    pub(super) replicated_rate: Option<f64>,
+    /// What the counts themselves contradict, and what is left behind.
+    pub(super) wrong: Vec<String>,
+    pub(super) surroundings: Surroundings,
 }
 
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     push: Latency,
     pop: Latency,
     visible: Latency,
@@ -103,39 +74,84 @@ struct Line<'a> {
     sent: u64,
     acked: u64,
     failed: u64,
+    unanswered: u64,
     popped: u64,
     lost: u64,
     duplicated: u64,
-    cores: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fsync_p50_ms: Option<f64>,
+    replicated_rate: Option<f64>,
+    cores: usize,
+    commit: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_append_fsync_p50_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes_per_second: Option<f64>,
     #[serde(flatten)]
-    figures: Figures,
+    figures: &'a Figures,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
+}
+
+/// Cores that this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 impl Report {
+    /// Why this run is no success: what the cluster did wrong, and what cannot be true.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let mut complaints = self.wrong.clone();
+        if self.lost > 0 {
+            complaints.push(format!("{} acknowledged messages were lost", self.lost));
+        }
+        if self.unanswered > 0 {
+            complaints.push(format!("{} messages have no result", self.unanswered));
+        }
+        if self.acked + self.failed + self.unanswered != self.sent {
+            complaints.push(format!("{} were sent, and their results are others", self.sent));
+        }
+        for Pair { from, to, latency } in self.visible_by_pair.iter().filter(|pair| pair.latency.rate > 0.0) {
+            let light = self.surroundings.figures.distances.visible_min(from, to).as_secs_f64() * 1_000.0;
+            if latency.p50_ms < light {
+                let seen = format!("{from} to {to}: visible after {} ms (p50)", latency.p50_ms);
+                complaints.push(format!("{seen}, which light does not do in less than {light:.1} ms"));
+            }
+        }
+        complaints
+    }
+
+    pub(super) fn append_fsync_p50_ms(&self) -> Option<f64> {
+        let p50 = self.surroundings.disk.append_fsync_p50;
+        p50.map(|time| output::round(time.as_secs_f64() * 1_000.0))
+    }
+
     pub(super) fn print(&self, context: &mut Context, json: bool) -> io::Result<()> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let fsync_p50_ms = self.fsync.map(|fsync| output::round(fsync.as_secs_f64() * 1_000.0));
         if json {
-            return output::json(context, &self.line(cores, fsync_p50_ms));
+            return output::json(context, &self.line(cores()));
         }
         self.table(context)?;
         let Self { sent, acked, failed, popped, lost, duplicated, .. } = self;
+        let Surroundings { commit, disk, figures } = &self.surroundings;
         let out = &mut context.stdout;
         writeln!(out, "\nsent {sent}  acknowledged {acked}  failed {failed}  popped {popped}")?;
         writeln!(out, "lost {lost}  duplicated {duplicated}")?;
         if let Some(why) = &self.first_failure {
             writeln!(out, "first failure: {why}")?;
         }
-        write!(out, "{cores} cores")?;
-        if let Some(ms) = fsync_p50_ms {
+        if let Some(rate) = self.replicated_rate {
+            writeln!(out, "on disk in every store: {rate:.0} messages a second")?;
+        }
+        write!(out, "{} cores, commit {commit}", cores())?;
+        if let Some(ms) = self.append_fsync_p50_ms() {
             write!(out, ", append and fsync of this disk: {ms:.2} ms")?;
         }
+        if let Some(bytes) = disk.bytes_per_second {
+            write!(out, " and {:.0} MB/s", bytes / 1e6)?;
+        }
         for (what, value) in [
-            ("seconds of CPU", self.figures.cpu_seconds),
-            ("bytes over the WAN", self.figures.wan_bytes),
-            ("bytes of Raft", self.figures.raft_bytes),
+            ("seconds of CPU", figures.cpu_seconds),
+            ("bytes over the WAN", figures.wan_bytes),
+            ("bytes of Raft", figures.raft_bytes),
         ] {
             if let Some(value) = value {
                 write!(out, ", {value:.0} {what}")?;
@@ -144,31 +160,28 @@ impl Report {
         writeln!(out)
     }
 
-    fn line(&self, cores: usize, fsync_p50_ms: Option<f64>) -> Line<'_> {
+    pub(super) fn line(&self, cores: usize) -> Line<'_> {
         Line {
             push: self.push,
             pop: self.pop,
             visible: self.visible,
-            push_by_datacenter: self
-                .push_by_datacenter
-                .iter()
-                .map(|(name, one)| (name.as_str(), *one))
-                .collect(),
-            pop_by_datacenter: self
-                .pop_by_datacenter
-                .iter()
-                .map(|(name, one)| (name.as_str(), *one))
-                .collect(),
+            push_by_datacenter: by_name(&self.push_by_datacenter),
+            pop_by_datacenter: by_name(&self.pop_by_datacenter),
             visible_by_pair: &self.visible_by_pair,
             sent: self.sent,
             acked: self.acked,
             failed: self.failed,
+            unanswered: self.unanswered,
             popped: self.popped,
             lost: self.lost,
             duplicated: self.duplicated,
+            replicated_rate: self.replicated_rate,
             cores,
-            fsync_p50_ms,
-            figures: self.figures,
+            commit: self.surroundings.commit,
+            disk_append_fsync_p50_ms: self.append_fsync_p50_ms(),
+            disk_bytes_per_second: self.surroundings.disk.bytes_per_second.map(f64::round),
+            figures: &self.surroundings.figures,
+            errors: self.complaints(),
         }
     }
 
@@ -198,17 +211,23 @@ impl Report {
     }
 }
 
+fn by_name(latencies: &[(String, Latency)]) -> BTreeMap<&str, Latency> {
+    latencies.iter().map(|(name, latency)| (name.as_str(), *latency)).collect()
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::bench::light::Distances;
 
     fn latency(ms: f64) -> Latency {
         Latency { rate: 10.0, p50_ms: ms, p99_ms: ms * 2.0, p999_ms: ms * 3.0 }
     }
 
-    #[test]
-    fn json_has_exactly_the_fields_that_are_promised() {
-        let report = Report {
+    pub(crate) fn report() -> Report {
+        Report {
             push: latency(1.0),
             pop: latency(2.0),
             visible: latency(3.0),
@@ -218,14 +237,24 @@ mod tests {
             sent: 5,
             acked: 4,
             failed: 1,
+            unanswered: 0,
             first_failure: None,
             popped: 4,
             lost: 0,
             duplicated: 0,
-            fsync: None,
-            figures: Figures { cpu_seconds: Some(1.5), ..Figures::default() },
-        };
-        let json = serde_json::to_string(&report.line(2, Some(0.5))).expect("serializable");
+            replicated_rate: None,
+            wrong: vec![],
+            surroundings: Surroundings {
+                commit: "unknown",
+                disk: Speed { append_fsync_p50: Some(Duration::from_micros(500)), ..Speed::default() },
+                figures: Figures { cpu_seconds: Some(1.5), ..Figures::default() },
+            },
+        }
+    }
+
+    #[test]
+    fn json_has_exactly_the_fields_that_are_promised() {
+        let json = serde_json::to_string(&report().line(2)).expect("serializable");
         let numbers = |ms: &str, two: &str, three: &str| {
             format!("\"rate\":10.0,\"p50_ms\":{ms},\"p99_ms\":{two},\"p999_ms\":{three}")
         };
@@ -235,16 +264,37 @@ mod tests {
             "{{\"push\":{{{push}}},\"pop\":{{{pop}}},\"visible\":{{{visible}}},\
              \"push_by_datacenter\":{{\"nyc\":{{{push}}}}},\"pop_by_datacenter\":{{}},\
              \"visible_by_pair\":[{{\"from\":\"nyc\",\"to\":\"sea\",{visible}}}],\
-             \"sent\":5,\"acked\":4,\"failed\":1,\"popped\":4,\"lost\":0,\"duplicated\":0,\"cores\":2,\
-             \"fsync_p50_ms\":0.5,\"cpu_seconds\":1.5}}"
+             \"sent\":5,\"acked\":4,\"failed\":1,\"unanswered\":0,\"popped\":4,\"lost\":0,\"duplicated\":0,\
+             \"cores\":2,\"commit\":\"unknown\",\"disk_append_fsync_p50_ms\":0.5,\"cpu_seconds\":1.5}}"
         );
         assert_eq!(json, expected);
     }
 
     #[test]
-    fn figures_are_what_was_used_in_between() {
-        let at = |bytes| Figures { wan_bytes: Some(bytes), ..Figures::default() };
-        assert_eq!(Figures::between(at(10.0), at(25.0)).wan_bytes, Some(15.0));
-        assert_eq!(Figures::between(Figures::default(), at(25.0)).wan_bytes, None);
+    fn what_cannot_be_true_is_an_error() {
+        let ms = Duration::from_millis;
+        let far = |delay| {
+            let ways = [("nyc", "sea"), ("sea", "nyc")];
+            Distances::new(ways.map(|(from, to)| (from.to_owned(), to.to_owned(), delay)))
+        };
+        let with = |change: fn(&mut Report), delay| {
+            let mut report = report();
+            report.surroundings.figures.distances = far(delay);
+            change(&mut report);
+            report.complaints()
+        };
+        assert_eq!(with(|_| {}, ms(1)), Vec::<String>::new());
+        for (change, says) in [
+            ((|_| {}) as fn(&mut Report), "light"),
+            (|report| report.lost = 1, "lost"),
+            (|report| report.sent = 6, "sent"),
+            (|report| report.unanswered = 1, "no result"),
+            (|report| report.wrong = vec!["odd".to_owned()], "odd"),
+        ] {
+            // In 3 ms a message goes one way, is committed and told: not at 1.5 ms each.
+            let delay = if says == "light" { Duration::from_micros(1_500) } else { ms(0) };
+            let complaints = with(change, delay);
+            assert!(complaints.iter().any(|complaint| complaint.contains(says)), "{says}: {complaints:?}");
+        }
     }
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-use tokio::sync::{Semaphore, watch};
+use futures::future::{BoxFuture, join_all};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use trunkline_client::api::Message;
-use trunkline_client::{PushStream, StreamOptions};
-use trunkline_ports::process::Task;
+use trunkline_client::{Client, Outcome, PushStream, StreamOptions};
+use trunkline_ports::process::TaskGuard;
 
+use super::load::{Bench, Phase, TOPICS_FOLLOWED_MAX};
 use super::payload::Mark;
-use super::{Bench, Phase};
 
 /// Messages of one stream that are under way in a closed loop.
 const CLOSED_WINDOW: usize = 128;
@@ -20,43 +20,69 @@ const OPEN_WINDOW: usize = 8_192;
 /// Results are waited for no longer than this after the last push.
 const RESULTS_MAX: Duration = Duration::from_secs(20);
 
-/// Starts the load; each task ends when the time is over and all it sent has a result.
+/// The running load. Dropping it ends what has not ended.
+pub(super) struct Senders {
+    tasks: Vec<TaskGuard>,
+    /// Closed when all have ended.
+    ended: mpsc::Receiver<()>,
+}
+
+/// Starts the load; each task ends when the time is over, or before that when it is told, and all it sent has a result.
 pub(super) fn start(
     bench: &Bench,
     rate: Option<u64>,
     until: Instant,
     phase: &watch::Receiver<Phase>,
-) -> Vec<Task> {
+) -> Senders {
     let mut tasks = Vec::new();
+    let (running, ended) = mpsc::channel::<()>(1);
+    let until_ended = |sender: BoxFuture<'static, ()>| {
+        let running = running.clone();
+        async move {
+            sender.await;
+            drop(running);
+        }
+    };
     for origin in 0..bench.datacenters.len() {
         match rate {
             Some(rate) => {
-                let sender = open_loop(bench.clone(), origin, rate, until);
-                tasks.push(bench.process.spawn("bench-open-loop", sender));
+                let sender = open_loop(bench.clone(), origin, rate, until, phase.clone());
+                let sender = until_ended(Box::pin(sender));
+                tasks.push(bench.process.spawn("bench-open-loop", sender).abort_on_drop());
             }
             None => {
                 for topic in 0..bench.topics.len() {
                     let sender = closed_loop(bench.clone(), origin, topic, phase.clone());
-                    tasks.push(bench.process.spawn("bench-closed-loop", sender));
+                    let sender = until_ended(Box::pin(sender));
+                    tasks.push(bench.process.spawn("bench-closed-loop", sender).abort_on_drop());
                 }
             }
         }
     }
-    tasks
+    Senders { tasks, ended }
 }
 
-pub(super) async fn finish(tasks: Vec<Task>) {
-    let all = join_all(tasks.into_iter().map(Task::ended));
-    // What has no result by then counts as neither acknowledged nor failed.
-    let _ = timeout(RESULTS_MAX, all).await;
+impl Senders {
+    /// Waits for the results; what has none after a while counts as neither acknowledged nor failed.
+    pub(super) async fn finish(mut self) {
+        let _ = timeout(RESULTS_MAX, self.ended.recv()).await;
+        self.tasks.clear();
+    }
 }
 
-/// One stream and its next sequence.
+/// How messages of a topic go.
+enum Way {
+    Stream(PushStream),
+    /// Each by itself.
+    Calls(Client),
+}
+
+/// One topic's messages from one datacenter, and its next sequence.
 struct Lane {
     bench: Bench,
     origin: usize,
     topic: usize,
-    stream: PushStream,
+    way: Way,
     next: u64,
     /// Results that are waited for; all of them back means that nothing is under way.
     open: Arc<Semaphore>,
@@ -72,12 +98,17 @@ impl Lane {
             reopen: true,
             ..StreamOptions::default()
         };
-        let stream = bench.clients[origin].push_stream(&bench.topics[topic], options);
+        let client = &bench.clients[origin];
+        let way = if bench.topics.len() > TOPICS_FOLLOWED_MAX {
+            Way::Calls(client.clone())
+        } else {
+            Way::Stream(client.push_stream(&bench.topics[topic], options))
+        };
         Self {
             bench: bench.clone(),
             origin,
             topic,
-            stream,
+            way,
             next: 0,
             open: Arc::new(Semaphore::new(window)),
             window,
@@ -85,7 +116,7 @@ impl Lane {
     }
 
     async fn send(&mut self, at: Duration) {
-        if self.stream.is_over() {
+        if matches!(&self.way, Way::Stream(stream) if stream.is_over()) {
             let (bench, origin, topic, window, next) =
                 (self.bench.clone(), self.origin, self.topic, self.window, self.next);
             *self = Self { next, ..Self::new(&bench, origin, topic, window) };
@@ -95,13 +126,19 @@ impl Lane {
         self.bench.board.sent();
         let message = Message { payload: self.bench.pool.payload(mark), ..Message::default() };
         let place = self.open.clone().acquire_owned().await.expect("never closed");
-        let pending = match self.stream.send(message).await {
-            Ok(pending) => pending,
-            Err(why) => return self.bench.board.failed(why.message()),
+        let outcome: BoxFuture<'static, Outcome> = match &self.way {
+            Way::Stream(stream) => match stream.send(message).await {
+                Ok(pending) => Box::pin(pending.outcome()),
+                Err(why) => return self.bench.board.failed(why.message()),
+            },
+            Way::Calls(client) => {
+                let (client, bench, topic) = (client.clone(), self.bench.clone(), self.topic);
+                Box::pin(async move { client.push_one(&bench.topics[topic], message, bench.level).await })
+            }
         };
         let (board, begun) = (self.bench.board.clone(), self.bench.begun);
         self.bench.process.spawn("bench-result", async move {
-            match pending.outcome().await {
+            match outcome.await {
                 Ok(_) => board.acked(&mark, mark.age(begun)),
                 Err(failure) => board.failed(failure.status.message()),
             }
@@ -110,14 +147,14 @@ impl Lane {
     }
 
     async fn finish(self) {
-        drop(self.stream);
+        drop(self.way);
         let all = u32::try_from(self.window).unwrap_or(u32::MAX);
         let _ = self.open.acquire_many(all).await;
     }
 }
 
 /// Message k of the datacenter is meant to be sent at k / rate, whatever became of those before.
-async fn open_loop(bench: Bench, origin: usize, rate: u64, until: Instant) {
+async fn open_loop(bench: Bench, origin: usize, rate: u64, until: Instant, phase: watch::Receiver<Phase>) {
     let mut lanes: Vec<_> =
         (0..bench.topics.len()).map(|topic| Lane::new(&bench, origin, topic, OPEN_WINDOW)).collect();
     let senders = bench.datacenters.len() as u64;
@@ -126,7 +163,7 @@ async fn open_loop(bench: Bench, origin: usize, rate: u64, until: Instant) {
         let number = turn * senders + origin as u64;
         let at = Duration::from_nanos(number.saturating_mul(1_000_000_000) / rate);
         let when = bench.begun + at;
-        if when >= until {
+        if when >= until || *phase.borrow() == Phase::Settle {
             break;
         }
         if when > Instant::now() {

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
 use trunkline_types::TopicId;
+use trunkline_types::limits::PAGE_BYTES_MAX;
 use trunkline_wire::internal::{
     OrderCreateTopicRequest, OrderDeleteTopicRequest, OrderDeleteTopicResponse, OrderFindTopicRequest,
     OrderFindTopicResponse, OrderListTopicsRequest, order_service,
 };
 use trunkline_wire::status::{is_not_stored, reason, reason_of};
-use trunkline_wire::{Code, Status, v1};
+use trunkline_wire::{Code, Message as _, Status, v1};
 
 use crate::cluster::{Cluster, DATACENTERS};
 
@@ -109,6 +110,41 @@ async fn topics_are_listed_by_page_and_prefix_as_new_as_the_caller_knows() {
     assert_eq!(listed(list(&names[3], "", 0, 0).await.unwrap().topics)[0], names[3]);
     let behind = list("", "", 0, at_least + 100).await.unwrap_err();
     assert!(matches!(behind.code(), Code::Unavailable | Code::DeadlineExceeded), "{behind:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_topics_with_many_labels_fits_a_message() {
+    let cluster = Cluster::new().await;
+    let names: Vec<String> = (0..100).map(|number| cluster.neighbor(number)).collect();
+    let mut at_least = 0;
+    for name in &names {
+        let request = OrderCreateTopicRequest {
+            envelope: Some(cluster.caller.host.envelope()),
+            name: name.clone(),
+            options: Some(labeled(&"x".repeat(16_000))),
+            automatic: false,
+        };
+        at_least = cluster.call("sea", order_service::CREATE_TOPIC, request).await.unwrap().index;
+    }
+    let mut listed: Vec<String> = Vec::new();
+    let mut more = true;
+    while more {
+        let request = OrderListTopicsRequest {
+            envelope: Some(cluster.caller.host.envelope()),
+            group: cluster.group().to_u32(),
+            prefix: String::new(),
+            after: listed.last().cloned().unwrap_or_default(),
+            limit: 0,
+            at_least,
+        };
+        let page = cluster.call("sea", order_service::LIST_TOPICS, request).await.unwrap();
+        assert!(page.encoded_len() < PAGE_BYTES_MAX + 1_000 && !page.topics.is_empty());
+        listed.extend(page.topics.into_iter().map(|topic| topic.name));
+        more = page.more;
+    }
+    let mut names = names;
+    names.sort();
+    assert_eq!(listed, names);
 }
 
 #[tokio::test(start_paused = true)]

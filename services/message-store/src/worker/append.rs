@@ -215,9 +215,17 @@ impl Worker {
     }
 
     /// Facts that are on disk here give a log's records their IDs.
-    pub(super) fn own_log_ordered(&mut self, log: LogNo, from: u64, runs: &[OrderedRun]) {
+    pub(crate) fn own_log_ordered(&mut self, log: LogNo, from: u64, runs: &[OrderedRun]) {
         let answers = self.coordinator.step(log, |appends, answers| appends.ordered(from, runs, answers));
         self.answer(log, answers);
+    }
+
+    /// A log is closed: every replica, in every datacenter, has said that it has it to its end on disk.
+    pub(super) fn own_log_closed(&mut self, log: LogNo) {
+        let answers = self.coordinator.step(log, |appends, answers| appends.everywhere(u64::MAX, answers));
+        self.answer(log, answers);
+        let waiting = self.coordinator.appends.remove(&log).map_or(0, |appends| appends.len());
+        self.coordinator.waiting -= waiting;
     }
 
     fn answer(&mut self, log: LogNo, answers: Vec<Answer<Push>>) {

@@ -31,6 +31,8 @@ struct Holder {
     cursors: Option<VecDeque<LogNo>>,
     standing_due: bool,
     acknowledge: BTreeSet<LogNo>,
+    /// The same of logs that are closed and complete here, which it does not know yet.
+    acknowledge_closed: BTreeMap<LogName, u64>,
     /// Logs that it has sent records of.
     delivers: BTreeSet<LogNo>,
     wants: Vec<Want>,
@@ -71,6 +73,7 @@ impl Worker {
             cursors: Some(cursors),
             standing_due: true,
             acknowledge: BTreeSet::new(),
+            acknowledge_closed: BTreeMap::new(),
             delivers: BTreeSet::new(),
             wants: Vec::new(),
             announced: false,
@@ -177,7 +180,8 @@ impl Worker {
         if own && name.boot.counter >= boot.counter && name.boot != boot {
             self.give_up(&format!("there is log {name} of this node, whose boot is {boot}"));
         }
-        if (own && name.boot == boot) || !self.catalog.holds(name.bucket) {
+        let closed = self.catalog.is_closed_and_complete(&name);
+        if (own && name.boot == boot) || closed || !self.catalog.holds(name.bucket) {
             return None;
         }
         self.boots.saw(name.node, name.boot);
@@ -205,10 +209,18 @@ impl Worker {
 
     fn take_records(&mut self, node: NodeId, sent: LogRecords) -> Result<(), Malformed> {
         let name = convert::log_name(sent.log)?;
-        if number(sent.from, "from")? == 0 {
+        let end = number(sent.from, "from")? + sent.records.len() as u64;
+        if sent.from == 0 {
             return Err(Malformed("from"));
         }
-        let Some(log) = self.known_log(name, sent.predecessor) else { return Ok(()) };
+        let Some(log) = self.known_log(name, sent.predecessor) else {
+            if let Some(holder) = self.following.holders.get_mut(&node)
+                && self.catalog.is_closed_and_complete(&name)
+            {
+                holder.acknowledge_closed.insert(name, end);
+            }
+            return Ok(());
+        };
         let topics: Vec<TopicId> = sent.records.iter().map(|record| TopicId(record.topic_id)).collect();
         if topics.iter().any(|topic| topic.bucket() != name.bucket) {
             return Err(Malformed("record.topic_id"));
@@ -277,6 +289,8 @@ impl Worker {
         self.following.pulls.remove(&log);
         for holder in self.following.holders.values_mut() {
             holder.delivers.remove(&log);
+            holder.acknowledge.remove(&log);
+            holder.cursors.iter_mut().for_each(|cursors| cursors.retain(|other| *other != log));
         }
     }
 
@@ -304,6 +318,7 @@ impl Worker {
         let due = holder.standing_due
             || holder.cursors.is_some()
             || !holder.acknowledge.is_empty()
+            || !holder.acknowledge_closed.is_empty()
             || !holder.wants.is_empty();
         if !due || !holder.outlet.has_room() {
             return false;
@@ -334,7 +349,14 @@ impl Worker {
         {
             acknowledged.push(log);
         }
-        frame.on_disk = acknowledged.into_iter().map(|log| self.on_disk(log, node)).collect();
+        let closed = std::iter::from_fn(|| holder.acknowledge_closed.pop_first()).take(ENTRIES_MAX);
+        frame.on_disk.extend(closed.map(|(log, end)| OnDisk {
+            log: Some(log.into()),
+            end,
+            elsewhere: Vec::new(),
+            closed: true,
+        }));
+        frame.on_disk.extend(acknowledged.into_iter().map(|log| self.on_disk(log, node)));
         if let Some(holder) = self.following.holders.get(&node) {
             holder.outlet.send(frame);
         }

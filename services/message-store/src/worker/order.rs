@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use trunkline_ordering::store::{LogNo, Reports, Row, Settled};
-use trunkline_wire::convert::Malformed;
+use trunkline_types::LogName;
+use trunkline_wire::convert::{Malformed, number};
 use trunkline_wire::internal::{
     Digest, Facts, GroupCursor, SessionHello, SessionRequest, session_request, session_response,
 };
@@ -83,6 +84,14 @@ impl Sessions {
         }
     }
 
+    /// A log leaves memory.
+    pub(super) fn log_closed(&mut self, group: u16, log: LogName) {
+        if let Some(known) = self.groups.get_mut(&group) {
+            known.reports.closed(log);
+            known.dirty = true;
+        }
+    }
+
     /// The index is copied from here on. False if it is already.
     pub(crate) fn begin_copying(&mut self, group: u16) -> bool {
         self.groups.get_mut(&group).is_some_and(|known| !std::mem::replace(&mut known.copying, true))
@@ -113,7 +122,9 @@ impl Worker {
 
     /// Something that a session is told of this log has changed.
     pub(super) fn reportable(&mut self, log: LogNo) {
-        let group = self.catalog.group_of(self.catalog.log(log).name.bucket);
+        let Some(group) = self.catalog.get(log).map(|log| self.catalog.group_of(log.name.bucket)) else {
+            return;
+        };
         if let Some(known) = self.sessions.groups.get_mut(&group) {
             known.reports.touch(log);
             known.dirty = true;
@@ -134,7 +145,10 @@ impl Worker {
                 }
             }),
             session_response::What::Behind(behind) => {
-                convert::ordering_group(behind.group).map(|group| self.begin_copy(group, behind.facts_from))
+                convert::ordering_group(behind.group).and_then(|group| {
+                    self.begin_copy(group, number(behind.facts_from, "behind.facts_from")?);
+                    Ok(())
+                })
             }
         };
         if let Err(malformed) = taken {
@@ -148,6 +162,7 @@ impl Worker {
         if self.sessions.groups.get(&group).is_none_or(|known| known.copying) {
             return Ok(());
         }
+        let applied = number(facts.applied, "facts.applied")?;
         let (mut rows, mut settled) = (Vec::new(), Vec::new());
         let mut inconsistent = None;
         for at in facts.at {
@@ -161,7 +176,7 @@ impl Worker {
             && let Some(known) = self.sessions.groups.get_mut(&group)
         {
             // Alone it is worth no write: it goes with the next facts, or within the second.
-            known.applied = known.applied.max(facts.applied);
+            known.applied = known.applied.max(applied);
             if !rows.is_empty() {
                 self.catalog.stage_index(group, known.applied, &mut rows, &mut settled);
             }

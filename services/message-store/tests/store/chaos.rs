@@ -13,25 +13,29 @@ use crate::cluster::{Cluster, bodies};
 const SEEDS: u64 = 20;
 const STEPS: u64 = 60;
 
-fn seed(seed: u64) {
+fn seed(seed: u64) -> usize {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(history(seed));
+    runtime.block_on(history(seed))
 }
 
 #[test]
 fn what_was_acknowledged_is_ordered_once_and_the_same_everywhere() {
+    let mut closed = 0;
     for number in 0..SEEDS {
         eprintln!("seed {number}");
-        seed(number);
+        closed += seed(number);
     }
+    assert!(closed > 0, "no log was closed");
 }
 
-async fn history(seed: u64) {
+/// Returns how many logs were closed.
+async fn history(seed: u64) -> usize {
     let random = Random::new(seed);
     let options = Options { recent_records_bytes: 30_000, catch_up_bytes: 1 << 16, ..Options::default() };
     let builder = MapBuilder::three_datacenters();
     let mut cluster = Cluster::with(builder, options, Duration::from_millis(random.below(3))).await;
+    cluster.orderer.close_ended();
     let topics: Vec<TopicId> = (0..5).map(|n| cluster.orderer.create_topic(&format!("t{n}"))).collect();
     let mut acked: BTreeMap<TopicId, BTreeSet<String>> = BTreeMap::new();
     for step in 0..STEPS {
@@ -54,6 +58,7 @@ async fn history(seed: u64) {
     }
     agree(&cluster, &topics, &acked).await;
     cluster.assert_nobody_gave_up();
+    cluster.orderer.closed()
 }
 
 async fn disturb(cluster: &mut Cluster, random: &Random) {

@@ -9,6 +9,7 @@ mod orderer;
 
 mod catch_up;
 mod chaos;
+mod copies;
 mod identity;
 mod load;
 mod one_datacenter;

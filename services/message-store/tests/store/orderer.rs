@@ -10,7 +10,7 @@ use trunkline_ports::{Receiver, Responder, Router};
 use trunkline_types::{ClusterMap, GroupId, LogName, NodeId, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
-    Behind, Fact, Facts, FactsAt, Heartbeat, Held, LogClosed, LogOpened, OrderedRun, Predecessor,
+    Behind, BootEnded, Fact, Facts, FactsAt, Heartbeat, Held, LogClosed, LogOpened, OrderedRun, Predecessor,
     RecordsOrdered, Report, SessionRequest, SessionResponse, SessionWelcome, TopicCreated, fact,
     order_service, session_request, session_response,
 };
@@ -36,6 +36,8 @@ struct Group {
     numbers: u32,
     closed: BTreeSet<LogName>,
     helds: BTreeMap<NodeId, Held>,
+    /// Boots below this counter have ended, by the facts of this index.
+    ended: BTreeMap<NodeId, (u32, u64)>,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,7 @@ struct State {
     groups: BTreeMap<u16, Group>,
     sessions: u64,
     stopped: bool,
+    closing: bool,
 }
 
 /// Cheap to clone.
@@ -55,7 +58,8 @@ pub(crate) struct Orderer {
 
 impl Orderer {
     pub(crate) fn new(map: &ClusterMap) -> Self {
-        let state = State { map: map.clone(), groups: BTreeMap::new(), sessions: 0, stopped: false };
+        let state =
+            State { map: map.clone(), groups: BTreeMap::new(), sessions: 0, stopped: false, closing: false };
         Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(0).0 }
     }
 
@@ -95,6 +99,11 @@ impl Orderer {
         });
     }
 
+    /// Has all facts again: a voter that lags, and has not forgotten them yet.
+    pub(crate) fn remember_facts(&self) {
+        self.with(|state| state.groups.values_mut().for_each(|group| group.kept_from = 0));
+    }
+
     /// Forgets the facts that stores of two datacenters have on disk.
     pub(crate) fn forget_settled_facts(&self) {
         self.with(|state| {
@@ -129,6 +138,16 @@ impl Orderer {
         });
     }
 
+    /// From now on closes each log that has ended and of which every replica says that it has exactly what is ordered.
+    pub(crate) fn close_ended(&self) {
+        self.with(|state| state.closing = true);
+    }
+
+    /// How many logs were closed.
+    pub(crate) fn closed(&self) -> usize {
+        self.with(|state| state.groups.values().map(|group| group.closed.len()).sum())
+    }
+
     /// Names of the logs that were ordered, with their ordered ends.
     pub(crate) fn logs(&self) -> Vec<(LogName, u64)> {
         self.with(|state| {
@@ -161,12 +180,17 @@ impl Orderer {
         else {
             return Err(Status::invalid_argument("hello"));
         };
-        let store = NodeId(hello.envelope.unwrap().node);
+        let (store, boot) = (NodeId(hello.envelope.unwrap().node), hello.envelope.unwrap().boot());
         let welcome = session_response::What::Welcome(SessionWelcome { envelope: hello.envelope });
         send(&responses, welcome).await?;
-        self.with(|state| state.sessions += 1);
         let mut next: BTreeMap<u16, u64> =
             hello.groups.iter().map(|g| (GroupId::from_u32(g.group).unwrap().number, g.facts_from)).collect();
+        self.with(|state| {
+            state.sessions += 1;
+            for group in next.keys() {
+                state.groups.entry(*group).or_default().end_boots(store, boot.counter);
+            }
+        });
         let mut behind = BTreeSet::new();
         let mut changed = self.changed.subscribe();
         for (&group, &from) in &next {
@@ -200,7 +224,17 @@ impl Orderer {
     ) -> Result<(), Status> {
         let facts = self.state.lock().unwrap().groups.get(&group).map_or(Vec::new(), |known| {
             let early = known.facts.iter().filter(|at| at.index < from.max(known.kept_from));
-            let opened = |fact: &&Fact| matches!(fact.what, Some(fact::What::LogOpened(_)));
+            let before = known.facts.iter().filter(|at| at.index < from).flat_map(|at| &at.facts);
+            let closed: BTreeSet<u32> = before
+                .filter_map(|fact| match &fact.what {
+                    Some(fact::What::LogClosed(closed)) => Some(closed.number),
+                    _ => None,
+                })
+                .collect();
+            let opened = |fact: &&Fact| match &fact.what {
+                Some(fact::What::LogOpened(opened)) => !closed.contains(&opened.number),
+                _ => false,
+            };
             early.flat_map(|at| at.facts.iter().filter(opened).cloned()).collect()
         });
         let facts = Facts { group: packed(group), at: vec![FactsAt { index: 0, facts }], applied: from - 1 };
@@ -265,8 +299,16 @@ impl Orderer {
 
     fn take_held(&self, store: NodeId, held: Held) {
         let number = GroupId::from_u32(held.group).unwrap().number;
-        let mut state = self.state.lock().unwrap();
-        state.groups.entry(number).or_default().helds.insert(store, held);
+        let closed = {
+            let mut state = self.state.lock().unwrap();
+            let State { map, groups, closing, .. } = &mut *state;
+            let group = groups.entry(number).or_default();
+            group.helds.insert(store, held);
+            *closing && group.close(map)
+        };
+        if closed {
+            self.changed.send_modify(|version| *version += 1);
+        }
     }
 }
 
@@ -274,6 +316,37 @@ impl Group {
     fn tell(&mut self, facts: Vec<fact::What>) {
         let facts = facts.into_iter().map(|what| Fact { what: Some(what) }).collect();
         self.facts.push(FactsAt { index: self.facts.len() as u64 + 1, facts });
+    }
+
+    fn end_boots(&mut self, store: NodeId, counter: u32) {
+        let known = self.ended.get(&store).map_or(1, |(counter, _)| *counter);
+        if counter > known {
+            self.tell(vec![fact::What::BootEnded(BootEnded { node: store.0, counter })]);
+            self.ended.insert(store, (counter, self.facts.len() as u64));
+        }
+    }
+
+    fn close(&mut self, map: &ClusterMap) -> bool {
+        let exact = |name: &LogName, log: &Log, store: NodeId, index: u64| {
+            let held = self.helds.get(&store).filter(|held| held.facts_index >= index);
+            held.is_some_and(|held| {
+                let said = held.ended.iter().find(|said| LogName::try_from(said.log.unwrap()) == Ok(*name));
+                said.is_some_and(|said| said.held == log.ordered)
+            })
+        };
+        let closable = |(name, log): &(&LogName, &Log)| {
+            let ended = self.ended.get(&name.node).filter(|(counter, _)| name.boot.counter < *counter);
+            let replicas = trunkline_placement::replicas(map, name.bucket);
+            let all = |index: u64| replicas.iter().all(|node| exact(name, log, node.id, index));
+            log.number != 0 && ended.is_some_and(|(_, index)| all(*index))
+        };
+        let closable: Vec<LogName> = self.logs.iter().filter(closable).map(|(name, _)| *name).collect();
+        for name in &closable {
+            let log = self.logs.remove(name).unwrap();
+            self.closed.insert(*name);
+            self.tell(vec![fact::What::LogClosed(LogClosed { number: log.number, end: log.ordered })]);
+        }
+        !closable.is_empty()
     }
 
     /// Orders what can be of the logs named, and of those that come after them.

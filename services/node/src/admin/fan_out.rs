@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Class, Network, Peer};
+use trunkline_transport::WanBytes;
 use trunkline_types::limits::DEADLINE_MARGIN;
 use trunkline_types::{DatacenterName, Node, NodeId, Role};
 use trunkline_wire::internal::{
-    GetStatusRequest, GetStatusResponse, NodeStatus, StatusResponse, node_service,
+    GetStatusRequest, GetStatusResponse, NodeStatus, StatusResponse, WanWay, node_service,
 };
 
 use super::{Subject, pages};
@@ -84,7 +85,13 @@ pub(super) async fn status(subject: &Subject, deadline: Instant) -> StatusRespon
         status.figures.extend(pages::used(wan));
     }
     let cut_off = subject.wan.iter().flat_map(|wan| wan.cut_off()).map(|datacenter| datacenter.0).collect();
-    StatusResponse { nodes, map_version: map.version, cluster: map.cluster.to_string(), cut_off }
+    let wan = subject.wan.iter().flat_map(|wan| wan.bytes()).map(way).collect();
+    StatusResponse { nodes, map_version: map.version, cluster: map.cluster.to_string(), cut_off, wan }
+}
+
+fn way(way: WanBytes) -> WanWay {
+    let delay_us = u64::try_from(way.delay.as_micros()).unwrap_or(u64::MAX);
+    WanWay { from: way.from.0, to: way.to.0, delay_us, bytes: way.bytes }
 }
 
 async fn ask(network: &Network, node: Known, deadline: Instant) -> NodeStatus {

@@ -56,10 +56,14 @@ fn process(wan: Option<&Wan>) -> Registry {
 /// What the operating system process has used, by figure name. In `dev` it runs every node: what it used, the cluster
 /// used (`trunkline bench` shows what a run took).
 #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
-pub(super) fn used(wan: &Wan) -> [(String, f64); 2] {
+pub(super) fn used(wan: &Wan) -> [(String, f64); 3] {
     let bytes: u64 = wan.bytes().into_iter().map(|way| way.bytes).sum();
-    let cpu = usage().unwrap_or_default().cpu_seconds;
-    [("cpu_seconds".to_owned(), cpu), ("wan_bytes".to_owned(), bytes as f64)]
+    let usage = usage().unwrap_or_default();
+    [
+        ("cpu_seconds".to_owned(), usage.cpu_seconds),
+        ("resident_bytes".to_owned(), usage.resident_bytes as f64),
+        ("wan_bytes".to_owned(), bytes as f64),
+    ]
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use trunkline_ports::{Consensus, Host, Router};
+use trunkline_consensus::Node as Voter;
+use trunkline_ports::{Host, Router};
 use trunkline_runtime::{Service, Shutdown};
 use trunkline_storage::RocksStorage;
 use trunkline_types::{ClusterMap, Role};
@@ -47,8 +48,9 @@ impl Given<'_> {
             }
             Role::SubscriptionPosition => {
                 let (consensus, raft) = self.consensus().await?;
-                let started = trunkline_subscription_position::start(host, consensus, self.registry);
-                with(raft, started.await?)
+                let voter = consensus.clone();
+                let started = trunkline_subscription_position::start(host, voter, self.registry);
+                with(consensus, raft, started.await?)
             }
             Role::MessageId => return self.start_message_id().await,
         };
@@ -58,8 +60,9 @@ impl Given<'_> {
     async fn start_message_id(self) -> Result<Started, Refusal> {
         let (host, shutdown) = (self.host.clone(), self.shutdown.clone());
         let ((consensus, raft), options) = (self.consensus().await?, self.options.message_id.clone());
-        let started = trunkline_message_id::start(host, consensus, options, shutdown, self.registry).await?;
-        Ok(Started { service: with(raft, started.service), map_committed: Some(started.map) })
+        let voter = consensus.clone();
+        let started = trunkline_message_id::start(host, voter, options, shutdown, self.registry).await?;
+        Ok(Started { service: with(consensus, raft, started.service), map_committed: Some(started.map) })
     }
 
     fn storage(&self) -> Result<Arc<RocksStorage>, Refusal> {
@@ -67,7 +70,7 @@ impl Given<'_> {
     }
 
     /// The node's Raft groups, and what other voters call.
-    async fn consensus(&self) -> Result<(Arc<dyn Consensus>, Router), Refusal> {
+    async fn consensus(&self) -> Result<(Arc<Voter>, Router), Refusal> {
         let shutdown = self.shutdown.clone();
         let stopped = async move { shutdown.stopped().await };
         let options = self.options.consensus.clone();
@@ -77,6 +80,15 @@ impl Given<'_> {
     }
 }
 
-fn with(raft: Router, service: Service) -> Service {
-    Service { internal: service.internal.merge(raft), ..service }
+/// Answers other voters, and says how much Raft it led.
+fn with(voter: Arc<Voter>, raft: Router, service: Service) -> Service {
+    let own = service.status;
+    let status = move || {
+        let mut status = own();
+        let bytes: u64 = voter.figures().values().map(|group| group.raft_bytes).sum();
+        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+        status.figures.insert("raft_bytes".to_owned(), bytes as f64);
+        status
+    };
+    Service { internal: service.internal.merge(raft), status: Arc::new(status), ..service }
 }

@@ -438,6 +438,29 @@ fn a_log_is_closed_when_every_replica_knows_its_end_and_has_exactly_what_is_orde
 }
 
 #[test]
+fn nothing_of_a_closed_log_stays_with_the_leader_once_the_stores_have_taken_it_back() {
+    let mut group = Group::new();
+    let (o, p) = (log(1, 1, 1), log(2, 1, 1));
+    for store in [1, 3] {
+        group.first(store, 1, vec![says(o, 1, 4, &[(1, 3)]), says(p, 1, 2, &[(1, 1)])]);
+    }
+    group.settle();
+    group.apply(&Entry::EndBoots { node: NodeId(1), counter: 2 });
+    let ended = group.index;
+    STORES.into_iter().for_each(|store| group.held(store, ended, &[(o, 4)]));
+    group.duties();
+    assert!(group.state.logs().is_closed(&o));
+    for store in [1, 3] {
+        let taken_back = LogReport { log: o, predecessor: None, from: 0, held: 0, runs: Vec::new() };
+        assert_eq!(group.then(store, 1, vec![taken_back]), Verdict::Taken);
+        let said = digest([(p, 2)]);
+        assert_eq!(group.leader.digest(&group.state, source(store), 1, said), Verdict::Taken);
+        assert_eq!(group.leader.sessions.logs(NodeId(store)).collect::<Vec<_>>(), [(p, 2)]);
+    }
+    assert_eq!(group.leader.logs.keys().copied().collect::<Vec<_>>(), [p]);
+}
+
+#[test]
 fn a_log_that_all_have_to_its_end_stays_open_while_one_of_its_records_is_not_ordered() {
     let mut group = Group::new();
     let o = log(1, 1, 1);

@@ -1,0 +1,84 @@
+//! A catalog as it was found on disk.
+
+use trunkline_types::{LogName, NodeId, TopicId};
+
+use super::{Catalog, Effect};
+use crate::group::Predecessor;
+use crate::store::log::{Log, LogNo};
+use crate::store::topic::Topic;
+
+/// What was found on disk, in this order; then [`Catalog::recovered`].
+impl Catalog {
+    /// Rows come in order of their numbers, none is left out.
+    pub fn recover_log(
+        &mut self,
+        name: LogName,
+        predecessor: Option<Predecessor>,
+        closed: Option<u64>,
+        durable: u64,
+        ordered: u64,
+    ) -> LogNo {
+        let mut log = Log::new(name, predecessor);
+        log.recover(durable, ordered);
+        if let Some(end) = closed {
+            log.close(end);
+        }
+        self.add(log)
+    }
+
+    /// A log that was closed and complete here.
+    pub fn recover_closed(&mut self, name: &LogName) {
+        self.closed.insert(name);
+        self.take_number();
+    }
+
+    pub fn recover_group(&mut self, group: u16, facts_index: u64) {
+        let group = self.group_mut(group);
+        (group.staged, group.settled) = (facts_index, facts_index);
+    }
+
+    /// Numbers are of logs that are not closed.
+    pub fn recover_number(&mut self, group: u16, number: u32, log: Option<LogNo>) {
+        self.group_mut(group).numbers.insert(number, log);
+        if let Some(log) = log {
+            self.log_mut(log).number = Some(number);
+            self.log_is_named(log);
+        }
+    }
+
+    pub fn recover_boot(&mut self, group: u16, node: NodeId, counter: u32) {
+        self.group_mut(group).boots_ended.insert(node, counter);
+        self.end_boots(group, node, counter);
+    }
+
+    pub fn recover_topic(&mut self, id: TopicId, name: String, options: Vec<u8>, deleted: bool) {
+        let mut topic = Topic::new(name.clone(), options);
+        topic.deleted = deleted;
+        if !deleted && !name.is_empty() {
+            self.topic_names.insert(name, id);
+        }
+        self.topics.insert(id, topic);
+    }
+
+    pub fn recover_mark(&mut self, id: TopicId, next: u64, readable: u64) {
+        let topic = self.topics.entry(id).or_insert_with(|| Topic::new(String::new(), Vec::new()));
+        topic.recover(next, readable);
+    }
+
+    /// Everything was said: what is to be read further.
+    pub fn recovered(&mut self, effects: &mut Vec<Effect>) {
+        let topics: Vec<TopicId> = self.topics.keys().copied().collect();
+        for id in topics {
+            self.advance(id, effects);
+        }
+        let open: Vec<LogNo> = self.all_open_logs().collect();
+        for no in open {
+            let ended = self.has_successor(&self.log(no).name);
+            self.log_mut(no).ended |= ended;
+            if self.forget_if_complete(no) {
+                effects.push(Effect::Complete(no));
+            }
+            self.runs_wanted(no, effects);
+        }
+    }
+}
