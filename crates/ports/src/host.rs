@@ -10,6 +10,7 @@ use trunkline_wire::status::{self, reason};
 
 use crate::network::Network;
 use crate::process::Process;
+use crate::traces::Traces;
 
 /// Who a node is, for this start of it.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub struct Host {
     pub identity: Arc<Identity>,
     pub process: Process,
     pub network: Network,
+    pub traces: Traces,
     /// The newest map this node knows. Version 0 until there is one; services are started after that.
     pub map: watch::Receiver<Arc<ClusterMap>>,
 }

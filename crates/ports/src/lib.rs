@@ -5,6 +5,7 @@
 //! - [`router`]: what a node answers, by method.
 //! - [`storage`]: an ordered key-value store with one order of writes and an answer after fsync.
 //! - [`consensus`]: Raft groups, as "propose" and "apply".
+//! - [`traces`]: spans of work that is not a call of its own.
 //! - [`host`]: the bundle of these that a service is given.
 //!
 //! No service opens a socket, reads a wall clock, spawns a task, draws a random number or touches a disk in any
@@ -16,6 +17,7 @@ pub mod network;
 pub mod process;
 pub mod router;
 pub mod storage;
+pub mod traces;
 
 pub use consensus::{Committed, Consensus, ConsensusError, Group, Leadership, ProposeError, StateMachine};
 pub use host::{Host, Identity};
@@ -23,3 +25,4 @@ pub use network::{CallOptions, Class, Network, Peer, RawStream, Receiver, Sender
 pub use process::{Process, ProcessPort, Task};
 pub use router::{CallContext, Handler, Responder, Router};
 pub use storage::{Batch, ScanLimit, Space, Storage, StorageError};
+pub use traces::{Span, Traces};

@@ -3,14 +3,17 @@
 //! - [`service`]: the shape in which a service hands itself to its process.
 //! - [`shutdown`]: drain first, then stop.
 //! - [`backoff`]: delays between attempts, with jitter, bounded.
+//! - [`ticks`]: moments at which several senders speak together.
 //! - [`os_process`]: [`trunkline_ports::Process`] on tokio and the operating system.
 
 pub mod backoff;
 pub mod os_process;
 pub mod service;
 pub mod shutdown;
+pub mod ticks;
 
 pub use backoff::Backoff;
 pub use os_process::OsProcess;
 pub use service::Service;
 pub use shutdown::Shutdown;
+pub use ticks::Ticks;

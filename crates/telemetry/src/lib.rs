@@ -2,7 +2,8 @@
 //!
 //! - [`options`]: the section `[telemetry]` of a node's file.
 //! - [`setup`]: [`init`] installs them; the [`Guard`] flushes what is left when it goes.
-//! - [`trace`]: the W3C traceparent of the current span, and spans under one that came over the wire.
+//! - [`trace`]: the W3C traceparent of the current span, and spans under one that came over the wire: [`traces`] is
+//!   the port.
 //! - [`metrics`]: a registry as the text that Prometheus reads.
 //!
 //! Everything goes to standard error, so that standard output belongs to commands. Traces are off unless an endpoint
@@ -16,4 +17,4 @@ pub mod trace;
 pub use metrics::encode;
 pub use options::{LogFormat, Options};
 pub use setup::{Guard, init};
-pub use trace::{current_traceparent, span_from};
+pub use trace::{Beginning, current_traceparent, span_from, traces};

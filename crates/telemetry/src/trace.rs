@@ -2,20 +2,27 @@
 //!
 //! A trace follows a push or a pop through the services: each puts [`current_traceparent`] into its calls
 //! (`CallOptions::trace`), and each handler works in [`span_from`] what came with the call (`CallContext::trace`).
+//! What travels in a stream with others' work has its span from [`traces`].
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use trunkline_ports::Traces;
+use trunkline_ports::traces::{SpanPort, TracesPort};
 
 /// The target of spans that make traces. Logs leave them out.
 pub const TARGET: &str = "trunkline::trace";
 
 /// The current span as `traceparent` (<https://www.w3.org/TR/trace-context/>); `None` where nothing is traced.
 pub fn current_traceparent() -> Option<String> {
-    let span = Span::current();
+    traceparent_of(&Span::current())
+}
+
+fn traceparent_of(span: &Span) -> Option<String> {
     if span.is_none() {
         return None;
     }
@@ -24,18 +31,65 @@ pub fn current_traceparent() -> Option<String> {
     context.is_valid().then(|| written(&context))
 }
 
-/// A span for work that a call asked for: under the caller's, or at the beginning of a trace where the call brought
-/// none. Costs nothing while traces are off.
-pub fn span_from(traceparent: Option<&str>, name: &'static str) -> Span {
-    let span = tracing::info_span!(target: TARGET, "call", otel.name = name, otel.kind = "server");
-    if span.is_disabled() {
-        return span;
+/// What to do for a call that brought no traceparent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// It begins a trace: a client's call.
+    Here,
+    /// It is part of none: what nodes ask each other for their own sake.
+    Nowhere,
+}
+
+/// A span of a node for work that a call asked for: under the caller's, none where that is not recorded. Costs nothing
+/// while traces are off.
+pub fn span_from(traceparent: Option<&str>, beginning: Beginning, name: &'static str, node: &str) -> Span {
+    let parent = traceparent.and_then(read);
+    let is_recorded = parent.as_ref().map_or(beginning == Beginning::Here, SpanContext::is_sampled);
+    if !is_recorded {
+        return Span::none();
     }
-    if let Some(parent) = traceparent.and_then(read) {
+    let span = tracing::info_span!(target: TARGET, "call", otel.name = name, otel.kind = "server", node);
+    if let Some(parent) = parent {
         // Fails only where no layer records spans, and then there is nothing to record.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     }
     span
+}
+
+/// The port through which the services of a node make spans.
+pub fn traces(node: &str) -> Traces {
+    Traces::new(Node { name: node.to_owned() })
+}
+
+struct Node {
+    name: String,
+}
+
+impl TracesPort for Node {
+    fn under(&self, traceparent: &str, name: &'static str) -> Option<trunkline_ports::Span> {
+        let parent = read(traceparent).filter(SpanContext::is_sampled)?;
+        let span = tracing::info_span!(target: TARGET, "work", otel.name = name, node = self.name);
+        // Fails where no layer records spans.
+        span.set_parent(Context::new().with_remote_span_context(parent)).ok()?;
+        Some(Arc::new(Work(span)))
+    }
+}
+
+#[derive(Debug)]
+struct Work(Span);
+
+impl SpanPort for Work {
+    fn traceparent(&self) -> String {
+        traceparent_of(&self.0).unwrap_or_default()
+    }
+
+    fn attribute(&self, name: &'static str, value: String) {
+        self.0.set_attribute(name, value);
+    }
+
+    fn event(&self, name: &'static str) {
+        self.0.add_event(name, Vec::new());
+    }
 }
 
 fn written(context: &SpanContext) -> String {

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 
-use trunkline_telemetry::{Options, init, span_from};
+use trunkline_telemetry::{Beginning, Options, init, span_from};
 
 const NAME: &str = "a span to be found on the wire";
 
@@ -15,7 +15,7 @@ async fn spans_go_to_the_endpoint_and_the_guard_flushes_them() {
     options.validate().unwrap();
     let guard = init(&options, "trunkline-test").unwrap();
     assert!(init(&Options::default(), "trunkline-test").is_err(), "a second call is refused");
-    span_from(None, NAME).in_scope(|| tracing::info!("a line for people"));
+    span_from(None, Beginning::Here, NAME, "nyc-push").in_scope(|| tracing::info!("a line for people"));
 
     let received =
         std::thread::Builder::new().spawn(move || read_until(collector.accept().unwrap().0, NAME)).unwrap();

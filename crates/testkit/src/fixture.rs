@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use trunkline_ports::{Host, Identity, Router};
+use trunkline_ports::{Host, Identity, Router, Traces};
 use trunkline_types::{Boot, ClusterId, ClusterMap, Datacenter, DatacenterName, Node, NodeId, Role, hash64};
 
 use crate::network::SimulatedNetwork;
@@ -162,6 +162,7 @@ impl SimulatedNode {
             identity: Arc::new(identity),
             process: handle,
             network: network.network(&process),
+            traces: Traces::default(),
             map: receiver,
         };
         Self { host, process, network: network.clone(), map: sender }

@@ -11,6 +11,7 @@
 //! - [`hostile`]: a storage that fails a write, is full, or answers that it is corrupt.
 //! - [`consensus`]: the consensus port without a protocol: one log per group, applied everywhere at once.
 //! - [`parts`]: what stands between a node and its ports; [`mutants`]: deliberately broken builds, through it.
+//! - [`traces`]: the spans that nodes begin.
 //! - [`fixture`]: cluster maps and hosts.
 //! - [`client`]: the public API, call by call; [`load`]: publishers and consumers that remember what they were told.
 //! - [`wait`]: waiting for a value, with a deadline.
@@ -26,6 +27,7 @@ pub mod parts;
 pub mod process;
 pub mod random;
 pub mod storage;
+pub mod traces;
 pub mod wait;
 
 pub use client::Client;
@@ -39,4 +41,5 @@ pub use parts::{AsTheyAre, Parts};
 pub use process::SimulatedProcess;
 pub use random::Random;
 pub use storage::{MemoryStorage, Visibility};
+pub use traces::{RecordedSpan, RecordedTraces};
 pub use wait::eventually;

@@ -109,7 +109,16 @@ pub const OVERTAKE_AFTER: Duration = Duration::from_secs(5);
 /// No second overtaking change of a bucket within this time: one outage ends in several contacts.
 pub const OVERTAKE_INTERVAL: Duration = Duration::from_secs(30);
 
+// Push.
+/// Names that one push server looks up nearby at the same time.
+pub const TOPIC_LOOKUPS_MAX: usize = 1_024;
+/// Names that nobody nearby knows, which voters elsewhere are asked about or are to create: these may hang as long as
+/// a datacenter is cut off.
+pub const TOPIC_CREATIONS_MAX: usize = 1_024;
+
 // Message store.
+/// After which a push that a full disk refused may try again: someone must make room first.
+pub const DISK_FULL_RETRY: Duration = Duration::from_secs(5);
 /// Records whose topic is not known after so long are told to the operator: its creation may have failed.
 pub const UNKNOWN_TOPIC_TOLD_AFTER: Duration = Duration::from_secs(30);
 pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * MIB;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+use trunkline_types::limits::DISK_FULL_RETRY;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "trunkline";
@@ -68,9 +69,11 @@ pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
-/// `RESOURCE_EXHAUSTED`, reason `DISK_FULL`: refused before anything was written.
+/// `RESOURCE_EXHAUSTED`, reason `DISK_FULL`, with a delay: refused before anything was written.
 pub fn disk_full(message: impl Into<String>) -> Status {
-    with_info(Code::ResourceExhausted, message, reason::DISK_FULL)
+    let mut details = ErrorDetails::with_retry_info(Some(DISK_FULL_RETRY));
+    details.set_error_info(reason::DISK_FULL, DOMAIN, []);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// The same error with the certainty that nothing was stored.

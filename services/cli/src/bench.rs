@@ -17,6 +17,7 @@ mod disk;
 mod figures;
 mod light;
 mod load;
+mod metronome;
 mod payload;
 mod poppers;
 mod readers;

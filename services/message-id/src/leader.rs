@@ -58,9 +58,8 @@ struct Driver {
     time: GroupTime,
     lacking: Share,
     in_flight: FuturesUnordered<BoxFuture<'static, Ended>>,
-    /// There is something to propose at `next_at`.
-    waiting: bool,
-    next_at: Instant,
+    /// When what may be ordered now is proposed.
+    next_at: Option<Instant>,
     duties_at: Instant,
 }
 
@@ -77,8 +76,7 @@ impl Driver {
             member,
             leading: None,
             in_flight: FuturesUnordered::new(),
-            waiting: false,
-            next_at: Instant::now(),
+            next_at: None,
             duties_at: Instant::now(),
         }
     }
@@ -118,7 +116,7 @@ impl Driver {
             Ok(()) = self.map.changed() => Some(Event::Map),
             changed = self.applied.changed() => changed.is_ok().then_some(Event::Applied),
             relayed = reports.recv() => relayed.map(Event::Reported),
-            () = sleep_until(self.next_at), if self.waiting => Some(Event::ProposalDue),
+            () = due(self.next_at) => Some(Event::ProposalDue),
         }
     }
 
@@ -189,20 +187,20 @@ impl Driver {
     }
 
     fn propose(&mut self) {
-        self.waiting = false;
+        let now = Instant::now();
         while self.may_propose() && self.leading.as_ref().is_some_and(|(_, leader)| leader.is_waiting()) {
-            if Instant::now() < self.next_at {
-                self.waiting = true;
+            if now < *self.next_at.get_or_insert_with(|| self.voter.ticks.after(now)) {
                 return;
             }
+            self.next_at = None;
             let version = self.map.borrow().version;
             let Some((_, leader)) = &mut self.leading else { return };
             let proposal = self.member.read(|state| leader.assign(state, version, || self.time.propose()));
             let Some(proposal) = proposal else { return };
             self.voter.figures.assignments.inc();
             self.submit(proposal);
-            self.next_at = Instant::now() + self.voter.options.assignment_interval;
         }
+        self.next_at = None;
     }
 
     fn duties(&mut self) {
@@ -230,6 +228,13 @@ impl Driver {
             Some(ended) => self.ended(ended),
             None => self.in_flight.push(ended),
         }
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

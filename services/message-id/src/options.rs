@@ -9,8 +9,8 @@ use trunkline_types::limits::{FACT_RUNS_KEPT, FACT_RUNS_MAX, TOPICS_PER_GROUP_MA
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Options {
-    /// Least time between two assignments of a group: what comes meanwhile shares one. Adds at most this to the time
-    /// a message takes to its ID.
+    /// A node's groups propose together, at ticks of so much: what comes meanwhile shares an assignment, and what is
+    /// appended shares packets and fsyncs. Adds at most this to the time a message takes to its ID.
     #[serde(with = "humantime_serde")]
     pub assignment_interval: Duration,
     /// Topics that one group takes; a creation beyond is refused.

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use trunkline_ports::{Consensus, Group, Host, Router};
-use trunkline_runtime::{Service, Shutdown};
+use trunkline_runtime::{Service, Shutdown, Ticks};
 use trunkline_types::limits::RELAY_QUEUE_MAX;
 use trunkline_types::{ClusterMap, GroupId, NodeId};
 
@@ -62,6 +62,7 @@ pub async fn start(
         reports.push((member, queue));
     }
     let (outgoing, queues) = links(&map, &members, host.identity.node);
+    let ticks = Ticks::every(options.assignment_interval);
     let voter = Arc::new(Voter {
         host,
         options,
@@ -73,6 +74,7 @@ pub async fn start(
         links: watch::Sender::default(),
         outgoing,
         last_path: AtomicU64::new(0),
+        ticks,
     });
     run(&voter, reports, queues);
     if let Some(group) = &map_group {

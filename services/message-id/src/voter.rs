@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, watch};
 use trunkline_ordering::group::{Replica, Replicas, Shape};
 use trunkline_ports::{Group, Host};
-use trunkline_runtime::Shutdown;
+use trunkline_runtime::{Shutdown, Ticks};
 use trunkline_types::{Bucket, ClusterMap, DatacenterName, GroupId, NodeId};
 use trunkline_wire::Status;
 use trunkline_wire::status::{self, reason};
@@ -37,6 +37,8 @@ pub(crate) struct Voter {
     /// Into those streams.
     pub(crate) outgoing: BTreeMap<NodeId, mpsc::Sender<Outgoing>>,
     pub(crate) last_path: AtomicU64,
+    /// When its groups propose: together, so that what they append travels and is synced together.
+    pub(crate) ticks: Ticks,
 }
 
 impl Voter {

@@ -1,6 +1,7 @@
 //! Group commit: what came since the last write begins goes to disk as one batch. Several writes may be under way;
 //! they end in order. A failed one ends the process. Rows of the index wait a little for records to go with: what they
-//! say is committed, so nobody waits for them.
+//! say is committed, so nobody waits for them. Records of other datacenters wait a little too: no push waits for them
+//! here, except for ORDERED and EVERYWHERE, where it does not matter beside the way that they have come.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -21,6 +22,7 @@ use trunkline_wire::internal::Record;
 
 use crate::copy_index::Snapshot;
 use crate::keys;
+use crate::worker::TICK;
 
 /// Writes under way at a time; more are gathered into the next batch.
 const WRITES_MAX: usize = 4;
@@ -50,6 +52,8 @@ struct Gathering {
     marks: BTreeSet<TopicId>,
     /// Somebody waits for it: it is written at once.
     urgent: bool,
+    /// Has records of other datacenters.
+    far: bool,
     /// Rows alone are written after a while, where no records come.
     due: Option<Instant>,
 }
@@ -80,11 +84,12 @@ impl Commit {
         }
     }
 
-    /// A record that was accepted.
-    pub(crate) fn record(&mut self, log: LogNo, seq: u64, record: &Record) {
+    /// A record that was accepted. `near`: pushed in this datacenter.
+    pub(crate) fn record(&mut self, log: LogNo, seq: u64, record: &Record, near: bool) {
         let value = keys::record_value(record);
         let gathering = &mut self.gathering;
-        gathering.urgent = true;
+        gathering.urgent |= near;
+        gathering.far |= !near;
         gathering.written.bytes += value.len();
         gathering.batch.put(keys::RECORDS, keys::place(log, seq), value);
         gathering.written.ends.insert(log, seq + 1);
@@ -205,8 +210,9 @@ impl Commit {
         if self.gathering.written.bytes >= GROUP_COMMIT_BYTES_MAX {
             self.seal(catalog);
         }
-        if !self.gathering.batch.is_empty() && self.gathering.due.is_none() {
-            self.gathering.due = Some(now + ROWS_DELAY);
+        if !self.gathering.batch.is_empty() {
+            let latest = now + if self.gathering.far { TICK } else { ROWS_DELAY };
+            self.gathering.due = Some(self.gathering.due.map_or(latest, |due| due.min(latest)));
         }
         while self.writes.len() < WRITES_MAX {
             let ready = self.gathering.urgent || self.gathering.due.is_some_and(|due| due <= now);

@@ -71,6 +71,11 @@ impl Layout {
         self.peers.iter().find(|peer| peer.node == node)
     }
 
+    /// Whether a node is this store or a sibling, and not one of another datacenter.
+    pub(crate) fn is_near(&self, node: NodeId) -> bool {
+        self.peer(node).is_none_or(|peer| peer.near)
+    }
+
     pub(crate) fn datacenters(&self) -> u16 {
         u16::try_from(self.map.datacenters.len()).unwrap_or(u16::MAX)
     }

@@ -13,6 +13,7 @@ pub(crate) mod follow;
 mod identity;
 pub(crate) mod load;
 pub(crate) mod order;
+mod pace;
 pub(crate) mod read;
 pub(crate) mod serve;
 
@@ -44,6 +45,8 @@ use append::Coordinator;
 use follow::Following;
 use load::Loads;
 use order::Sessions;
+use pace::Pace;
+pub(crate) use pace::TICK;
 use read::Readers;
 use serve::Follower;
 
@@ -83,6 +86,7 @@ pub(crate) struct Worker {
     /// Logs that have got records since the last flush.
     pub(crate) grown: BTreeSet<LogNo>,
     pub(crate) effects: Vec<Effect>,
+    pub(crate) pace: Pace,
     inputs: mpsc::Receiver<Input>,
     wake: Arc<Notify>,
     started: Instant,
@@ -128,6 +132,7 @@ impl Worker {
             unknown: UnknownTopics::default(),
             grown: BTreeSet::new(),
             effects,
+            pace: Pace::new(),
             inputs: with.inputs,
             wake: with.wake,
             started: now,
@@ -154,8 +159,9 @@ impl Worker {
             // Before anything else: under load what is below never gets to wait for a timer.
             self.on_timers();
             self.flush();
-            let timers = [Some(self.seconds_at), self.fast_at, self.commit.due(), self.readers.due()];
-            let timer = timers.into_iter().flatten().min().unwrap_or(self.seconds_at);
+            let waits = [self.commit.due(), self.readers.due(), self.pace.next()];
+            let timers = [Some(self.seconds_at), self.fast_at].into_iter().chain(waits);
+            let timer = timers.flatten().min().unwrap_or(self.seconds_at);
             tokio::select! {
                 biased;
                 () = self.shutdown.stopped() => return,
@@ -318,6 +324,7 @@ impl Worker {
             self.forget_served(log);
             self.forget_followed(log);
             self.sessions.log_closed(self.catalog.group_of(name.bucket), name);
+            self.pace.want();
             self.grown.remove(&log);
             self.catalog.forget(log);
         }
@@ -329,6 +336,7 @@ impl Worker {
 
     fn on_timers(&mut self) {
         let now = Instant::now();
+        self.pace.look(now);
         self.answer_late_reads(now);
         if self.fast_at.is_some_and(|at| at <= now) {
             self.fast_at = None;

@@ -1,6 +1,7 @@
 //! The listener for clients of one process: the public methods of its push and pop nodes behind one address.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
@@ -110,13 +111,21 @@ fn elsewhere<T: Send + 'static>(
 ) -> BoxFuture<'static, Result<T, Status>> {
     Box::pin(async move {
         let (done, outcome) = oneshot::channel();
+        let begun = Arc::new(AtomicBool::new(false));
+        let begins = begun.clone();
         let task = process.spawn("public call", async move {
+            begins.store(true, Ordering::Release);
             let _ = done.send(work.await);
         });
         let _guard = task.abort_on_drop();
-        let stopped = || status::unavailable(reason::UNREACHABLE, "the node was stopped");
-        outcome.await.unwrap_or_else(|_| Err(stopped()))
+        outcome.await.unwrap_or_else(|_| Err(stopped(begun.load(Ordering::Acquire))))
     })
+}
+
+/// What was never begun has certainly not been done.
+fn stopped(begun: bool) -> Status {
+    let stopped = status::unavailable(reason::UNREACHABLE, "the node was stopped");
+    if begun { stopped } else { status::not_stored(&stopped) }
 }
 
 #[cfg(test)]
@@ -150,6 +159,31 @@ mod tests {
         node.kill().await;
         let error = call(handler).await.expect_err("stopped");
         assert_eq!(status::reason_of(&error).as_deref(), Some(reason::UNREACHABLE));
-        assert!(!status::is_not_stored(&error), "it may have been under way");
+        assert!(status::is_not_stored(&error), "it was never begun: {error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_under_way_when_its_node_was_stopped_may_have_been_done() {
+        let node = OsProcess::new(|_| ());
+        let process = node.process();
+        let (begun, begins) = oneshot::channel();
+        let begun = Mutex::new(Some(begun));
+        let waiting = Router::new().unary(topic_service::GET_TOPIC, move |_, _: GetTopicRequest| {
+            let begun = begun.lock().expect("not poisoned").take().expect("one call");
+            async move {
+                begun.send(()).expect("the test waits");
+                std::future::pending().await
+            }
+        });
+        let hosted = waiting.map(|_, handler| in_process(handler, process.clone()));
+        let handler = hosted.handler(topic_service::GET_TOPIC.path()).expect("registered");
+        let stopping = async {
+            begins.await.expect("it begins");
+            node.kill().await;
+        };
+        let (outcome, ()) = futures::join!(call(handler), stopping);
+        let error = outcome.expect_err("stopped");
+        assert_eq!(status::reason_of(&error).as_deref(), Some(reason::UNREACHABLE));
+        assert!(!status::is_not_stored(&error), "{error:?}");
     }
 }

@@ -7,6 +7,7 @@ use trunkline_wire::v1;
 
 use crate::error;
 use crate::reply::Reply;
+use crate::trace;
 
 /// Calls that wait for the worker's attention.
 const COMMANDS_MAX: usize = 2_048;
@@ -40,9 +41,19 @@ pub(crate) struct Situation {
 
 #[derive(Debug)]
 pub(crate) enum Command {
-    Pop { call: PopCall, from_here: bool, reply: oneshot::Sender<Reply<v1::PopResponse>> },
-    Ack { call: AckCall, reply: oneshot::Sender<Reply<v1::AckResponse>> },
-    Describe { reply: oneshot::Sender<Situation> },
+    Pop {
+        call: PopCall,
+        from_here: bool,
+        trace: Option<String>,
+        reply: oneshot::Sender<Reply<v1::PopResponse>>,
+    },
+    Ack {
+        call: AckCall,
+        reply: oneshot::Sender<Reply<v1::AckResponse>>,
+    },
+    Describe {
+        reply: oneshot::Sender<Situation>,
+    },
     Release,
 }
 
@@ -60,7 +71,7 @@ impl Handle {
 
     /// `from_here`: the caller is in this datacenter.
     pub(crate) async fn pop(&self, call: PopCall, from_here: bool) -> Reply<v1::PopResponse> {
-        self.ask(|reply| Command::Pop { call, from_here, reply }).await
+        self.ask(|reply| Command::Pop { call, from_here, trace: trace::current(), reply }).await
     }
 
     pub(crate) async fn ack(&self, call: AckCall) -> Reply<v1::AckResponse> {

@@ -1,3 +1,4 @@
+mod traces;
 mod world;
 
 use std::time::Duration;

@@ -26,6 +26,7 @@ use crate::routes::Route;
 use crate::stores::{Batch, ReadError, Span};
 use crate::table::Place;
 use crate::tools::Tools;
+use crate::trace;
 use crate::under_way::{UnderWay, finished};
 
 /// How long one read waits at a store: also how soon it is noticed that the store cannot give what is committed.
@@ -131,7 +132,9 @@ impl Worker {
     fn take(&mut self, command: Command) {
         self.last_call = Instant::now();
         match command {
-            Command::Pop { call, from_here, reply } => self.pop(call, from_here, reply),
+            Command::Pop { call, from_here, trace, reply } => {
+                trace::taking(trace, || self.pop(call, from_here, reply));
+            }
             Command::Ack { call: AckCall { tokens, deadline }, reply } => {
                 let (ack, deadline_ms) = (self.callers.ack(reply), self.at_ms(deadline));
                 self.step(Event::Ack { ack, tokens, deadline_ms });
@@ -279,7 +282,8 @@ impl Worker {
             bytes_max: wanted.bytes_max.min(bytes_max),
             wait: if wanted.wait { POLL } else { Duration::ZERO },
         };
-        let read = UnderWay::new(wanted.number, async move { stores.read(span).await });
+        let reading = trace::under(trace::current(), async move { stores.read(span).await });
+        let read = UnderWay::new(wanted.number, reading);
         *(if wanted.wait { &mut self.waiting_read } else { &mut self.read }) = Some(read);
     }
 

@@ -63,23 +63,18 @@ impl Coordinators {
         self.links.borrow().values().any(|link| link.writer().is_some())
     }
 
-    /// The coordinator of a bucket. `avoid` names a store that has just refused; another takes its place.
-    pub(crate) async fn of(
-        &self,
-        bucket: Bucket,
-        avoid: Option<NodeId>,
-        deadline: Instant,
-    ) -> Result<Coordinator, Status> {
+    /// The coordinator of a bucket, waiting a moment for a first one.
+    pub(crate) async fn of(&self, bucket: Bucket, deadline: Instant) -> Result<Coordinator, Status> {
         let until = deadline.min(Instant::now() + WAIT_MAX);
         let mut late = false;
         loop {
             // Watched before they are looked at: no change is missed.
             let mut links = self.links.clone();
             links.mark_unchanged();
-            let ranked = self.ranked(bucket, avoid);
+            let ranked = self.ranked(bucket, None);
             let mut watches: Vec<_> = ranked.iter().map(|link| link.watch()).collect();
             watches.iter_mut().for_each(watch::Receiver::mark_unchanged);
-            if let Some(coordinator) = self.choose(bucket, &ranked, avoid.is_some(), late) {
+            if let Some(coordinator) = self.choose(bucket, &ranked, late) {
                 return Ok(coordinator);
             }
             if late {
@@ -93,6 +88,11 @@ impl Coordinators {
         }
     }
 
+    /// Who takes the bucket's records from now on in place of a store that has refused; `None` while it is the only one.
+    pub(crate) fn instead_of(&self, refused: NodeId, bucket: Bucket) -> Option<Coordinator> {
+        self.choose(bucket, &self.ranked(bucket, Some(refused)), true)
+    }
+
     fn ranked(&self, bucket: Bucket, avoid: Option<NodeId>) -> Vec<Arc<Link>> {
         let map = self.host.map();
         let links = self.links.borrow();
@@ -101,9 +101,9 @@ impl Coordinators {
         usable.filter_map(|node| links.get(&node.id).cloned()).collect()
     }
 
-    fn choose(&self, bucket: Bucket, ranked: &[Arc<Link>], anew: bool, late: bool) -> Option<Coordinator> {
+    fn choose(&self, bucket: Bucket, ranked: &[Arc<Link>], late: bool) -> Option<Coordinator> {
         let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = chosen.get(&bucket).copied().filter(|_| !anew);
+        let before = chosen.get(&bucket).copied();
         let coordinator =
             |link: &Arc<Link>| link.writer().map(|writer| Coordinator { link: link.clone(), writer });
         let kept = ranked.iter().find(|link| Some(link.node) == before).and_then(coordinator);

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use trunkline_ports::process::TaskGuard;
-use trunkline_ports::{Class, Host, Peer};
+use trunkline_ports::{Class, Host, Peer, Span};
 use trunkline_types::{Boot, Node, NodeId, TopicId};
 use trunkline_wire::v1::AckLevel;
 
@@ -55,6 +55,8 @@ pub(crate) struct Batch {
     pub(crate) room: Arc<Room>,
     /// Refused with certainty unless this writer takes it.
     pub(crate) writer: Writer,
+    /// Of the batch, while it is recorded.
+    pub(crate) span: Option<Span>,
 }
 
 impl Batch {

@@ -4,7 +4,6 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::Instrument as _;
 use trunkline_types::{NodeId, TopicName};
 use trunkline_wire::status::{from_message, is_not_stored, reason, reason_of};
 use trunkline_wire::v1::{AckLevel, Message, PushRequest, PushResponse, PushResult};
@@ -62,7 +61,7 @@ impl Server {
         let largest = largest(&request.messages);
         let now = self.host.process.wall_clock_ms();
         let records: Vec<_> = request.messages.into_iter().map(|message| self.encode(message, now)).collect();
-        let mut avoid = None;
+        let mut instead = None;
         let mut attempts = 1;
         loop {
             let topic = self.topics.find_or_create(&name, until).await?;
@@ -70,14 +69,15 @@ impl Server {
                 validate::payload_of_topic(*index, message, topic.message_bytes_max)?;
             }
             let level = if level == AckLevel::Unspecified { topic.default_level } else { level };
-            let coordinator = self.coordinators.of(topic.id.bucket(), avoid, until).await?;
+            let coordinator = match instead.take() {
+                Some(coordinator) => coordinator,
+                None => self.coordinators.of(topic.id.bucket(), until).await?,
+            };
             let pushed = Pushed { topic, level, records: &records, room: room.clone(), until };
-            let span = trace::append(&coordinator.link.address, progress::name(level), records.len());
-            let results = self.bring(&coordinator, pushed).instrument(span).await;
+            let results = self.bring(&coordinator, pushed).await;
             let Some(why) = nothing_stored(&results) else { return Ok((level, results)) };
-            let again =
-                attempts < ATTEMPTS_MAX && self.worth_another(&name, topic, &why, &coordinator, &mut avoid);
-            if !again {
+            let node = coordinator.link.node;
+            if attempts >= ATTEMPTS_MAX || !self.worth_another(&name, topic, &why, node, &mut instead) {
                 return Err(why);
             }
             attempts += 1;
@@ -90,8 +90,8 @@ impl Server {
         name: &TopicName,
         topic: Topic,
         why: &Status,
-        coordinator: &Coordinator,
-        avoid: &mut Option<NodeId>,
+        node: NodeId,
+        instead: &mut Option<Coordinator>,
     ) -> bool {
         match refusal(why) {
             Refusal::TopicEnded => {
@@ -99,8 +99,8 @@ impl Server {
                 true
             }
             Refusal::StoreUnfit => {
-                *avoid = Some(coordinator.link.node);
-                true
+                *instead = self.coordinators.instead_of(node, topic.id.bucket());
+                instead.is_some()
             }
             Refusal::StoreGone => true,
             Refusal::Final => false,
@@ -111,6 +111,7 @@ impl Server {
     async fn bring(&self, coordinator: &Coordinator, pushed: Pushed<'_>) -> Vec<PushResult> {
         let count = pushed.records.len();
         let (reply, mut told) = mpsc::channel(count * OUTCOMES_MAX);
+        let span = trace::append(&self.host, &coordinator.link.address, progress::name(pushed.level), count);
         let batch = Batch {
             records: outgoing(pushed.topic, 0, pushed.records),
             level: pushed.level,
@@ -118,6 +119,7 @@ impl Server {
             reply,
             room: pushed.room,
             writer: coordinator.writer,
+            span: span.clone(),
         };
         if timeout_at(pushed.until, coordinator.link.append(batch)).await.is_err() {
             return vec![progress::refused(&error::no_time_left("sending to the coordinator")); count];

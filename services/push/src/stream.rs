@@ -2,7 +2,7 @@
 //!
 //! Two halves in one task. The reader takes requests while there is room, and gives their records to the coordinator;
 //! the writer waits for outcomes and answers. The stream ends with `ORDER_NOT_KEPT` when the coordinator of a bucket
-//! it uses changes: nothing is moved silently.
+//! it uses changes, by loss or by refusal: nothing is moved silently.
 
 mod reader;
 mod writer;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trunkline_ports::{Receiver, Responder};
-use trunkline_types::{TopicId, TopicName};
+use trunkline_ports::{Receiver, Responder, Span};
+use trunkline_types::{NodeId, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::v1::{PushResult, PushStreamRequest, PushStreamResponse};
 
@@ -35,10 +35,14 @@ enum Note {
     Begun {
         index: u64,
         topic: (TopicName, TopicId),
+        /// Who takes it.
+        node: NodeId,
         progress: Progress,
         since: Instant,
         until: Instant,
         place: Place,
+        /// Of the batch that it travels in; ends with the last of them.
+        span: Option<Span>,
     },
     /// A message was answered without being sent anywhere.
     Refused { index: u64, result: PushResult },

@@ -4,6 +4,7 @@ mod fakes;
 mod pushing;
 mod streaming;
 mod topic_calls;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use trunkline_placement::{replicas, replicas_in};
 use trunkline_ports::{CallOptions, Class, Network, Peer};
 use trunkline_runtime::Shutdown;
 use trunkline_testkit::fixture::node;
-use trunkline_testkit::{MapBuilder, Random, SimulatedNetwork, SimulatedNode};
+use trunkline_testkit::{MapBuilder, Random, RecordedTraces, SimulatedNetwork, SimulatedNode};
 use trunkline_types::{ClusterMap, Role, TopicName};
 use trunkline_wire::v1::{AckLevel, Message, PushRequest, PushResponse, push_service};
 use trunkline_wire::{Code, Status};
@@ -31,6 +32,7 @@ struct Cluster {
     voters: Vec<SimulatedNode>,
     server: SimulatedNode,
     client: Network,
+    traces: RecordedTraces,
     shutdown: Shutdown,
     drained: futures::future::BoxFuture<'static, ()>,
 }
@@ -49,7 +51,9 @@ impl Cluster {
             map.nodes_of(Role::MessageStore).map(|node| FakeStore::start(&network, &map, node, 1)).collect();
         let voters: Vec<_> =
             map.nodes_of(Role::MessageId).map(|node| listen_voter(&network, &map, node, &table)).collect();
-        let server = SimulatedNode::start(&network, &map, &node(Role::Push, &"nyc".into(), 1), 1);
+        let mut server = SimulatedNode::start(&network, &map, &node(Role::Push, &"nyc".into(), 1), 1);
+        let traces = RecordedTraces::default();
+        server.host.traces = traces.at("push");
         let shutdown = Shutdown::new();
         let mut registry = Registry::default();
         let service = start(server.host.clone(), options, shutdown.clone(), &mut registry)
@@ -58,8 +62,8 @@ impl Cluster {
         server.listen(service.public);
         let process = network.process("client", &"nyc".into());
         let client = network.network(&process);
-        let cluster =
-            Self { map, network, stores, table, voters, server, client, shutdown, drained: service.drained };
+        let drained = service.drained;
+        let cluster = Self { map, network, stores, table, voters, server, client, traces, shutdown, drained };
         // Until the links are up.
         while !(service.ready)() {
             tokio::time::sleep(Duration::from_millis(1)).await;

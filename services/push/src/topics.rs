@@ -9,11 +9,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 use trunkline_placement::replicas_in;
 use trunkline_ports::{Class, Host, Peer};
-use trunkline_types::limits::{DEADLINE_DEFAULT, PAYLOAD_INLINE_BYTES_MAX};
+use trunkline_types::limits::{
+    DEADLINE_DEFAULT, PAYLOAD_INLINE_BYTES_MAX, TOPIC_CREATIONS_MAX, TOPIC_LOOKUPS_MAX,
+};
 use trunkline_types::{TopicId, TopicName};
 use trunkline_wire::internal::{StoreFindTopicRequest, store_service};
 use trunkline_wire::v1::{self, AckLevel, TopicOptions};
@@ -27,8 +29,8 @@ pub(crate) use voters::Voters;
 
 /// A replica or voter of this datacenter that takes longer is passed over.
 const LOCAL_ANSWER_MAX: Duration = Duration::from_millis(300);
-/// Names that are looked up at the same time.
-const LOOKUPS_MAX: usize = 1_024;
+/// A voter of this datacenter that has not answered by then may be cut off: replicas are asked beside it.
+const VOTER_ALONE_MAX: Duration = Duration::from_millis(50);
 /// Ended topics that are remembered, for the moment in which not everyone knows it.
 const ENDED_MAX: usize = 1_024;
 
@@ -77,6 +79,9 @@ pub(crate) struct Topics {
     host: Host,
     voters: Voters,
     state: Arc<Mutex<State>>,
+    /// Room for lookups nearby, and for those that ask further: the latter may hang, and must not keep out the former.
+    nearby: Arc<Semaphore>,
+    afar: Arc<Semaphore>,
     auto_create: bool,
 }
 
@@ -84,8 +89,14 @@ impl Topics {
     pub(crate) fn new(host: &Host, voters: Voters, options: &Options) -> Self {
         let cache = Cache::new(options.topics_cached_max);
         let state = State { cache, lookups: BTreeMap::new(), ended: VecDeque::new() };
-        let state = Arc::new(Mutex::new(state));
-        Self { host: host.clone(), voters, state, auto_create: options.auto_create_topics }
+        Self {
+            host: host.clone(),
+            voters,
+            state: Arc::new(Mutex::new(state)),
+            nearby: Arc::new(Semaphore::new(TOPIC_LOOKUPS_MAX)),
+            afar: Arc::new(Semaphore::new(TOPIC_CREATIONS_MAX)),
+            auto_create: options.auto_create_topics,
+        }
     }
 
     /// The topic of this name, created if need be. Every error is certain: nothing was stored.
@@ -134,14 +145,12 @@ impl Topics {
         if let Some(lookup) = state.lookups.get(name) {
             return Begun::Lookup(lookup.clone());
         }
-        if state.lookups.len() >= LOOKUPS_MAX {
-            return Begun::Full;
-        }
+        let Ok(turn) = self.nearby.clone().try_acquire_owned() else { return Begun::Full };
         let (told, lookup) = watch::channel(None);
         state.lookups.insert(name.clone(), lookup.clone());
         let (topics, name, traced) = (self.clone(), name.clone(), trace::current());
         self.host.process.spawn("find-topic", async move {
-            let looking = topics.look_up(&name, Instant::now() + DEADLINE_DEFAULT);
+            let looking = topics.look_up(&name, turn, Instant::now() + DEADLINE_DEFAULT);
             let found = trace::under(traced, looking).await;
             let mut state = topics.state();
             state.lookups.remove(&name);
@@ -154,17 +163,15 @@ impl Topics {
         Begun::Lookup(lookup)
     }
 
-    async fn look_up(&self, name: &TopicName, deadline: Instant) -> Found {
-        let local = Instant::now() + LOCAL_ANSWER_MAX;
-        let mut nearby = self.voters.find_nearby(name, local).await.map(|topic| Topic::of(&topic));
-        if nearby.is_none() {
-            // A replica knows its topics from the facts, also in a datacenter that is cut off without a voter.
-            nearby = self.find_at_replica(name).await;
-        }
+    async fn look_up(&self, name: &TopicName, turn: OwnedSemaphorePermit, deadline: Instant) -> Found {
+        let nearby = self.find_nearby(name).await;
         let ended = nearby.is_some_and(|topic| self.has_ended(topic.id));
         if let Some(topic) = nearby.filter(|_| !ended) {
             return Ok(topic);
         }
+        let afar = self.afar.try_acquire();
+        let _afar = afar.map_err(|_| error::too_much_under_way("topics that are not known nearby"))?;
+        drop(turn);
         if self.auto_create && !ended {
             return self.create(name, deadline).await;
         }
@@ -179,6 +186,21 @@ impl Topics {
     async fn create(&self, name: &TopicName, deadline: Instant) -> Found {
         let created = self.voters.create(name, TopicOptions::default(), true, deadline).await;
         created.map(|topic| Topic::of(&topic)).map_err(|error| error::before_storing(&error))
+    }
+
+    /// A voter's word goes first, for it is the newest. A replica knows its topics from the facts, also in a datacenter
+    /// that is cut off without a voter.
+    async fn find_nearby(&self, name: &TopicName) -> Option<Topic> {
+        let asking = self.voters.find_nearby(name, Instant::now() + LOCAL_ANSWER_MAX);
+        let mut asking = std::pin::pin!(asking);
+        let at_voter = timeout(VOTER_ALONE_MAX, &mut asking).await;
+        if let Ok(Some(topic)) = &at_voter {
+            return Some(Topic::of(topic));
+        }
+        match self.find_at_replica(name).await {
+            None if at_voter.is_err() => asking.await.map(|topic| Topic::of(&topic)),
+            found => found,
+        }
     }
 
     async fn find_at_replica(&self, name: &TopicName) -> Option<Topic> {

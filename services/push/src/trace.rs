@@ -1,14 +1,10 @@
 //! The traceparent of the call that is being answered, for the calls that answering it takes; and the span of a
-//! record's way through its coordinator, which shares a stream with all others and so has no call of its own.
+//! batch's way through its coordinator, which shares a stream with all others and so has no call of its own.
 
 use std::future::Future;
 
 use tokio::time::Instant;
-use tracing::Span;
-use trunkline_ports::CallOptions;
-
-/// The target of spans that make traces; logs leave them out.
-const TARGET: &str = "trunkline::trace";
+use trunkline_ports::{CallOptions, Host, Span};
 
 tokio::task_local! {
     static TRACEPARENT: Option<String>;
@@ -29,7 +25,11 @@ pub(crate) fn until(deadline: Instant) -> CallOptions {
     CallOptions { deadline: Some(deadline), trace: current() }
 }
 
-/// From giving records to a store to their last answer.
-pub(crate) fn append(store: &str, level: &'static str, records: usize) -> Span {
-    tracing::info_span!(target: TARGET, "append", otel.kind = "client", store, level, records)
+/// From giving a batch to a store to its last answer, where the present call is recorded.
+pub(crate) fn append(host: &Host, store: &str, level: &'static str, records: usize) -> Option<Span> {
+    let span = host.traces.under(current().as_deref(), "append")?;
+    span.attribute("store", store.to_owned());
+    span.attribute("level", level.to_owned());
+    span.attribute("records", records.to_string());
+    Some(span)
 }

@@ -25,6 +25,7 @@ pub struct Dev {
     directory: TempDir,
     base_port: u16,
     wan: &'static str,
+    more_args: Vec<String>,
     child: Option<Child>,
     clients: Vec<Client>,
 }
@@ -32,6 +33,11 @@ pub struct Dev {
 impl Dev {
     /// A new cluster, healthy. `wan` is `real`, `150ms` or `none`.
     pub async fn start(wan: &'static str) -> Self {
+        Self::start_with(wan, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub async fn start_with(wan: &'static str, more_args: &[&str]) -> Self {
         let turn = Turn::take();
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let base_port = ports::free(STEP * 3);
@@ -43,7 +49,8 @@ impl Dev {
             }
         });
         let clients = clients.collect();
-        let mut dev = Self { _turn: turn, directory, base_port, wan, child: None, clients };
+        let more_args = more_args.iter().map(|&arg| arg.to_owned()).collect();
+        let mut dev = Self { _turn: turn, directory, base_port, wan, more_args, child: None, clients };
         dev.begin().await;
         dev
     }
@@ -68,7 +75,8 @@ impl Dev {
     /// The command line's arguments.
     pub fn args(&self) -> Vec<String> {
         let (data, port) = (self.data().display().to_string(), self.base_port.to_string());
-        ["dev", "--base-port", &port, "--data", &data, "--wan", self.wan].map(str::to_owned).to_vec()
+        let args = ["dev", "--base-port", &port, "--data", &data, "--wan", self.wan].map(str::to_owned);
+        args.into_iter().chain(self.more_args.clone()).collect()
     }
 
     pub fn data(&self) -> PathBuf {

@@ -6,12 +6,14 @@
 //! - [`dev`]: `trunkline dev` on ports of its own.
 //! - [`processes`]: every role as a process of its own, made a cluster.
 //! - [`connect`]: clients over gRPC, and a load on them.
+//! - [`collector`]: where traces go.
 //! - [`lines`]: lines of real text.
 //!
 //! One cluster at a time: each has dozens of nodes, and the machine may have two cores.
 
 pub mod binary;
 pub mod child;
+pub mod collector;
 pub mod connect;
 pub mod dev;
 pub mod lines;

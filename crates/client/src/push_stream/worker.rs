@@ -62,7 +62,7 @@ pub(super) struct Worker {
 
 /// One stream, and what was sent over it.
 struct Stream {
-    sender: Option<Sender<PushStreamRequest>>,
+    sender: Sender<PushStreamRequest>,
     receiver: Receiver<PushStreamResponse>,
     sending: Option<BoxFuture<'static, Result<(), StreamClosed>>>,
     sent: BTreeMap<u64, (Waiter, Instant)>,
@@ -188,7 +188,7 @@ impl Worker {
             self.client.inner.network.open(&peer, push_service::PUSH_STREAM, CallOptions::default());
         let opened = tokio::time::timeout_at(deadline, opening).await;
         let (sender, receiver) = opened.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")))?;
-        Ok(Stream { sender: Some(sender), receiver, sending: None, sent: BTreeMap::new(), next: 0 })
+        Ok(Stream { sender, receiver, sending: None, sent: BTreeMap::new(), next: 0 })
     }
 
     /// Until the stream ends; `None` when all is sent and answered and nothing more comes.
@@ -201,11 +201,10 @@ impl Worker {
                 self.take_ready();
                 self.send(stream);
             }
-            if self.finished && self.batch.is_empty() && stream.sending.is_none() {
-                stream.sender = None;
-                if stream.sent.is_empty() {
-                    return None;
-                }
+            let idle = self.batch.is_empty() && stream.sending.is_none() && stream.sent.is_empty();
+            // Not before: what is refused goes over the same stream again.
+            if self.finished && idle {
+                return None;
             }
             let linger = (!self.batch.is_empty() && stream.sending.is_none())
                 .then(|| (self.batch_since + self.options.linger).max(self.paused_until));
@@ -298,7 +297,7 @@ impl Worker {
     }
 
     fn send(&mut self, stream: &mut Stream) {
-        let Some(sender) = stream.sender.clone() else { return };
+        let sender = stream.sender.clone();
         let first = stream.next == 0;
         let now = Instant::now();
         let (mut messages, mut bytes) = (Vec::new(), 0);

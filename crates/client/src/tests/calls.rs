@@ -23,6 +23,15 @@ async fn the_nearest_datacenter_is_asked_however_they_are_configured() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pings_ask_not_to_be_recorded() {
+    let world = World::new();
+    pass(10_000).await;
+    let pings = world.server("nyc").pings();
+    assert!(pings.len() > 1);
+    assert!(pings.iter().all(|trace| trace.as_ref().is_some_and(|text| text.ends_with("-00"))), "{pings:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_fails_over_to_the_next_and_returns_when_the_nearest_does() {
     let world = World::new();
     world.client.push_one("t", message(), AckLevel::Local).await.expect("pushed");

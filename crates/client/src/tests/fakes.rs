@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use trunkline_ports::{Receiver, Responder, Router};
@@ -26,6 +27,10 @@ struct State {
     next_token: u8,
     /// A stream answers so many messages and then ends with this.
     stream_end: Option<(u64, Status)>,
+    /// Before each response of a stream, and before its end.
+    pause: Duration,
+    /// What came with each ping.
+    pings: Vec<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -57,6 +62,10 @@ impl Server {
         self.state().stream_end = end.map(|end| (after, end));
     }
 
+    pub(super) fn takes_its_time(&self, pause: Duration) {
+        self.state().pause = pause;
+    }
+
     pub(super) fn refuses(&self, messages: impl IntoIterator<Item = Status>) {
         self.state().refusals.extend(messages);
     }
@@ -77,19 +86,29 @@ impl Server {
         self.state().acked.clone()
     }
 
+    pub(super) fn pings(&self) -> Vec<Option<String>> {
+        self.state().pings.clone()
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("not poisoned")
     }
 
     fn router(&self) -> Router {
-        let states: [_; 5] = std::array::from_fn(|_| self.state.clone());
-        let [push, stream, pop, ack, list] = states;
+        let states: [_; 6] = std::array::from_fn(|_| self.state.clone());
+        let [push, stream, pop, ack, list, ping] = states;
         Router::new()
-            .unary(push_service::GET_RECEIPT, |_, request| async move {
-                if request.receipt.is_empty() {
-                    return Err(invalid("receipt", "is not a receipt"));
+            .unary(push_service::GET_RECEIPT, move |context, request| {
+                let is_ping = request.receipt.is_empty();
+                if is_ping {
+                    ping.lock().expect("not poisoned").pings.push(context.trace);
                 }
-                Ok(GetReceiptResponse::default())
+                async move {
+                    if is_ping {
+                        return Err(invalid("receipt", "is not a receipt"));
+                    }
+                    Ok(GetReceiptResponse::default())
+                }
             })
             .unary(push_service::PUSH, move |_, request| {
                 let mut state = push.lock().expect("not poisoned");
@@ -132,6 +151,7 @@ async fn streams(
     if let Some(refused) = refused {
         return Err(refused);
     }
+    let pause = state.lock().expect("not poisoned").pause;
     let mut index = 0;
     while let Some(request) = requests.next().await? {
         let mut results = Vec::new();
@@ -153,6 +173,7 @@ async fn streams(
             results.push(PushStreamResult { index, result: Some(result) });
             index += 1;
         }
+        tokio::time::sleep(pause).await;
         if responses.send(&PushStreamResponse { results }).await.is_err() {
             break;
         }
@@ -160,6 +181,7 @@ async fn streams(
             return Err(ended);
         }
     }
+    tokio::time::sleep(pause).await;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Streams of pushes.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use trunkline_wire::status::{is_not_stored, not_stored, reason, unavailable, with_metadata};
 use trunkline_wire::v1::Message;
@@ -107,6 +109,33 @@ async fn with_leave_a_message_that_was_refused_is_sent_again() {
     world.server("nyc").refuses(std::iter::repeat_n(refused, 100));
     let hopeless = outcomes(send(&stream, 4..5).await).await;
     assert!(hopeless[0].as_ref().is_err_and(|why| is_not_stored(&why.status)));
+}
+
+/// In a thread of its own: a task that never rests keeps simulated time from passing, and the test from ending.
+#[test]
+fn a_message_that_was_refused_is_sent_again_although_the_handle_is_gone() {
+    let scenario = async {
+        let world = World::new();
+        let nyc = world.server("nyc");
+        nyc.takes_its_time(Duration::from_millis(100));
+        let refused = not_stored(&unavailable(reason::UNREACHABLE, "not handed over"));
+        nyc.refuses([refused.clone(), refused]);
+        let options = StreamOptions { reopen: true, ..StreamOptions::default() };
+        let stream = world.client.push_stream("t", options);
+        let pending = send(&stream, 0..4).await;
+        drop(stream);
+        let all = outcomes(pending).await;
+        assert!(all.iter().all(Result::is_ok), "{all:?}");
+        assert_eq!(world.taken(), [4, 0, 0], "over the same stream");
+    };
+    let (done, ended) = std::sync::mpsc::channel();
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime can be built").block_on(scenario);
+        done.send(()).expect("the test waits");
+    };
+    std::thread::Builder::new().spawn(work).expect("a thread can be started");
+    ended.recv_timeout(Duration::from_secs(20)).expect("all is answered, and the task rests in between");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use trunkline_client::api::Message;
 use trunkline_client::{Client, Outcome, PushStream, StreamOptions};
 use trunkline_ports::process::TaskGuard;
 
 use super::load::{Bench, Phase, TOPICS_FOLLOWED_MAX};
+use super::metronome;
 use super::payload::Mark;
 
 /// Messages of one stream that are under way in a closed loop.
@@ -159,17 +160,13 @@ async fn open_loop(bench: Bench, origin: usize, rate: u64, until: Instant, phase
         (0..bench.topics.len()).map(|topic| Lane::new(&bench, origin, topic, OPEN_WINDOW)).collect();
     let senders = bench.datacenters.len() as u64;
     // Senders take turns: sender i sends the messages i, i + n, i + 2n, … of the whole load.
-    for turn in 0.. {
+    let at = move |turn: u64| {
         let number = turn * senders + origin as u64;
-        let at = Duration::from_nanos(number.saturating_mul(1_000_000_000) / rate);
-        let when = bench.begun + at;
-        if when >= until || *phase.borrow() == Phase::Settle {
-            break;
-        }
-        if when > Instant::now() {
-            sleep_until(when).await;
-        }
-        let lane = usize::try_from(turn).unwrap_or(0) % lanes.len();
+        Duration::from_nanos(number.saturating_mul(1_000_000_000) / rate)
+    };
+    let mut beats = metronome::start(bench.begun, until, at);
+    for lane in (0..lanes.len()).cycle() {
+        let Some(at) = beats.recv().await.filter(|_| *phase.borrow() != Phase::Settle) else { break };
         lanes[lane].send(at).await;
     }
     join_all(lanes.into_iter().map(Lane::finish)).await;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use trunkline_ports::Consensus as _;
-use trunkline_runtime::Shutdown;
+use trunkline_runtime::{Shutdown, Ticks};
 use trunkline_testkit::fixture::{SimulatedNode, node};
 use trunkline_testkit::{MapBuilder, MemoryCluster, Random, SimulatedNetwork};
 use trunkline_types::limits::RELAY_QUEUE_MAX;
@@ -39,6 +39,7 @@ async fn overwhelmed() -> (Driver, mpsc::Sender<Relayed>, mpsc::Receiver<Relayed
         links: watch::Sender::default(),
         outgoing: BTreeMap::new(),
         last_path: AtomicU64::new(0),
+        ticks: Ticks::every(Options::default().assignment_interval),
     };
     let frame = RelayedFrame::default();
     while reports.try_send(Relayed { path: Path::new(1).0, frame: frame.clone() }).is_ok() {}

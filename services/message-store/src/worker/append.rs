@@ -1,12 +1,15 @@
 //! As coordinator: records of push servers go into this boot's current origin log of their bucket, and are answered as
 //! they get further.
 
+mod recorded;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use trunkline_ordering::group::{OrderedRun, Predecessor};
 use trunkline_ordering::store::{Answer, Appends, Level, LogNo, Succession};
+use trunkline_ports::Span;
 use trunkline_types::limits::DEADLINE_MAX;
 use trunkline_types::{Bucket, Lane, LogName, Ordinal, TopicId};
 use trunkline_wire::Status;
@@ -18,6 +21,7 @@ use trunkline_wire::v1::AckLevel;
 
 use super::Worker;
 use crate::outlet::Outlet;
+use recorded::Recorded;
 
 /// Pushes that wait for an answer; beyond it they are refused.
 const WAITING_MAX: usize = 1 << 18;
@@ -26,7 +30,7 @@ const ANSWERS_MAX: usize = 1 << 17;
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// One push: its stream and its tag there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Push {
     stream: u64,
     tag: u64,
@@ -49,6 +53,7 @@ pub(crate) struct Coordinator {
     /// Streams with answers to send.
     answering: BTreeSet<u64>,
     waiting: usize,
+    recorded: Recorded,
 }
 
 impl Coordinator {
@@ -60,6 +65,7 @@ impl Coordinator {
             streams: BTreeMap::new(),
             answering: BTreeSet::new(),
             waiting: 0,
+            recorded: Recorded::default(),
         }
     }
 
@@ -108,8 +114,10 @@ impl Worker {
     pub(super) fn append(&mut self, stream: u64, records: Vec<AppendRecord>, permit: OwnedSemaphorePermit) {
         for record in records {
             let push = Push { stream, tag: record.tag };
-            if let Err(refused) = self.append_one(push, record) {
+            let span = self.host.traces.under(Some(&record.traceparent), "append");
+            if let Err(refused) = self.append_one(push, record, span.as_ref()) {
                 self.metrics.refused.inc();
+                span.inspect(|span| span.attribute("refused", refused.message().to_owned()));
                 let refused = appended::What::Refused(status::to_message(&status::not_stored(&refused)));
                 self.coordinator.answer(push, refused);
             }
@@ -117,7 +125,7 @@ impl Worker {
         self.commit.hold(permit);
     }
 
-    fn append_one(&mut self, push: Push, append: AppendRecord) -> Result<(), Status> {
+    fn append_one(&mut self, push: Push, append: AppendRecord, span: Option<&Span>) -> Result<(), Status> {
         let level = match AckLevel::try_from(append.level) {
             Ok(AckLevel::None) => None,
             Ok(AckLevel::Unspecified | AckLevel::Local) => Some(Level::Stored),
@@ -139,7 +147,10 @@ impl Worker {
         }
         self.metrics.appended.inc();
         match level {
-            None => self.coordinator.answer(push, appended::What::Accepted(Accepted {})),
+            None => {
+                span.inspect(|span| span.event("accepted"));
+                self.coordinator.answer(push, appended::What::Accepted(Accepted {}));
+            }
             Some(level) => {
                 let patience = match append.patience_ms {
                     0 => DEADLINE_MAX,
@@ -148,6 +159,9 @@ impl Worker {
                 let appends = self.coordinator.appends.entry(log).or_default();
                 appends.push(seq, push, level, now + patience);
                 self.coordinator.waiting += 1;
+                if let Some(span) = span {
+                    self.coordinator.recorded.begin(push, span.clone(), level, now + patience);
+                }
             }
         }
         Ok(())
@@ -172,7 +186,8 @@ impl Worker {
 
     /// Takes an accepted record into memory and into the next write.
     pub(super) fn store(&mut self, log: LogNo, seq: u64, record: Record) {
-        self.commit.record(log, seq, &record);
+        let name = self.catalog.log(log).name;
+        self.commit.record(log, seq, &record, self.layout.is_near(name.node));
         self.recent.push(log, seq, record);
         self.grown.insert(log);
     }
@@ -231,6 +246,7 @@ impl Worker {
     fn answer(&mut self, log: LogNo, answers: Vec<Answer<Push>>) {
         let name = self.catalog.log(log).name;
         for answer in answers {
+            self.coordinator.recorded.answered(&answer);
             match answer {
                 Answer::Stored { push, seq } => {
                     let stored = Stored { log: Some(name.into()), sequence: seq };
@@ -294,6 +310,7 @@ impl Worker {
         for appends in self.coordinator.appends.values_mut() {
             appends.expire(now, |push| !streams.contains_key(&push.stream));
         }
+        self.coordinator.recorded.expire(now, |push| !streams.contains_key(&push.stream));
         self.coordinator.appends.retain(|_, appends| !appends.is_empty());
         self.coordinator.waiting = self.coordinator.appends.values().map(Appends::len).sum();
     }

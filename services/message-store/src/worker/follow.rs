@@ -31,6 +31,8 @@ struct Holder {
     cursors: Option<VecDeque<LogNo>>,
     standing_due: bool,
     acknowledge: BTreeSet<LogNo>,
+    /// It waits for one of them: at once, not at the next tick.
+    urgent: bool,
     /// The same of logs that are closed and complete here, which it does not know yet.
     acknowledge_closed: BTreeMap<LogName, u64>,
     /// Logs that it has sent records of.
@@ -73,6 +75,7 @@ impl Worker {
             cursors: Some(cursors),
             standing_due: true,
             acknowledge: BTreeSet::new(),
+            urgent: false,
             acknowledge_closed: BTreeMap::new(),
             delivers: BTreeSet::new(),
             wants: Vec::new(),
@@ -248,9 +251,12 @@ impl Worker {
     fn delivered(&mut self, node: NodeId, log: LogNo, known: bool) {
         if let Some(holder) = self.following.holders.get_mut(&node) {
             // The first time it also hears what was here before: no cursor may have said it.
-            if holder.delivers.insert(log) || known {
+            let first = holder.delivers.insert(log);
+            if first || known {
                 holder.acknowledge.insert(log);
             }
+            // Before the write: should this store forget it, the holder will know.
+            holder.urgent |= first;
         }
         if !known {
             let before = self.following.sources.insert(log, node);
@@ -276,9 +282,13 @@ impl Worker {
 
     /// Records of this log are on disk here: whoever sends them hears of it.
     pub(super) fn acknowledge(&mut self, log: LogNo) {
-        for holder in self.following.holders.values_mut() {
+        let Some(origin) = self.catalog.get(log).map(|log| log.name.node) else { return };
+        let near = self.layout.is_near(origin);
+        for (&node, holder) in &mut self.following.holders {
             if holder.delivers.contains(&log) {
                 holder.acknowledge.insert(log);
+                // A push may wait for it.
+                holder.urgent |= near && node == origin;
             }
         }
     }
@@ -315,11 +325,14 @@ impl Worker {
 
     fn fill_holder(&mut self, node: NodeId) -> bool {
         let Some(holder) = self.following.holders.get_mut(&node) else { return false };
+        let acknowledgements = !holder.acknowledge.is_empty() || !holder.acknowledge_closed.is_empty();
         let due = holder.standing_due
             || holder.cursors.is_some()
-            || !holder.acknowledge.is_empty()
-            || !holder.acknowledge_closed.is_empty()
-            || !holder.wants.is_empty();
+            || !holder.wants.is_empty()
+            || (acknowledgements && (holder.urgent || self.pace.is_open()));
+        if acknowledgements && !due {
+            self.pace.want();
+        }
         if !due || !holder.outlet.has_room() {
             return false;
         }
@@ -356,6 +369,9 @@ impl Worker {
             elsewhere: Vec::new(),
             closed: true,
         }));
+        if holder.acknowledge.is_empty() && holder.acknowledge_closed.is_empty() {
+            holder.urgent = false;
+        }
         frame.on_disk.extend(acknowledged.into_iter().map(|log| self.on_disk(log, node)));
         if let Some(holder) = self.following.holders.get(&node) {
             holder.outlet.send(frame);

@@ -118,6 +118,7 @@ impl Worker {
             group.reports.restart(&self.catalog);
             group.dirty = true;
         }
+        self.pace.want();
     }
 
     /// Something that a session is told of this log has changed.
@@ -128,6 +129,7 @@ impl Worker {
         if let Some(known) = self.sessions.groups.get_mut(&group) {
             known.reports.touch(log);
             known.dirty = true;
+            self.pace.want();
         }
     }
 
@@ -142,6 +144,7 @@ impl Worker {
                 if let Some(known) = self.sessions.groups.get_mut(&group) {
                     known.reports.restart(&self.catalog);
                     known.dirty = true;
+                    self.pace.want();
                 }
             }),
             session_response::What::Behind(behind) => {
@@ -212,13 +215,17 @@ impl Worker {
                 && session.due.len() < DUE_MAX
             {
                 session.due.extend([Due::Held(group), Due::Digest(group)]);
+                self.pace.want();
             }
         }
         self.take(rows, settled);
     }
 
     pub(super) fn fill_sessions(&mut self) {
-        let plans: Vec<usize> = self.sessions.sessions.keys().copied().collect();
+        let tick = self.pace.is_open();
+        let due = |session: &Session| tick || session.hello_due;
+        let sessions = self.sessions.sessions.iter().filter(|(_, session)| due(session));
+        let plans: Vec<usize> = sessions.map(|(&plan, _)| plan).collect();
         for plan in plans {
             while let Some(what) = self.next_request(plan) {
                 if let Some(session) = self.sessions.sessions.get(&plan) {
@@ -230,13 +237,13 @@ impl Worker {
 
     /// What is to be said next, if there is room for it.
     fn next_request(&mut self, plan: usize) -> Option<session_request::What> {
-        let hello = self.hello(plan);
         let session = self.sessions.sessions.get_mut(&plan)?;
         if session.outlet.is_closed() || !session.outlet.has_room() {
+            self.pace.want();
             return None;
         }
         if std::mem::take(&mut session.hello_due) {
-            return Some(hello);
+            return Some(self.hello(plan));
         }
         for (&group, known) in
             self.sessions.groups.iter_mut().filter(|(_, known)| known.plan == plan && known.dirty)

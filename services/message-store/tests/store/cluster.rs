@@ -10,7 +10,9 @@ use trunkline_message_store::{Options, start};
 use trunkline_ports::{CallOptions, Class, Host, Network, Peer, Receiver, Sender};
 use trunkline_runtime::{Service, Shutdown};
 use trunkline_testkit::network::Side;
-use trunkline_testkit::{MapBuilder, MemoryStorage, Random, SimulatedNetwork, SimulatedNode, eventually};
+use trunkline_testkit::{
+    MapBuilder, MemoryStorage, Random, RecordedTraces, SimulatedNetwork, SimulatedNode, eventually,
+};
 use trunkline_types::{ClusterMap, LogName, Node, NodeId, Role, TopicId, checksum};
 use trunkline_wire::Status;
 use trunkline_wire::internal::store_service::{APPEND, READ, RESOLVE};
@@ -35,6 +37,7 @@ pub(crate) struct Cluster {
     pub(crate) map: ClusterMap,
     pub(crate) network: SimulatedNetwork,
     pub(crate) orderer: Orderer,
+    pub(crate) traces: RecordedTraces,
     random: Random,
     options: Options,
     disks: BTreeMap<String, MemoryStorage>,
@@ -66,8 +69,20 @@ impl Cluster {
         let disk = |node: &Node| (node.name.clone(), MemoryStorage::new().with_sync_latency(sync));
         let disks = map.nodes_of(Role::MessageStore).map(disk).collect();
         let (starts, running) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster =
-            Self { map, network, orderer, random, options, disks, starts, running, _voters: voters, client };
+        let traces = RecordedTraces::default();
+        let mut cluster = Self {
+            map,
+            network,
+            orderer,
+            traces,
+            random,
+            options,
+            disks,
+            starts,
+            running,
+            _voters: voters,
+            client,
+        };
         let names: Vec<String> = cluster.disks.keys().cloned().collect();
         for name in names {
             cluster.start(&name).await;
@@ -109,7 +124,8 @@ impl Cluster {
         let starts = self.starts.entry(name.to_owned()).or_insert(0);
         *starts += 1;
         let starts = *starts;
-        let node = SimulatedNode::start(&self.network, &self.map, self.node(name), starts);
+        let mut node = SimulatedNode::start(&self.network, &self.map, self.node(name), starts);
+        node.host.traces = self.traces.at(name);
         disk.belongs_to(&node.process, self.random.fork(&format!("{name}-{starts}")));
         let shutdown = Shutdown::new();
         let mut registry = Registry::default();
@@ -287,12 +303,28 @@ pub(crate) struct Pusher {
 
 impl Pusher {
     pub(crate) async fn send(&mut self, topic: TopicId, bodies: &[String], level: AckLevel) {
+        self.send_traced(topic, bodies, level, "").await;
+    }
+
+    pub(crate) async fn send_traced(
+        &mut self,
+        topic: TopicId,
+        bodies: &[String],
+        level: AckLevel,
+        traceparent: &str,
+    ) {
         let mut records = Vec::new();
         for body in bodies {
             let record =
                 Record { topic_id: topic.0, checksum: checksum(body.as_bytes()), body: body.clone().into() };
             let (tag, record) = (self.next, Some(record));
-            records.push(AppendRecord { tag, record, level: level as i32, patience_ms: 60_000 });
+            records.push(AppendRecord {
+                tag,
+                record,
+                level: level as i32,
+                patience_ms: 60_000,
+                traceparent: traceparent.to_owned(),
+            });
             self.next += 1;
         }
         self.sender.send(&AppendRequest { hello: None, records }).await.unwrap();

@@ -19,3 +19,4 @@ mod reading;
 mod repair;
 mod routes;
 mod three_datacenters;
+mod traces;

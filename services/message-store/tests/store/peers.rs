@@ -60,6 +60,7 @@ async fn with_ten() -> (Cluster, TopicId, LogName) {
     let mut cluster = Cluster::of(MapBuilder::of(&["nyc"])).await;
     let topic = cluster.orderer.create_topic("t");
     let stored = cluster.pusher(ONE).await.push(topic, &bodies("a", 0..10)).await;
+    cluster.all(ONE, topic, 10).await;
     cluster.crash(TWO);
     (cluster, topic, stored[0].log)
 }

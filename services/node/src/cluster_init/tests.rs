@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use trunkline_ports::{Host, Identity};
+use trunkline_ports::{Host, Identity, Traces};
 use trunkline_testkit::{MapBuilder, Random, SimulatedNetwork, SimulatedProcess};
 use trunkline_types::{Boot, ClusterId};
 use trunkline_wire::internal::GetStatusResponse;
@@ -63,6 +63,7 @@ impl World {
             identity: Arc::new(identity),
             process: process.process(),
             network: self.network.network(&process),
+            traces: Traces::default(),
             map: known.watch(),
         };
         let committed = known.clone();

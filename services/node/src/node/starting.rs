@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use trunkline_ports::{Host, Identity, Network, Router};
+use trunkline_ports::{Host, Identity, Network, Router, Traces};
 use trunkline_runtime::{OsProcess, Shutdown};
 use trunkline_storage::RocksStorage;
+use trunkline_telemetry::Beginning;
 use trunkline_transport::{Bound, Door, GrpcTransport, Listener, Routes};
 use trunkline_types::{Boot, NodeId};
 use trunkline_wire::internal::GetStatusResponse;
@@ -109,7 +110,15 @@ fn host(
         name: plan.name.clone(),
     };
     let transport = GrpcTransport::new(process.clone(), plan.datacenter.clone(), surroundings.wan.clone());
-    Host { identity: Arc::new(identity), process, network: Network::new(transport), map: known.watch() }
+    let traces =
+        if surroundings.traced { trunkline_telemetry::traces(&plan.name) } else { Traces::default() };
+    Host {
+        identity: Arc::new(identity),
+        process,
+        network: Network::new(transport),
+        traces,
+        map: known.watch(),
+    }
 }
 
 fn say(host: &Host, running: &Arc<Running>, shutdown: &Shutdown) -> Say<GetStatusResponse> {
@@ -158,15 +167,24 @@ impl Start {
             let taking = take(self.known.clone(), map_committed);
             self.host.process.spawn("committed map", taking);
         }
-        let traced = |router: Router| if self.surroundings.traced { traced(router) } else { router };
-        self.routes.replace(self.own.merge(traced(service.internal)));
+        let node = &self.host.identity.name;
+        let traced = |router: Router, beginning| match self.surroundings.traced {
+            true => traced(router, beginning, node),
+            false => router,
+        };
+        self.routes.replace(self.own.merge(traced(service.internal, Beginning::Nowhere)));
         let _ = self.running.status.set(service.status);
         let _ = self.running.ready.set(service.ready.clone());
         *self.running.drained.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.drained);
         if let Some(front) = self.front {
             let (running, shutdown) = (self.running.clone(), self.shutdown.clone());
             let ready = Ready(Arc::new(move || running.is_ready(&shutdown)));
-            front.put(self.host.identity.role, traced(service.public), ready, &self.host.process);
+            front.put(
+                self.host.identity.role,
+                traced(service.public, Beginning::Here),
+                ready,
+                &self.host.process,
+            );
         }
         Ok(())
     }

@@ -32,6 +32,8 @@ struct Data {
     /// (store, ID) whose record's checksum is wrong.
     corrupt: BTreeSet<(String, u64)>,
     reads: BTreeMap<String, u64>,
+    /// The traceparents of reads that had one.
+    traced_reads: Vec<String>,
 }
 
 /// What all stores and message-id nodes know.
@@ -87,7 +89,8 @@ impl Truth {
     fn store(&self, name: &str) -> Router {
         let (reads, finds, store) = (self.clone(), self.clone(), name.to_owned());
         Router::new()
-            .unary(store_service::READ, move |_, request: ReadRequest| {
+            .unary(store_service::READ, move |context, request: ReadRequest| {
+                reads.with(|data| data.traced_reads.extend(context.trace));
                 let (truth, store) = (reads.clone(), store.clone());
                 async move {
                     let until = Instant::now() + Duration::from_millis(request.wait_ms.into());
@@ -148,7 +151,7 @@ pub(super) struct World {
     pub(super) truth: Truth,
     pub(super) nodes: BTreeMap<String, SimulatedNode>,
     pub(super) pops: BTreeMap<String, PopServer>,
-    caller: Network,
+    pub(super) caller: Network,
     starts: u64,
     _positions: Vec<Service>,
 }
@@ -314,6 +317,10 @@ impl World {
 
     pub(super) fn reads(&self) -> u64 {
         self.truth.with(|data| data.reads.values().sum())
+    }
+
+    pub(super) fn traced_reads(&self) -> Vec<String> {
+        self.truth.with(|data| data.traced_reads.clone())
     }
 
     /// The stores of a datacenter, best rank for the topic first.

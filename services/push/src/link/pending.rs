@@ -36,6 +36,7 @@ impl Pending {
         // Never 0, which would say that the caller waits for ever.
         let patience = batch.until.saturating_duration_since(now).as_micros().div_ceil(1_000).max(1);
         let patience_ms = u32::try_from(patience).unwrap_or(u32::MAX);
+        let traceparent = batch.span.as_ref().map(|span| span.traceparent());
         for record in batch.records {
             self.last_tag += 1;
             let (level, until, reply) = (batch.level, batch.until, batch.reply.clone());
@@ -50,7 +51,12 @@ impl Pending {
                 }),
                 level: level.into(),
                 patience_ms,
+                traceparent: String::new(),
             });
+        }
+        // A log keeps the order of its records: the last one's way is that of all.
+        if let (Some(last), Some(traceparent)) = (frame.last_mut(), traceparent) {
+            last.traceparent = traceparent;
         }
     }
 

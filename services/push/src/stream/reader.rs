@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use trunkline_ports::Receiver;
-use trunkline_types::{Bucket, TopicName};
+use trunkline_ports::{Receiver, Span};
+use trunkline_types::{Bucket, NodeId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::status::invalid;
 use trunkline_wire::v1::{AckLevel, Message, PushStreamRequest};
@@ -18,6 +18,7 @@ use crate::link::{Batch, Told};
 use crate::progress::{self, Progress, Writer};
 use crate::push::outgoing;
 use crate::topics::Topic;
+use crate::trace;
 use crate::validate;
 
 /// Why the reader stops, with what the stream is to end with.
@@ -158,7 +159,7 @@ impl<'a> Reader<'a> {
             Err(why) => return self.refuse(run.first, count, &why).await,
         };
         let bucket = run.topic.id.bucket();
-        let coordinator = match server.coordinators.of(bucket, None, run.until).await {
+        let coordinator = match server.coordinators.of(bucket, run.until).await {
             Ok(coordinator) => coordinator,
             Err(why) => return self.refuse(run.first, count, &why).await,
         };
@@ -171,7 +172,9 @@ impl<'a> Reader<'a> {
         self.writers.insert(bucket, coordinator.writer);
         server.metrics.took(run.bytes);
         let records = outgoing(run.topic, run.first, &run.records);
-        self.note(name, &run).await?;
+        let address = &coordinator.link.address;
+        let span = trace::append(&server.host, address, progress::name(run.level), count);
+        self.note(name, &run, coordinator.writer.node, span.as_ref()).await?;
         let batch = Batch {
             records,
             level: run.level,
@@ -179,6 +182,7 @@ impl<'a> Reader<'a> {
             reply: self.reply.clone(),
             room,
             writer: coordinator.writer,
+            span,
         };
         if timeout_at(run.until, coordinator.link.append(batch)).await.is_err() {
             // Never given to the link: told as the link would have.
@@ -196,13 +200,20 @@ impl<'a> Reader<'a> {
         !same_log || (before.stream != now.stream && !self.places.idle(held))
     }
 
-    async fn note(&self, name: &TopicName, run: &Taken) -> Result<(), Stop> {
+    async fn note(
+        &self,
+        name: &TopicName,
+        run: &Taken,
+        node: NodeId,
+        span: Option<&Span>,
+    ) -> Result<(), Stop> {
         let cluster = self.server.host.map().cluster;
         for ((index, record), place) in (run.first..).zip(&run.records).zip(&run.places) {
             let progress = Progress::new(cluster, run.topic.id, record.checksum, run.level);
             let (since, until, place) = (run.since, run.until, place.clone());
             let topic = (name.clone(), run.topic.id);
-            self.send(Note::Begun { index, topic, progress, since, until, place }).await?;
+            let span = span.cloned();
+            self.send(Note::Begun { index, topic, node, progress, since, until, place, span }).await?;
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use trunkline_ports::Responder;
-use trunkline_types::{Receipt, TopicId, TopicName};
+use trunkline_ports::{Responder, Span};
+use trunkline_types::{NodeId, Receipt, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::status::{from_message, is_not_stored};
 use trunkline_wire::v1::{PushResult, PushStreamResponse, PushStreamResult};
@@ -25,10 +25,12 @@ const RESULTS_MAX: usize = 1_000;
 
 struct Begun {
     topic: (TopicName, TopicId),
+    node: NodeId,
     progress: Progress,
     since: Instant,
     until: Instant,
     _place: Place,
+    _span: Option<Span>,
 }
 
 type Asked = BoxFuture<'static, (u64, Option<Vec<Outcome>>)>;
@@ -113,8 +115,9 @@ impl<'a> Writer<'a> {
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Begun { index, topic, progress, since, until, place } => {
-                self.begun.insert(index, Begun { topic, progress, since, until, _place: place });
+            Note::Begun { index, topic, node, progress, since, until, place, span } => {
+                self.begun
+                    .insert(index, Begun { topic, node, progress, since, until, _place: place, _span: span });
             }
             Note::Refused { index, result } => {
                 self.results.push(PushStreamResult { index, result: Some(result) })
@@ -157,11 +160,25 @@ impl<'a> Writer<'a> {
         self.server.metrics.answered(begun.progress.level(), &result, begun.since);
         if let Some(error) = result.error.as_ref().map(from_message)
             && is_not_stored(&error)
-            && refusal(&error) == Refusal::TopicEnded
         {
-            self.server.topics.forget(&begun.topic.0, begun.topic.1);
+            self.refused(&begun, &error);
         }
         self.results.push(PushStreamResult { index, result: Some(result) });
+    }
+
+    /// What a certain refusal means for the messages that follow.
+    fn refused(&self, begun: &Begun, why: &Status) {
+        let (name, topic) = &begun.topic;
+        match refusal(why) {
+            Refusal::TopicEnded => self.server.topics.forget(name, *topic),
+            Refusal::StoreUnfit => {
+                if self.server.coordinators.instead_of(begun.node, topic.bucket()).is_some() {
+                    self.broken.cancel();
+                }
+            }
+            // The link knows it, and the reader asks the link.
+            Refusal::StoreGone | Refusal::Final => {}
+        }
     }
 }
 

@@ -72,6 +72,12 @@ impl FakeStore {
         self.state.lock().expect("not poisoned").taken.len()
     }
 
+    /// Of all records, in the order in which they were taken.
+    pub(super) fn traceparents(&self) -> Vec<String> {
+        let state = self.state.lock().expect("not poisoned");
+        state.taken.iter().map(|record| record.traceparent.clone()).collect()
+    }
+
     fn router(&self) -> Router {
         let (host, append, resolve, find) =
             (self.node.host.clone(), self.state.clone(), self.state.clone(), self.state.clone());

@@ -7,10 +7,11 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use trunkline_ports::CallOptions;
 use trunkline_testkit::network::Side;
+use trunkline_types::limits::TOPIC_CREATIONS_MAX;
 use trunkline_types::{Receipt, TopicId};
 use trunkline_wire::Code;
 use trunkline_wire::internal::ResolveResponse;
-use trunkline_wire::status::{disk_full, is_not_stored, not_found, reason, reason_of};
+use trunkline_wire::status::{disk_full, is_not_stored, not_found, reason, reason_of, retry_after};
 use trunkline_wire::v1::{AckLevel, GetReceiptRequest, ReceiptState, push_service};
 
 use super::fakes::Conduct;
@@ -156,6 +157,47 @@ async fn a_datacenter_that_is_cut_off_takes_local_pushes_to_topics_that_exist() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn voters_that_do_not_answer_keep_nobody_from_a_topic_that_a_replica_knows() {
+    let mut cluster = Cluster::start().await;
+    let names = ["hanging", "cut"];
+    for name in names {
+        let id = cluster.table.create(name, cluster.map.buckets);
+        cluster.ranked(name).into_iter().for_each(|store| store.knows(name, id));
+    }
+    let push = async |cluster: &Cluster, name: &str| {
+        let begun = Instant::now();
+        let response = cluster.push(name, AckLevel::Local, TEN).await.expect("stored");
+        assert_eq!(code(&response), None);
+        assert!(begun.elapsed() < Duration::from_millis(60), "{name}: {:?}", begun.elapsed());
+    };
+    cluster.voters.iter().for_each(|voter| voter.process.pause());
+    push(&cluster, names[0]).await;
+    let server = Side::node(cluster.server.host.identity.name.clone());
+    for voter in std::mem::take(&mut cluster.voters) {
+        cluster.network.cut(&server, &Side::node(voter.host.identity.name.clone()));
+        voter.process.resume();
+    }
+    push(&cluster, names[1]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_that_cannot_be_created_do_not_crowd_out_those_that_exist() {
+    let cluster = Cluster::start().await;
+    let id = cluster.table.create("orders", cluster.map.buckets);
+    cluster.ranked("orders").into_iter().for_each(|store| store.knows("orders", id));
+    cluster.voters.iter().for_each(|voter| voter.process.pause());
+    let names: Vec<_> = (0..TOPIC_CREATIONS_MAX + 2_000).map(|n| format!("missing-{n}")).collect();
+    let hopeless = join_all(names.iter().map(|name| cluster.push(name, AckLevel::Local, TEN)));
+    let existing = async {
+        tokio::time::sleep(SECOND).await;
+        let response = cluster.push("orders", AckLevel::Local, TEN).await.expect("stored");
+        assert_eq!(code(&response), None);
+    };
+    let (hopeless, ()) = futures::join!(hopeless, existing);
+    assert!(hopeless.iter().all(|answer| answer.as_ref().is_err_and(is_not_stored)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_that_was_deleted_elsewhere_is_looked_up_anew() {
     let cluster = Cluster::start().await;
     cluster.push("orders", AckLevel::Local, TEN).await.expect("pushed");
@@ -178,6 +220,24 @@ async fn a_full_disk_moves_the_bucket_to_the_sibling() {
     second.conduct(Conduct::Refuse(disk_full("the disk is full")));
     let error = cluster.push("orders", AckLevel::Local, TEN).await.expect_err("both are full");
     assert!(is_not_stored(&error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_said_at_once_where_no_other_store_can_take_it() {
+    let cluster = Cluster::start().await;
+    cluster.push("orders", AckLevel::Local, TEN).await.expect("pushed");
+    let [first, second] = cluster.ranked("orders");
+    second.node.process.crash();
+    tokio::time::sleep(SECOND).await;
+    first.conduct(Conduct::Refuse(disk_full("the disk is full")));
+    let begun = Instant::now();
+    let error = cluster.push("orders", AckLevel::Local, TEN).await.expect_err("full");
+    assert_eq!(
+        (error.code(), reason_of(&error).as_deref()),
+        (Code::ResourceExhausted, Some(reason::DISK_FULL))
+    );
+    assert!(is_not_stored(&error) && retry_after(&error).is_some(), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

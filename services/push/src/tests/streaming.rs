@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trunkline_ports::{CallOptions, Receiver, Sender};
-use trunkline_wire::status::{from_message, is_not_stored, metadata_of, reason, reason_of};
+use trunkline_wire::status::{disk_full, from_message, is_not_stored, metadata_of, reason, reason_of};
 use trunkline_wire::v1::{
     AckLevel, Message, PushStreamRequest, PushStreamResponse, PushStreamResult, push_service,
 };
@@ -129,6 +129,44 @@ async fn a_stream_is_not_moved_even_when_all_it_sent_is_answered() {
     );
     assert_eq!(reason_of(&ended.expect_err("ended")).as_deref(), Some(reason::ORDER_NOT_KEPT));
     assert_eq!(second.taken(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_refuses_ends_the_stream_and_the_next_one_goes_to_its_sibling() {
+    let cluster = Cluster::start().await;
+    let [first, second] = cluster.ranked("orders");
+    let mut stream = open(&cluster).await;
+    stream.0.send(&request("orders", AckLevel::Local, &[1])).await.expect("sent");
+    results(&mut stream, 1).await;
+    first.conduct(Conduct::Refuse(disk_full("the disk is full")));
+    stream.0.send(&request("", AckLevel::Unspecified, &[1, 1])).await.expect("sent");
+    let (left, ended) = end(&mut stream).await;
+    let reasons: Vec<_> = left.iter().map(|one| error(one).as_ref().and_then(reason_of)).collect();
+    assert_eq!(reasons, [Some(reason::DISK_FULL.to_owned()), Some(reason::DISK_FULL.to_owned())]);
+    assert!(left.iter().all(|one| error(one).is_some_and(|why| is_not_stored(&why))));
+    let ended = ended.expect_err("what follows would go to another log");
+    assert_eq!(reason_of(&ended).as_deref(), Some(reason::ORDER_NOT_KEPT));
+    assert_eq!((metadata_of(&ended, "taken").as_deref(), second.taken()), (Some("3"), 0));
+    let mut next = open(&cluster).await;
+    next.0.send(&request("orders", AckLevel::Local, &[1])).await.expect("sent");
+    assert!(error(&results(&mut next, 1).await[0]).is_none());
+    assert_eq!((first.taken(), second.taken()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_stays_with_a_coordinator_that_refuses_while_there_is_no_other() {
+    let cluster = Cluster::start().await;
+    let [first, second] = cluster.ranked("orders");
+    second.node.process.crash();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut stream = open(&cluster).await;
+    first.conduct(Conduct::Refuse(disk_full("the disk is full")));
+    stream.0.send(&request("orders", AckLevel::Local, &[1])).await.expect("sent");
+    let refused = error(&results(&mut stream, 1).await[0]).expect("refused");
+    assert_eq!(reason_of(&refused).as_deref(), Some(reason::DISK_FULL));
+    first.conduct(Conduct::Reach(AckLevel::Local));
+    stream.0.send(&request("", AckLevel::Unspecified, &[1])).await.expect("sent");
+    assert!(error(&results(&mut stream, 1).await[0]).is_none(), "there is room again");
 }
 
 #[tokio::test(start_paused = true)]
