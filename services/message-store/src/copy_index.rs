@@ -105,6 +105,7 @@ impl Worker {
         let (done, mut settled) = (part.done, Vec::new());
         self.take_part(&mut copying, part, &mut rows);
         if done {
+            tracing::debug!(group, "the index was copied");
             let copied = std::mem::take(&mut copying.copied);
             self.catalog.stage_copy(group, copied, &mut rows, &mut settled);
         }
@@ -145,7 +146,6 @@ impl Worker {
     pub(crate) fn copy_ended(&mut self, group: u16, facts_index: u64) {
         if self.copying.remove(&group).is_some() {
             let (mut rows, mut settled) = (Vec::new(), Vec::new());
-            tracing::debug!(group, "the index was copied");
             self.catalog.end_copy(group, facts_index, &mut rows, &mut settled);
             self.take(rows, settled);
             self.dialed.copies.remove(&group);

@@ -7,35 +7,32 @@
 //! something in between acknowledges for the host ([`Pipes::set_middlebox`]). A host that vanishes sends no end: its
 //! peers hear nothing, until it is back and does not know their connections any more.
 //!
+//! - [`connect`]: how a connection comes to be.
 //! - [`half`]: one direction of one connection.
 //! - [`end`]: one end of it, as a socket.
 
+mod connect;
 mod end;
 mod half;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 use trunkline_testkit::Random;
 use trunkline_transport::{Accept, Dial, Socket};
 use trunkline_types::hash64;
 
-use end::End;
+use connect::{Dialer, Waiting};
 use half::Half;
 
 /// What the kernel keeps for one direction of a connection.
 pub const SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// Without an acknowledgement for so long, TCP sends nothing new.
 const RETRANSMISSION_TIMEOUT: Duration = Duration::from_millis(300);
-/// A first packet that is lost is sent again after so long, counted from the first (Linux: 1 s, doubling).
-const FIRST_PACKET_AGAIN: [u64; 4] = [0, 1_000, 3_000, 7_000];
 const WAITING_TO_BE_ACCEPTED_MAX: usize = 128;
 
 /// One direction between two hosts.
@@ -110,14 +107,14 @@ impl Pipes {
 
     /// What the host `from` dials with.
     pub fn dialer(&self, from: &str) -> Arc<dyn Dial> {
-        Arc::new(Dialer { pipes: self.clone(), from: from.to_owned() })
+        Arc::new(Dialer::new(self.clone(), from))
     }
 
     /// `address` is `HOST:PORT`; what listened there before does no more.
     pub fn listen(&self, address: &str) -> impl Accept {
         let (sender, waiting) = mpsc::channel(WAITING_TO_BE_ACCEPTED_MAX);
         self.state().listeners.insert(address.to_owned(), sender);
-        Waiting(waiting)
+        Waiting::new(waiting)
     }
 
     pub fn set_way(&self, from: &str, to: &str, way: Way) {
@@ -185,12 +182,9 @@ impl Pipes {
 
     /// Connections of which neither end is gone, between these two.
     pub fn connections(&self, a: &str, b: &str) -> usize {
-        let state = self.state();
-        let between = |connection: &&Connection| {
-            let hosts = [connection.hosts[0].as_str(), connection.hosts[1].as_str()];
-            connection.ends == 2 && (hosts == [a, b] || hosts == [b, a])
-        };
-        state.connections.values().filter(between).count()
+        let between =
+            |connection: &&Connection| connection.ends == 2 && connection.is_of(a) && connection.is_of(b);
+        self.state().connections.values().filter(between).count()
     }
 
     /// Bytes that were delivered, and a hash over them with their times.
@@ -201,57 +195,6 @@ impl Pipes {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0)
-    }
-
-    async fn connect(self, from: String, address: String) -> io::Result<Box<dyn Socket>> {
-        let to = host_of(&address).to_owned();
-        self.pass(&from, &to).await;
-        let back = self.state().way(&to, &from).delay;
-        let listener = self.state().listeners.get(&address).cloned();
-        sleep(back).await;
-        let Some(listener) = listener.filter(|listener| !listener.is_closed()) else {
-            return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
-        };
-        let (near, far) = self.join(&from, &to);
-        match listener.try_send(Box::new(far)) {
-            Ok(()) => Ok(Box::new(near)),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(io::ErrorKind::ConnectionRefused.into()),
-            // The queue of those who wait is full: the first packet is dropped, and in the end nobody waits.
-            Err(mpsc::error::TrySendError::Full(_)) => std::future::pending().await,
-        }
-    }
-
-    /// The first packet and its answer: for ever where each of its repetitions is lost.
-    async fn pass(&self, from: &str, to: &str) {
-        let began = Instant::now();
-        for at in FIRST_PACKET_AGAIN {
-            sleep_until(began + Duration::from_millis(at)).await;
-            let (delay, passes) = {
-                let state = self.state();
-                (state.way(from, to).delay, state.passes(from, to) && state.passes(to, from))
-            };
-            if passes {
-                return sleep(delay).await;
-            }
-        }
-        std::future::pending().await
-    }
-
-    fn join(&self, from: &str, to: &str) -> (End, End) {
-        let mut state = self.state();
-        state.next += 1;
-        let number = state.next;
-        let halves: [Arc<Mutex<Half>>; 2] = std::array::from_fn(|_| Arc::default());
-        let connection = Connection {
-            hosts: [from.to_owned(), to.to_owned()],
-            halves: halves.clone(),
-            forgotten: [false; 2],
-            lost_by: None,
-            ends: 2,
-        };
-        state.connections.insert(number, connection);
-        let end = |side| End::new(self.clone(), number, side, halves[side].clone(), halves[1 - side].clone());
-        (end(0), end(1))
     }
 }
 
@@ -354,30 +297,4 @@ fn host_of(address: &str) -> &str {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[derive(Debug)]
-struct Dialer {
-    pipes: Pipes,
-    from: String,
-}
-
-impl Dial for Dialer {
-    fn dial(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn Socket>>> {
-        self.pipes.clone().connect(self.from.clone(), address.to_owned()).boxed()
-    }
-}
-
-struct Waiting(mpsc::Receiver<Box<dyn Socket>>);
-
-impl Accept for Waiting {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Socket>>> {
-        async {
-            match self.0.recv().await {
-                Some(socket) => Ok(socket),
-                None => std::future::pending().await,
-            }
-        }
-        .boxed()
-    }
 }

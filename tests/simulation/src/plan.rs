@@ -157,7 +157,7 @@ impl Topology {
 fn publishers(random: &Random, topology: &Topology, topics: usize) -> Vec<Publisher> {
     let mut publishers = Vec::new();
     for (datacenter, name) in topology.datacenters.iter().enumerate() {
-        let count = if topology.datacenters.len() == 1 { 4 } else { between(random, 2, 3) };
+        let count = if topology.datacenters.len() == 1 { 8 } else { between(random, 2, 3) };
         for number in 0..count {
             let level = match random.below(20) {
                 0..=1 => AckLevel::None,

@@ -122,7 +122,7 @@ impl Campaign {
         let runs = if self.is_run_twice(seed) { 2 } else { 1 };
         told.report.add(seed, outcomes, runs);
         if self.replay {
-            history.each(|line| println(line));
+            history.each(println);
             println(&outcomes.plan);
         }
         clear_bar();

@@ -1,4 +1,7 @@
-//! I1: at the moment a client is told LOCAL or more, the message is on disk on two stores, and it stays there.
+//! I1: at the moment a client is told LOCAL or more, the message is on disk on two stores, and it stays there; told
+//! EVERYWHERE, it is on disk in every datacenter.
+
+use trunkline_wire::v1::AckLevel;
 
 use super::Findings;
 use crate::oracle::{Copies, Outcome, Record};
@@ -14,6 +17,12 @@ pub(super) fn check(record: &Record) -> Findings {
             findings
                 .push(format!("{message} was acknowledged at {level:?} while on disk on {copies} store(s)"));
         }
+        let datacenters = acked.copies.datacenters();
+        if acked.reached == AckLevel::Everywhere && datacenters < record.deployment.names.len() {
+            findings.push(format!(
+                "{message} was acknowledged at Everywhere while on disk in {datacenters} datacenter(s)"
+            ));
+        }
         let now = record.copies_at_the_end.get(&message).unwrap_or(&none);
         if now.stores() < least {
             findings.push(format!("{message} is on disk on {} store(s) at the end", now.stores()));
@@ -24,8 +33,6 @@ pub(super) fn check(record: &Record) -> Findings {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_wire::v1::AckLevel;
-
     use super::super::small::{acked, copies, local, push, record};
     use super::*;
     use crate::oracle::Acked;
@@ -44,5 +51,13 @@ mod tests {
         assert_eq!(check(&record), ["#2 was acknowledged at Local while on disk on 1 store(s)"]);
         record.copies_at_the_end.remove(&good);
         assert_eq!(check(&record).len(), 2);
+    }
+
+    #[test]
+    fn two_datacenters_are_not_everywhere() {
+        let mut record = record();
+        let message = push(&mut record, 0, 1, acked(AckLevel::Everywhere, Some(1)));
+        record.copies_at_the_end.insert(message, copies(&[(0, 0), (1, 0), (2, 0)]));
+        assert_eq!(check(&record), ["#0 was acknowledged at Everywhere while on disk in 2 datacenter(s)"]);
     }
 }

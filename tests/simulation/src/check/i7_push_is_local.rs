@@ -31,12 +31,7 @@ fn is_quiet(record: &Record, push: &Push) -> bool {
     let from = push.sent.saturating_sub(RECOVERS_WITHIN);
     let (name, stores) =
         (&record.deployment.names[push.datacenter], record.deployment.stores[push.datacenter].len());
-    let touches = |fault: &Fault| {
-        let inside = |node: &String| {
-            node.starts_with(name.as_str()) && (node.contains("-push-") || node.contains("-message-store-"))
-        };
-        stores < 2 || fault.nodes.iter().any(inside)
-    };
+    let touches = |fault: &Fault| stores < 2 || fault.is_on_push_path_of(name);
     !record.faults.iter().any(|fault| fault.overlaps(from, until) && touches(fault))
 }
 

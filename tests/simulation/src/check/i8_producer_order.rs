@@ -17,10 +17,13 @@ const AFTER_FAULT: Duration = Duration::from_secs(45);
 /// A push server may still learn so late which coordinator it has lost.
 const MARGIN: Duration = Duration::from_secs(8);
 
+/// A publisher, its PushStream if it has one, and a topic.
+type Producer<'a> = (&'a str, Option<u64>, usize);
+
 pub(super) fn check(record: &Record) -> Findings {
     let ids = record.ids();
     let mut findings = Findings::new();
-    let mut last: BTreeMap<(&str, Option<u64>, usize), (Message, &Push, u64)> = BTreeMap::new();
+    let mut last: BTreeMap<Producer<'_>, (Message, &Push, u64)> = BTreeMap::new();
     for (message, push) in record.messages() {
         let Some(id) = ids.get(&message).and_then(|ids| ids.first().copied()) else { continue };
         if push.reached().is_none_or(|level| level < AckLevel::Local) {
@@ -54,11 +57,10 @@ fn is_held_to_it(record: &Record, before: &Push, push: &Push) -> bool {
         return false;
     }
     let from = before.sent.saturating_sub(MARGIN);
-    let inside = |node: &String| {
-        node.starts_with(name.as_str()) && (node.contains("-push-") || node.contains("-message-store-"))
+    let touched = || {
+        let mut during = record.faults.iter().filter(|fault| fault.overlaps(from, until));
+        during.any(|fault| fault.is_on_push_path_of(name))
     };
-    let touched =
-        || record.faults.iter().any(|fault| fault.overlaps(from, until) && fault.nodes.iter().any(inside));
     push.stream.is_some() || !touched()
 }
 

@@ -158,6 +158,15 @@ impl Fault {
     pub fn overlaps(&self, from: Duration, until: Duration) -> bool {
         self.from <= until && self.until.is_none_or(|end| end >= from)
     }
+
+    /// Whether it touched a datacenter's push server or one of its stores.
+    pub fn is_on_push_path_of(&self, datacenter: &str) -> bool {
+        let is_on_it = |node: &String| {
+            let rest = node.strip_prefix(datacenter).unwrap_or_default();
+            rest.starts_with("-push-") || rest.starts_with("-message-store-")
+        };
+        self.nodes.iter().any(is_on_it)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
