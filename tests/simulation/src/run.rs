@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::Level;
 use trunkline_testkit::Random;
 use trunkline_testkit::network::Side;
-use trunkline_types::Role;
+use trunkline_types::{Node, Role};
 
 use crate::check;
 use crate::cluster::Cluster;
@@ -111,7 +111,7 @@ impl Run {
     async fn phases(self) -> Outcomes {
         self.faults().await;
         let begun = self.oracle.now();
-        let standing = self.stand();
+        let standing = self.stand().await;
         self.load_ends().await;
         if let Some(dead) = standing {
             self.settle("while some stay dead").await;
@@ -139,32 +139,47 @@ impl Run {
     }
 
     /// What stays wrong, from now on: those that stay dead, of a bridge nobody; `None` where nothing does.
-    fn stand(&self) -> Option<Vec<String>> {
+    async fn stand(&self) -> Option<Vec<String>> {
         let random = self.world.random.fork("who stays dead");
-        let mut cluster = self.cluster();
-        let pick = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
-            cluster.names().filter(|name| wanted(name)).map(str::to_owned).collect()
+        let names_of = |wanted: &dyn Fn(&Node) -> bool| -> Vec<String> {
+            let cluster = self.cluster();
+            cluster.names().filter(|name| wanted(cluster.node(name))).map(str::to_owned).collect()
         };
         let (kind, dead) = match self.plan.stays_dead {
             StaysDead::Nothing => return None,
             StaysDead::Bridge => {
-                drop(cluster);
                 self.bridge(&random);
                 return Some(Vec::new());
             }
             StaysDead::Store => {
-                let stores = pick(&|name| cluster.node(name).role == Role::MessageStore);
-                (Kind::Crash, random.pick(&stores).cloned().into_iter().collect())
+                let store = random.pick(&names_of(&|node| node.role == Role::MessageStore)).cloned()?;
+                if self.plan.topology.datacenters.len() > 1 && random.one_in(2) {
+                    self.alone_before_it_dies(&random, &store).await;
+                }
+                (Kind::Crash, vec![store])
             }
             StaysDead::Datacenter => {
                 let datacenter = random.pick(&self.plan.topology.datacenters).copied().unwrap_or_default();
-                (Kind::Outage, pick(&|name| cluster.node(name).datacenter.0 == datacenter))
+                (Kind::Outage, names_of(&|node| node.datacenter.0 == datacenter))
             }
         };
+        let mut cluster = self.cluster();
         dead.iter().for_each(|name| cluster.crash(name));
+        self.world.network.heal_all();
         let datacenters = dead.iter().map(|name| cluster.node(name).datacenter.0.clone()).collect();
         self.note(kind, dead.iter().cloned().collect(), datacenters);
         Some(dead)
+    }
+
+    /// The store's datacenter is cut off for a while, so that what the store takes with it only its sibling has.
+    async fn alone_before_it_dies(&self, random: &Random, store: &str) {
+        let datacenter = self.cluster().node(store).datacenter.0.clone();
+        self.world.network.cut(&Side::datacenter(datacenter.as_str()), &Side::Others);
+        self.world.tell(format_args!("{datacenter} is cut off until {store} dies"));
+        let at = self.note(Kind::CutDatacenters, BTreeSet::new(), BTreeSet::from([datacenter]));
+        tokio::time::sleep(Duration::from_millis(1_000 + random.below(5_000))).await;
+        let now = self.oracle.now();
+        self.oracle.with(|record| record.faults[at].until = Some(now));
     }
 
     /// Two datacenters see each other no more, and both see the third.
@@ -177,9 +192,13 @@ impl Run {
         self.note(Kind::Bridge, BTreeSet::new(), datacenters.into_iter().map(str::to_owned).collect());
     }
 
-    fn note(&self, kind: Kind, nodes: BTreeSet<String>, datacenters: BTreeSet<String>) {
+    /// Writes a fault down that has begun; its place in the record.
+    fn note(&self, kind: Kind, nodes: BTreeSet<String>, datacenters: BTreeSet<String>) -> usize {
         let fault = Fault { kind, from: self.oracle.now(), until: None, nodes, datacenters };
-        self.oracle.with(|record| record.faults.push(fault));
+        self.oracle.with(|record| {
+            record.faults.push(fault);
+            record.faults.len() - 1
+        })
     }
 
     fn revive(&self, dead: &[String]) {
