@@ -58,6 +58,17 @@ pub(crate) struct Following {
     behind_since: BTreeMap<NodeId, Duration>,
 }
 
+impl Following {
+    /// Some acknowledgement waits for the next tick.
+    pub(super) fn want_tick(&self) -> bool {
+        let waits = |holder: &Holder| {
+            let some = !holder.acknowledge.is_empty() || !holder.acknowledge_closed.is_empty();
+            some && !holder.outlet.is_closed()
+        };
+        self.holders.values().any(waits)
+    }
+}
+
 /// Streams come and go.
 impl Worker {
     pub(super) fn holder_up(&mut self, node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowRequest>) {
@@ -330,9 +341,6 @@ impl Worker {
             || holder.cursors.is_some()
             || !holder.wants.is_empty()
             || (acknowledgements && (holder.urgent || self.pace.is_open()));
-        if acknowledgements && !due {
-            self.pace.want();
-        }
         if !due || !holder.outlet.has_room() {
             return false;
         }
