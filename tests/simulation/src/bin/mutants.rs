@@ -16,7 +16,7 @@ use trunkline_types::invariants;
 /// Each must be caught within so many seeds.
 const SEEDS_MAX: u64 = 200;
 /// What the first finding says, of all that it says.
-const SAYS_CHARACTERS: usize = 110;
+const SAYS_CHARACTERS: usize = 160;
 
 const USAGE: &str =
     "mutants [--seeds N] [--threads N] [--table FILE] [--only WORDS] | mutants --only WORDS --seed N";
