@@ -121,7 +121,7 @@ impl Campaign {
 fn replay(mutant: Mutant, seed: u64) {
     let broken = Arc::new(BrokenBuild::new(mutant));
     let (history, outcomes) = Simulation::new(seed).telling_all().run(|world| explore_with(world, broken));
-    history.each(|line| say(line));
+    history.each(say);
     say(&outcomes.plan);
     outcomes.wrong.iter().for_each(|wrong| say(&format!("WRONG  {wrong}")));
 }
