@@ -53,7 +53,11 @@ impl Client {
         self.call_within(CALL, method, request).await
     }
 
-    async fn call_within<Q: Frame, A: Frame + Default>(
+    /// As [`Client::call`], with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// As the server says, or the way to it.
+    pub async fn call_within<Q: Frame, A: Frame + Default>(
         &self,
         within: Duration,
         method: Unary<Q, A>,

@@ -170,12 +170,33 @@ impl SimulatedNode {
 
     /// Answers at the node's address from now on, until the node ends.
     pub fn listen(&self, router: Router) {
-        self.network.listen(&self.process, &self.host.identity.address, router);
+        self.listener().listen(router);
+    }
+
+    /// For a task of the node that is to listen once its service has started.
+    pub fn listener(&self) -> Listener {
+        let (process, address) = (self.process.clone(), self.host.identity.address.clone());
+        Listener { network: self.network.clone(), process, address }
     }
 
     /// The node learns a map.
     pub fn learn(&self, map: &ClusterMap) {
         self.map.send_replace(Arc::new(map.clone()));
+    }
+}
+
+/// Where a node answers.
+#[derive(Debug)]
+pub struct Listener {
+    network: SimulatedNetwork,
+    process: SimulatedProcess,
+    address: String,
+}
+
+impl Listener {
+    /// Answers from now on, until the node ends.
+    pub fn listen(&self, router: Router) {
+        self.network.listen(&self.process, &self.address, router);
     }
 }
 

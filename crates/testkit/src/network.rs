@@ -12,6 +12,7 @@ mod incoming;
 mod outgoing;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::fmt;
 use std::sync::Arc;
@@ -110,7 +111,18 @@ impl SimulatedNetwork {
         self.fabric.cut(b, a);
     }
 
-    /// Undoes [`SimulatedNetwork::cut`] and [`SimulatedNetwork::cut_one_way`] of the same two.
+    /// From now on a message from `from` to `to` takes so much longer.
+    pub fn slow_one_way(&self, from: &Side, to: &Side, extra: Duration) {
+        self.fabric.with(|state| state.trouble.slow(from, to, extra));
+    }
+
+    /// From now on one message in `one_in` from `from` to `to` is lost. Its call or stream is reset on both sides, as
+    /// TCP loses a message only with its connection.
+    pub fn lose_one_way(&self, from: &Side, to: &Side, one_in: u64) {
+        self.fabric.with(|state| state.trouble.lose(from, to, one_in));
+    }
+
+    /// Undoes all of the above between the same two, such as [`SimulatedNetwork::cut`] and [`SimulatedNetwork::cut_one_way`] of the same two.
     pub fn heal(&self, a: &Side, b: &Side) {
         self.fabric.heal(|from, to| (from == a && to == b) || (from == b && to == a));
     }

@@ -1,8 +1,11 @@
 //! A simulated process: tasks behind a gate, a wall clock that jumps, randomness from a seed, and an end.
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -18,6 +21,25 @@ use crate::random::Random;
 
 /// Where all simulated wall clocks begin: 2027-01-15T08:00:00Z.
 pub const EPOCH_MS: u64 = 1_800_000_000_000;
+
+thread_local! {
+    /// The process whose task is polled now.
+    static POLLED: RefCell<Option<Arc<Inner>>> = const { RefCell::new(None) };
+    /// Tasks of this thread's processes that have panicked.
+    static PANICKED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Which tasks of this thread's processes have panicked since the last call, and why. tokio could end the runtime by
+/// itself, but drops all tasks at a point where theirs may not wake others; so whoever drives the simulation asks.
+pub fn panicked() -> Vec<String> {
+    PANICKED.with(RefCell::take)
+}
+
+/// The name of the process whose task runs now; `None` outside of every process. For whoever listens to what services
+/// log.
+pub fn running() -> Option<String> {
+    POLLED.with(|polled| polled.borrow().as_ref().map(|process| process.name.clone()))
+}
 
 /// One start of one node. A crash ends it for good; the node's next start is another `SimulatedProcess`.
 #[derive(Clone)]
@@ -175,6 +197,16 @@ impl Inner {
     }
 }
 
+impl Inner {
+    fn panicked(&self, task: &str, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        let why = format!("task {task} panicked: {text}");
+        PANICKED.with(|panicked| panicked.borrow_mut().push(format!("{}: {why}", self.name)));
+        self.end(&why);
+    }
+}
+
 impl ProcessPort for SimulatedProcess {
     #[allow(clippy::disallowed_methods, reason = "this is the replacement")]
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> JoinHandle<()> {
@@ -238,10 +270,15 @@ impl Future for Gate {
                 return Poll::Pending;
             }
         }
-        let _guard = EndsOnPanic { process: &self.process, task: self.slot.name };
+        let _polled = Polled::enter(&self.process);
         let mut slot = self.slot.future.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(future) = slot.as_mut() else { return Poll::Ready(()) };
-        let ended = future.as_mut().poll(context).is_ready();
+        // A panic is a broken invariant: it ends the process.
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context).is_ready()));
+        let ended = polled.unwrap_or_else(|panic| {
+            self.process.panicked(self.slot.name, panic.as_ref());
+            true
+        });
         if ended || !self.process.state().alive {
             let future = slot.take();
             drop(slot);
@@ -264,17 +301,20 @@ impl Drop for Gate {
     }
 }
 
-/// A panic is a broken invariant: it ends the process, and says which task it was.
-struct EndsOnPanic<'a> {
-    process: &'a Inner,
-    task: &'static str,
+/// While it lives, [`running`] names this process.
+struct Polled {
+    before: Option<Arc<Inner>>,
 }
 
-impl Drop for EndsOnPanic<'_> {
+impl Polled {
+    fn enter(process: &Arc<Inner>) -> Self {
+        Self { before: POLLED.with(|polled| polled.replace(Some(process.clone()))) }
+    }
+}
+
+impl Drop for Polled {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.process.end(&format!("task {} panicked", self.task));
-        }
+        POLLED.with(|polled| polled.replace(self.before.take()));
     }
 }
 
@@ -366,10 +406,10 @@ mod tests {
         let expected = process.0.random.fork("x").bits();
         let (tell, told) = tokio::sync::oneshot::channel();
         process.process().spawn("asks", async move {
-            let _ = tell.send(Process::current().is_some());
+            let _ = tell.send((Process::current().is_some(), running()));
         });
-        assert!(told.await.unwrap());
-        assert!(Process::current().is_none());
+        assert_eq!(told.await.unwrap(), (true, Some("alone".to_owned())));
+        assert!(Process::current().is_none() && running().is_none());
         assert_eq!(expected, Random::new(9).fork("x").bits());
     }
 }

@@ -1,7 +1,11 @@
 //! The storage port in memory, with the one failure that memory does not have: what was not synced is lost.
 
+mod rows;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +18,7 @@ use trunkline_ports::{Batch, ScanLimit, Space, Storage, StorageError};
 
 use crate::process::SimulatedProcess;
 use crate::random::Random;
+use rows::{Rows, Undo, apply, between, flipped, take, take_back};
 
 /// When a read sees a batch: both are allowed by the port's contract.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +40,9 @@ pub enum Damage {
     Lost,
 }
 
+/// Hears of each change at the moment it is on disk.
+type Watcher = Arc<dyn Fn(&Change) + Send + Sync>;
+
 /// A handle on a disk, for one start of its process. Cheap to clone; after [`MemoryStorage::crash`] this handle and
 /// its clones fail, and [`MemoryStorage::reopen`] gives one that works.
 #[derive(Clone, Debug)]
@@ -43,15 +51,20 @@ pub struct MemoryStorage {
     opened: u64,
 }
 
-type Rows = BTreeMap<Space, BTreeMap<Bytes, Bytes>>;
+/// A batch on its way to the disk.
+struct Pending {
+    on_disk_at: Instant,
+    batch: Batch,
+    /// What takes it back, where reads see it already.
+    undo: Vec<Undo>,
+}
 
-#[derive(Debug)]
 struct Disk {
-    visible: Rows,
-    durable: Rows,
+    /// What reads see: where that is at once, what is pending, too.
+    rows: Rows,
     unreadable: BTreeSet<(Space, Bytes)>,
-    /// Written and not yet on disk, in call order, each with the time at which it will be.
-    pending: VecDeque<(Instant, Batch)>,
+    /// Written and not yet on disk, in call order.
+    pending: VecDeque<Pending>,
     visibility: Visibility,
     sync_latency: Duration,
     sync_starts: Option<Instant>,
@@ -59,6 +72,16 @@ struct Disk {
     opened: u64,
     has_room: bool,
     syncs: u64,
+    watcher: Option<Watcher>,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk")
+            .field("opened", &self.opened)
+            .field("syncs", &self.syncs)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for MemoryStorage {
@@ -71,8 +94,7 @@ impl MemoryStorage {
     /// An empty disk that syncs at once.
     pub fn new() -> Self {
         let disk = Disk {
-            visible: Rows::new(),
-            durable: Rows::new(),
+            rows: Rows::new(),
             unreadable: BTreeSet::new(),
             pending: VecDeque::new(),
             visibility: Visibility::AtOnce,
@@ -82,6 +104,7 @@ impl MemoryStorage {
             opened: 0,
             has_room: true,
             syncs: 0,
+            watcher: None,
         };
         Self { disk: Arc::new(Mutex::new(disk)), opened: 0 }
     }
@@ -97,6 +120,17 @@ impl MemoryStorage {
     pub fn with_visibility(self, visibility: Visibility) -> Self {
         self.disk().visibility = visibility;
         self
+    }
+
+    /// From now on `watcher` hears of each change that is on disk, no later than the next [`MemoryStorage::settle`]
+    /// after it is. It must not touch this storage.
+    pub fn watch_disk(&self, watcher: impl Fn(&Change) + Send + Sync + 'static) {
+        self.disk().watcher = Some(Arc::new(watcher));
+    }
+
+    /// What has been synced by now counts as on disk.
+    pub fn settle(&self) {
+        self.disk().settle(Instant::now());
     }
 
     pub fn set_has_room(&self, has_room: bool) {
@@ -116,12 +150,12 @@ impl MemoryStorage {
             return;
         }
         disk.settle(Instant::now());
-        let lost_from = random.below(disk.pending.len() as u64 + 1);
-        let pending = std::mem::take(&mut disk.pending);
-        for (_, batch) in pending.into_iter().take(usize::try_from(lost_from).unwrap_or(0)) {
-            apply(&mut disk.durable, batch);
+        let kept = random.below(disk.pending.len() as u64 + 1);
+        let lost = disk.pending.split_off(usize::try_from(kept).unwrap_or(0));
+        lost.into_iter().rev().for_each(|pending| take_back(&mut disk.rows, pending.undo));
+        while let Some(pending) = disk.pending.pop_front() {
+            disk.is_on_disk(pending.batch);
         }
-        disk.visible = disk.durable.clone();
         (disk.sync_starts, disk.sync_ends) = (None, None);
         disk.opened += 1;
     }
@@ -139,11 +173,9 @@ impl MemoryStorage {
         let mut disk = self.disk();
         disk.settle(Instant::now());
         let other = Self::new().with_sync_latency(disk.sync_latency).with_visibility(disk.visibility);
-        {
-            let mut copied = other.disk();
-            copied.durable = disk.durable.clone();
-            copied.visible = disk.durable.clone();
-        }
+        let mut rows = disk.rows.clone();
+        disk.pending.iter().rev().for_each(|pending| take_back(&mut rows, pending.undo.clone()));
+        other.disk().rows = rows;
         other
     }
 
@@ -151,8 +183,7 @@ impl MemoryStorage {
     pub fn wipe(&self) {
         let mut disk = self.disk();
         disk.pending.clear();
-        disk.visible.clear();
-        disk.durable.clear();
+        disk.rows.clear();
     }
 
     /// Spoils the rows of a space with `part` in their values, until they are written again. How many they are.
@@ -160,16 +191,15 @@ impl MemoryStorage {
         let mut disk = self.disk();
         disk.settle(Instant::now());
         let has = |value: &Bytes| value.windows(part.len()).any(|window| window == part);
-        let rows = disk.visible.get(&space).into_iter().flatten();
+        let rows = disk.rows.get(&space).into_iter().flatten();
         let keys: Vec<Bytes> = rows.filter(|(_, value)| has(value)).map(|(key, _)| key.clone()).collect();
         for key in &keys {
-            let Disk { visible, durable, unreadable, .. } = &mut *disk;
-            for rows in [visible, durable].into_iter().filter_map(|rows| rows.get_mut(&space)) {
-                match damage {
-                    Damage::Flipped => drop(rows.get_mut(key).map(|value| *value = flipped(value))),
-                    Damage::Lost => drop(rows.remove(key)),
-                    Damage::Unreadable => drop(unreadable.insert((space, key.clone()))),
-                }
+            let Disk { rows, unreadable, .. } = &mut *disk;
+            let rows = rows.entry(space).or_default();
+            match damage {
+                Damage::Flipped => drop(rows.get_mut(key).map(|value| *value = flipped(value))),
+                Damage::Lost => drop(rows.remove(key)),
+                Damage::Unreadable => drop(unreadable.insert((space, key.clone()))),
             }
         }
         keys.len()
@@ -184,7 +214,7 @@ impl MemoryStorage {
     pub fn len(&self, space: Space) -> usize {
         let mut disk = self.disk();
         disk.settle(Instant::now());
-        disk.seen().get(&space).map_or(0, BTreeMap::len)
+        disk.rows.get(&space).map_or(0, BTreeMap::len)
     }
 
     pub fn is_empty(&self, space: Space) -> bool {
@@ -210,7 +240,7 @@ impl MemoryStorage {
             return Err(crashed());
         }
         disk.settle(Instant::now());
-        Ok(read(disk.seen()))
+        Ok(read(&disk.rows))
     }
 }
 
@@ -230,63 +260,21 @@ impl Disk {
     }
 
     fn settle(&mut self, now: Instant) {
-        while self.pending.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, batch)) = self.pending.pop_front() {
-                apply(&mut self.durable, batch);
+        while self.pending.front().is_some_and(|pending| pending.on_disk_at <= now) {
+            if let Some(pending) = self.pending.pop_front() {
+                self.is_on_disk(pending.batch);
             }
         }
     }
 
-    fn seen(&self) -> &Rows {
-        match self.visibility {
-            Visibility::AtOnce => &self.visible,
-            Visibility::AtSync => &self.durable,
+    fn is_on_disk(&mut self, batch: Batch) {
+        if let Some(watcher) = &self.watcher {
+            batch.changes.iter().for_each(|change| watcher(change));
+        }
+        if self.visibility == Visibility::AtSync {
+            apply(&mut self.rows, batch, None);
         }
     }
-}
-
-fn apply(rows: &mut Rows, batch: Batch) {
-    for change in batch.changes {
-        match change {
-            Change::Put(space, key, value) => drop(rows.entry(space).or_default().insert(key, value)),
-            Change::Delete(space, key) => drop(rows.entry(space).or_default().remove(&key)),
-            Change::DeleteRange(space, from, to) => {
-                let rows = rows.entry(space).or_default();
-                let keys: Vec<Bytes> = between(rows, &from, &to).map(|(key, _)| key.clone()).collect();
-                keys.iter().for_each(|key| drop(rows.remove(key)));
-            }
-        }
-    }
-}
-
-fn between<'a>(
-    rows: &'a BTreeMap<Bytes, Bytes>,
-    from: &Bytes,
-    to: &Bytes,
-) -> impl DoubleEndedIterator<Item = (&'a Bytes, &'a Bytes)> + use<'a> {
-    let to = to.max(from).clone();
-    rows.range((Bound::Included(from.clone()), Bound::Excluded(to)))
-}
-
-fn take<'a>(rows: impl Iterator<Item = (&'a Bytes, &'a Bytes)>, limit: ScanLimit) -> Vec<Row> {
-    let mut taken = Vec::new();
-    let mut bytes = 0;
-    for (key, value) in rows {
-        let size = key.len() + value.len();
-        if taken.len() >= limit.rows.max(1) || (!taken.is_empty() && bytes + size > limit.bytes) {
-            break;
-        }
-        bytes += size;
-        taken.push((key.clone(), value.clone()));
-    }
-    taken
-}
-
-/// The last bit is another.
-fn flipped(value: &Bytes) -> Bytes {
-    let mut value = value.to_vec();
-    value.iter_mut().next_back().into_iter().for_each(|last| *last ^= 1);
-    value.into()
 }
 
 fn crashed() -> StorageError {
@@ -307,12 +295,15 @@ impl Storage for MemoryStorage {
                 disk.unreadable.remove(&(*space, key.clone()));
             }
         }
-        apply(&mut disk.visible, batch.clone());
+        let mut undo = Vec::new();
+        if disk.visibility == Visibility::AtOnce {
+            apply(&mut disk.rows, batch.clone(), Some(&mut undo));
+        }
         if at <= now && disk.pending.is_empty() {
-            apply(&mut disk.durable, batch);
+            disk.is_on_disk(batch);
             return std::future::ready(Ok(())).boxed();
         }
-        disk.pending.push_back((at, batch));
+        disk.pending.push_back(Pending { on_disk_at: at, batch, undo });
         drop(disk);
         let storage = self.clone();
         async move {
@@ -356,113 +347,5 @@ impl Storage for MemoryStorage {
 
     fn has_room(&self) -> bool {
         self.disk().has_room
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SPACE: Space = Space::new("test");
-
-    fn put(key: u8) -> Batch {
-        let mut batch = Batch::new();
-        batch.put(SPACE, vec![key], vec![key]);
-        batch
-    }
-
-    async fn keys(storage: &MemoryStorage) -> Vec<u8> {
-        let all = ScanLimit::rows(100);
-        let rows = storage.scan(SPACE, Bytes::new(), Bytes::from_static(&[255]), all).await.unwrap();
-        rows.into_iter().map(|(key, _)| key[0]).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn writers_that_wait_together_share_one_sync() {
-        let storage = MemoryStorage::new().with_sync_latency(Duration::from_millis(5));
-        let start = Instant::now();
-        let first = storage.write(put(1));
-        tokio::time::advance(Duration::from_millis(1)).await;
-        let second = storage.write(put(2));
-        let third = storage.write(put(3));
-        first.await.unwrap();
-        assert_eq!(start.elapsed(), Duration::from_millis(5));
-        second.await.unwrap();
-        third.await.unwrap();
-        assert_eq!((start.elapsed(), storage.syncs()), (Duration::from_millis(10), 2));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_crash_keeps_a_prefix_that_holds_all_that_had_resolved() {
-        let mut lengths = BTreeSet::new();
-        for seed in 0..32 {
-            let storage = MemoryStorage::new().with_sync_latency(Duration::from_millis(5));
-            storage.write(put(1)).await.unwrap();
-            for key in 2..6 {
-                drop(storage.write(put(key)));
-            }
-            assert_eq!(keys(&storage).await.len(), 5, "visible at once");
-            storage.crash(&Random::new(seed));
-            assert!(storage.write(put(9)).await.is_err(), "the old handle is dead");
-            let kept = keys(&storage.reopen()).await;
-            assert_eq!(kept, (1..=u8::try_from(kept.len()).unwrap()).collect::<Vec<_>>());
-            lengths.insert(kept.len());
-        }
-        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn dropping_the_future_does_not_take_the_batch_back() {
-        let storage = MemoryStorage::new().with_sync_latency(Duration::from_millis(5));
-        let storage = storage.with_visibility(Visibility::AtSync);
-        drop(storage.write(put(1)));
-        assert!(keys(&storage).await.is_empty());
-        tokio::time::advance(Duration::from_millis(6)).await;
-        storage.crash(&Random::new(0));
-        assert_eq!(keys(&storage.reopen()).await, [1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn ranges_are_half_open_and_scans_go_both_ways_within_their_limit() {
-        let storage = MemoryStorage::new();
-        for key in 1..=5 {
-            storage.write(put(key)).await.unwrap();
-        }
-        let (from, to) = (Bytes::from_static(&[2]), Bytes::from_static(&[5]));
-        let limit = ScanLimit { rows: 10, bytes: 4 };
-        let forward = storage.scan(SPACE, from.clone(), to.clone(), limit).await.unwrap();
-        assert_eq!(forward.iter().map(|(key, _)| key[0]).collect::<Vec<_>>(), [2, 3]);
-        let back = storage.scan_back(SPACE, from.clone(), to.clone(), ScanLimit::rows(2)).await.unwrap();
-        assert_eq!(back.iter().map(|(key, _)| key[0]).collect::<Vec<_>>(), [4, 3]);
-        let mut batch = Batch::new();
-        batch.delete_range(SPACE, from, to);
-        batch.delete(SPACE, vec![5]);
-        storage.write(batch).await.unwrap();
-        assert_eq!(keys(&storage).await, [1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_spoiled_row_is_spoiled_until_it_is_written_again() {
-        for (damage, expected) in [
-            (Damage::Flipped, Ok(Some(Bytes::from_static(&[6])))),
-            (Damage::Lost, Ok(None)),
-            (Damage::Unreadable, Err(StorageError::Corrupt("test 07".to_owned()))),
-        ] {
-            let storage = MemoryStorage::new();
-            for key in 5..9 {
-                storage.write(put(key)).await.unwrap();
-            }
-            assert_eq!(storage.damage(SPACE, &[7], damage), 1);
-            let get = || storage.get(SPACE, Bytes::from_static(&[7]));
-            assert_eq!(get().await, expected);
-            let scan =
-                storage.scan(SPACE, Bytes::from_static(&[5]), Bytes::from_static(&[9]), ScanLimit::rows(9));
-            assert_eq!(scan.await.is_err(), damage == Damage::Unreadable);
-            let before =
-                storage.scan(SPACE, Bytes::from_static(&[5]), Bytes::from_static(&[9]), ScanLimit::rows(2));
-            assert_eq!(before.await.unwrap().len(), 2, "it is not met");
-            storage.write(put(7)).await.unwrap();
-            assert_eq!(get().await, Ok(Some(Bytes::from_static(&[7]))));
-        }
     }
 }

@@ -123,13 +123,19 @@ impl Driver {
     /// A new leadership begins with an empty memory, so that nothing proposed in an earlier one is taken for known.
     fn leadership_changed(&mut self) {
         let Leadership { term, leader, .. } = *self.leadership.borrow_and_update();
-        if leader != Some(self.voter.host.identity.node) {
+        let leads = leader == Some(self.voter.host.identity.node);
+        if let Some((led, _)) = self.leading.as_ref().filter(|(led, _)| !leads || *led != term) {
+            let in_flight = self.in_flight.len();
+            tracing::debug!(group = %self.member.id(), term = led, in_flight, "leads no more");
+        }
+        if !leads {
             self.leading = None;
             self.time.resign();
             self.lacking.set(0);
         } else if self.leading.as_ref().is_none_or(|(led, _)| *led != term) {
             let replicas = replicas(&self.voter.host.map(), self.shape);
-            self.leading = Some((term, Leader::new(replicas)));
+            let leader = Leader::new(replicas).keeping(self.voter.options.fact_runs_kept);
+            self.leading = Some((term, leader));
             self.time.forget();
             self.duties_at = Instant::now() + HELD_INTERVAL;
             tracing::debug!(group = %self.member.id(), term, "leads");

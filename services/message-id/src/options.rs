@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use trunkline_types::limits::TOPICS_PER_GROUP_MAX;
+use trunkline_types::limits::{FACT_RUNS_KEPT, FACT_RUNS_MAX, TOPICS_PER_GROUP_MAX};
 
 /// The section `message-id` of a node's file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,11 +15,17 @@ pub struct Options {
     pub assignment_interval: Duration,
     /// Topics that one group takes; a creation beyond is refused.
     pub topics_per_group_max: usize,
+    /// Facts (runs) that a group keeps for a store that is away; one that is away longer copies the index from another.
+    pub fact_runs_kept: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { assignment_interval: Duration::from_millis(4), topics_per_group_max: TOPICS_PER_GROUP_MAX }
+        Self {
+            assignment_interval: Duration::from_millis(4),
+            topics_per_group_max: TOPICS_PER_GROUP_MAX,
+            fact_runs_kept: FACT_RUNS_KEPT,
+        }
     }
 }
 
@@ -32,6 +38,9 @@ impl Options {
         }
         if !(1..=TOPICS_PER_GROUP_MAX).contains(&self.topics_per_group_max) {
             return Err(format!("topics-per-group-max must be from 1 to {TOPICS_PER_GROUP_MAX}"));
+        }
+        if self.fact_runs_kept >= FACT_RUNS_MAX {
+            return Err(format!("fact-runs-kept must be below {FACT_RUNS_MAX}"));
         }
         Ok(())
     }
@@ -48,5 +57,7 @@ mod tests {
         assert_eq!(slow.validate().unwrap_err(), "assignment-interval must be from 1ms to 100ms");
         let none = Options { topics_per_group_max: 0, ..Options::default() };
         assert_eq!(none.validate().unwrap_err(), "topics-per-group-max must be from 1 to 1048576");
+        let all = Options { fact_runs_kept: FACT_RUNS_MAX, ..Options::default() };
+        assert_eq!(all.validate().unwrap_err(), "fact-runs-kept must be below 4194304");
     }
 }

@@ -1,7 +1,7 @@
 //! Group commit: what came since the last write begins goes to disk as one batch. Several writes may be under way;
 //! they end in order. A failed one ends the process. Rows of the index wait a little for records to go with: what they
-//! say is committed, so nobody waits for them. Records of other datacenters wait a little too: no push waits for them
-//! here, except for ORDERED and EVERYWHERE, where it does not matter beside the way that they have come.
+//! say is committed, so nobody waits for them. Records of other datacenters wait a little too: beside the way that they
+//! have come it does not matter to who waits for them (ORDERED, EVERYWHERE, and LOCAL where the sibling is down).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;

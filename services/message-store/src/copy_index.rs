@@ -108,6 +108,7 @@ impl Worker {
         let (done, mut settled) = (part.done, Vec::new());
         self.take_part(&mut copying, part, &mut rows);
         if done {
+            tracing::debug!(group, "the index was copied");
             // They are committed, so pushes that wait for them are answered at once, as by the facts.
             for (log, from, runs) in std::mem::take(&mut copying.awaited) {
                 self.own_log_ordered(log, from, &runs);

@@ -308,6 +308,9 @@ impl Worker {
         self.forget_complete();
         self.flush_answers();
         self.fill_sessions();
+        if self.sessions.want_tick() || self.following.want_tick() {
+            self.pace.want();
+        }
         let catalog = &self.catalog;
         self.recent.evict(|log| catalog.durable(log));
         self.figures.set_waiting(self.coordinator.waiting());
@@ -324,7 +327,6 @@ impl Worker {
             self.forget_served(log);
             self.forget_followed(log);
             self.sessions.log_closed(self.catalog.group_of(name.bucket), name);
-            self.pace.want();
             self.grown.remove(&log);
             self.catalog.forget(log);
         }

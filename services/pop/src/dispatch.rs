@@ -209,6 +209,7 @@ impl Dispatch {
         match self.tools.positions.acquire(key, token_seen, until).await {
             Ok(Acquire::Acquired(subscription)) => {
                 self.tools.metrics.acquired("acquired");
+                tracing::debug!(%topic, consumer = %key.consumer, token_seen, "dispatches");
                 let (handle, commands) = Handle::new();
                 let worker = Worker::new(
                     self.tools.clone(),

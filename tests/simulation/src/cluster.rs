@@ -1,20 +1,18 @@
 //! A whole cluster: every service in every datacenter, on memory disks that survive a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::registry::Registry;
-use tokio::sync::oneshot;
-use trunkline_ports::{Consensus, Host, Router};
-use trunkline_runtime::{Service, Shutdown};
+use trunkline_runtime::Service;
 use trunkline_testkit::network::Side;
 use trunkline_testkit::{
     Client, MemoryStorage, Random, SimulatedNode, SimulatedProcess, eventually, fixture,
 };
-use trunkline_types::{ClusterMap, DatacenterName, Node, Role};
+use trunkline_types::{ClusterMap, DatacenterName, Node, NodeId, Role};
 
+use crate::parts::{self, AsTheyAre, Options, Parts};
 use crate::simulation::World;
 
 const START_MAX: Duration = Duration::from_secs(60);
@@ -24,6 +22,8 @@ const SYNC: Duration = Duration::from_millis(1);
 pub struct Cluster {
     world: World,
     map: ClusterMap,
+    parts: Arc<dyn Parts>,
+    options: Options,
     nodes: BTreeMap<String, Node>,
     disks: BTreeMap<String, Disk>,
     running: BTreeMap<String, Running>,
@@ -39,7 +39,15 @@ struct Disk {
 
 struct Running {
     node: SimulatedNode,
-    service: Service,
+    /// `None` until it has started.
+    service: Arc<Mutex<Option<Service>>>,
+}
+
+impl Running {
+    fn is_ready(&self) -> bool {
+        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
+        service.as_ref().is_some_and(|service| (service.ready)())
+    }
 }
 
 impl fmt::Debug for Cluster {
@@ -49,11 +57,18 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Starts every node and waits until all are ready.
+    /// Starts every node, as production has it, and waits until all are ready.
     ///
     /// # Panics
     /// If one does not start.
     pub async fn start(world: &World, map: &ClusterMap) -> Self {
+        let mut cluster = Self::of(world, map, Arc::new(AsTheyAre), Options::default());
+        cluster.begin_all().await;
+        cluster
+    }
+
+    /// A cluster of which nothing runs yet.
+    pub fn of(world: &World, map: &ClusterMap, parts: Arc<dyn Parts>, options: Options) -> Self {
         world.network.follow(map);
         let stateless = map.datacenters.iter().flat_map(|datacenter| {
             [Role::Push, Role::Pop].map(|role| fixture::node(role, &datacenter.name, 1))
@@ -64,31 +79,64 @@ impl Cluster {
             random: world.random.fork(name),
             starts: 0,
         };
-        let mut cluster = Self {
+        Self {
             world: world.clone(),
             map: map.clone(),
+            parts,
+            options,
             disks: nodes.iter().map(|node| (node.name.clone(), disk(&node.name))).collect(),
             nodes: nodes.into_iter().map(|node| (node.name.clone(), node)).collect(),
             running: BTreeMap::new(),
             clients: world.network.process("clients", &map.datacenters[0].name),
-        };
-        let names: Vec<String> = cluster.nodes.keys().cloned().collect();
-        for name in &names {
-            cluster.begin(name).await;
         }
-        cluster.wait_until_ready().await;
-        cluster
     }
 
+    /// Starts every node that does not run, and waits until all are ready.
+    ///
+    /// # Panics
+    /// If one does not start.
+    pub async fn begin_all(&mut self) {
+        let names: Vec<String> = self.nodes.keys().cloned().collect();
+        for name in names.iter().filter(|name| !self.running.contains_key(*name)).collect::<Vec<_>>() {
+            self.begin(name);
+        }
+        self.wait_until_ready().await;
+    }
+
+    pub fn map(&self) -> &ClusterMap {
+        &self.map
+    }
+
+    /// Of all nodes, whether they run or not.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.nodes.keys().map(String::as_str)
     }
 
-    /// Starts a node on what is on its disk.
+    pub fn node(&self, name: &str) -> &Node {
+        &self.nodes[name]
+    }
+
+    pub fn is_running(&self, name: &str) -> bool {
+        self.running.contains_key(name)
+    }
+
+    /// The boot counter of a node that runs.
+    pub fn boot_of(&self, node: NodeId) -> Option<u32> {
+        let identity = |running: &Running| (running.node.host.identity.node, running.node.host.identity.boot);
+        self.running.values().map(identity).find(|(id, _)| *id == node).map(|(_, boot)| boot.counter)
+    }
+
+    /// What a node has on its disk.
+    pub fn disk(&self, name: &str) -> &MemoryStorage {
+        &self.disks[name].storage
+    }
+
+    /// Starts a node on what is on its disk. If its service does not start, the run fails.
     ///
     /// # Panics
-    /// If its service does not start.
-    pub async fn begin(&mut self, name: &str) {
+    /// If it runs.
+    pub fn begin(&mut self, name: &str) {
+        assert!(!self.running.contains_key(name), "{name} runs");
         let node = &self.nodes[name];
         let disk = self.disks.get_mut(name).expect("every node has a disk");
         disk.starts += 1;
@@ -96,22 +144,24 @@ impl Cluster {
         let storage = disk.storage.reopen();
         let started = SimulatedNode::start(&self.world.network, &self.map, node, disk.starts);
         storage.belongs_to(&started.process, disk.random.clone());
+        let service = Arc::new(Mutex::new(None));
         // In a task of the node's process, as in production.
-        let (tell, told) = oneshot::channel();
-        let host = started.host.clone();
+        let (host, parts, options) = (started.host.clone(), self.parts.clone(), self.options.clone());
+        let (node, running) = (started.listener(), service.clone());
         started.host.process.spawn("start", async move {
-            let _ = tell.send(service(host, storage).await);
+            let name = host.identity.name.clone();
+            let started = parts::start(parts.as_ref(), options, host, Arc::new(storage)).await;
+            let (service, router) = started.unwrap_or_else(|why| panic!("{name}: {why}"));
+            node.listen(router);
+            *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
         });
-        let (service, router) =
-            told.await.expect("the process lives").unwrap_or_else(|why| panic!("{name}: {why}"));
-        started.listen(router);
         self.running.insert(name.to_owned(), Running { node: started, service });
     }
 
     /// Waits until all that runs says it is ready.
     pub async fn wait_until_ready(&self) {
         for (name, running) in &self.running {
-            let ready = async || (running.service.ready)().then_some(());
+            let ready = async || running.is_ready().then_some(());
             eventually(START_MAX, &format!("{name} to be ready"), ready).await;
         }
         self.world.tell("all are ready");
@@ -125,6 +175,11 @@ impl Cluster {
         let running = self.running.remove(name).unwrap_or_else(|| panic!("{name} does not run"));
         running.node.process.crash();
         self.world.tell(format_args!("{name} crashes"));
+    }
+
+    /// The process of a node that runs, to be paused and the like.
+    pub fn process(&self, name: &str) -> Option<&SimulatedProcess> {
+        self.running.get(name).map(|running| &running.node.process)
     }
 
     /// # Panics
@@ -153,62 +208,20 @@ impl Cluster {
     /// A client at each datacenter, in the map's order, beside its servers: a cut between datacenters does not part
     /// them.
     pub fn clients_everywhere(&self) -> Vec<Client> {
-        let client = |datacenter: &DatacenterName| {
-            let process = self.world.network.process(&format!("{datacenter}-client"), datacenter);
-            let address = |role| fixture::node(role, datacenter, 1).address;
-            let network = self.world.network.network(&process);
-            Client::new(&datacenter.0, network, &address(Role::Push), &address(Role::Pop))
-        };
+        let client = |datacenter: &DatacenterName| self.client(datacenter, datacenter);
         self.map.datacenters.iter().map(|datacenter| client(&datacenter.name)).collect()
     }
-}
 
-/// Starts the production service of the node's role; it, and all that it answers.
-async fn service(host: Host, storage: MemoryStorage) -> Result<(Service, Router), String> {
-    let mut metrics = Registry::default();
-    let (shutdown, storage) = (Shutdown::new(), Arc::new(storage));
-    let text = |error: &dyn fmt::Display| error.to_string();
-    let mut raft = Router::new();
-    let started = match host.identity.role {
-        Role::Push => trunkline_push::start(host, trunkline_push::Options::default(), shutdown, &mut metrics)
-            .await
-            .map_err(|error| text(&error))?,
-        Role::Pop => trunkline_pop::start(host, trunkline_pop::Options::default(), shutdown, &mut metrics)
-            .await
-            .map_err(|error| text(&error))?,
-        Role::MessageStore => {
-            let options = trunkline_message_store::Options::default();
-            trunkline_message_store::start(host, storage, options, shutdown, &mut metrics)
-                .await
-                .map_err(|error| text(&error))?
-        }
-        Role::SubscriptionPosition => {
-            let consensus = consensus(&host, storage, &mut raft).await?;
-            trunkline_subscription_position::start(host, consensus, &mut metrics)
-                .await
-                .map_err(|error| text(&error))?
-        }
-        Role::MessageId => {
-            let consensus = consensus(&host, storage, &mut raft).await?;
-            let options = trunkline_message_id::Options::default();
-            trunkline_message_id::start(host, consensus, options, shutdown, &mut metrics)
-                .await
-                .map_err(|error| text(&error))?
-                .service
-        }
-    };
-    let router = raft.merge(started.internal.clone()).merge(started.public.clone());
-    Ok((started, router))
-}
+    /// A client that runs in one datacenter and calls the servers of another, or of its own.
+    pub fn client(&self, from: &DatacenterName, to: &DatacenterName) -> Client {
+        let process = self.world.network.process(&format!("{from}-client"), from);
+        let address = |role| fixture::node(role, to, 1).address;
+        let network = self.world.network.network(&process);
+        Client::new(&to.0, network, &address(Role::Push), &address(Role::Pop))
+    }
 
-async fn consensus(
-    host: &Host,
-    storage: Arc<MemoryStorage>,
-    raft: &mut Router,
-) -> Result<Arc<dyn Consensus>, String> {
-    let options = trunkline_consensus::Options::default();
-    let opened = trunkline_consensus::open(host.clone(), storage, options, std::future::pending()).await;
-    let (node, router) = opened.map_err(|error| error.to_string())?;
-    *raft = router;
-    Ok(node)
+    /// The nodes that run.
+    pub fn live(&self) -> BTreeSet<&str> {
+        self.running.keys().map(String::as_str).collect()
+    }
 }

@@ -41,6 +41,11 @@ impl History {
         self.len() == 0
     }
 
+    /// All lines, in order.
+    pub fn each(&self, mut read: impl FnMut(&str)) {
+        self.told().lines.iter().for_each(|line| read(line));
+    }
+
     /// The last lines.
     pub fn tail(&self) -> String {
         let told = self.told();

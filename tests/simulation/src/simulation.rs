@@ -2,21 +2,19 @@
 
 use std::env;
 use std::future::Future;
-use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, RngSeed, UnhandledPanic};
+use tokio::runtime::{Builder, RngSeed};
 use tokio::time::Instant;
-use tracing::subscriber::{DefaultGuard, set_default};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
-use trunkline_testkit::{Random, SimulatedNetwork};
+use trunkline_testkit::{Random, SimulatedNetwork, process};
 
+use crate::heard::{Heard, listen};
 use crate::history::History;
 
 /// Simulated time after which a scenario has failed.
 const SIMULATED_MAX: Duration = Duration::from_secs(1_200);
+const LOOK_FOR_PANICS: Duration = Duration::from_millis(100);
 /// Real time after which a scenario hangs: it spins without time passing.
 const REAL_MAX: Duration = Duration::from_secs(300);
 
@@ -28,6 +26,7 @@ pub struct World {
     pub random: Random,
     pub network: SimulatedNetwork,
     pub history: History,
+    pub heard: Heard,
 }
 
 impl World {
@@ -41,11 +40,25 @@ impl World {
 #[derive(Clone, Copy, Debug)]
 pub struct Simulation {
     seed: u64,
+    quiet: bool,
+    tells_all: bool,
 }
 
 impl Simulation {
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { seed, quiet: false, tells_all: false }
+    }
+
+    /// Says nothing when it fails: failing is what it is for.
+    #[must_use]
+    pub fn quietly(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
+    /// A failure shows the whole history, not only its end.
+    #[must_use]
+    pub fn telling_all(self) -> Self {
+        Self { tells_all: true, ..self }
     }
 
     /// Runs `scenario` on this thread until it returns, and returns what happened; its last line is a hash of every
@@ -53,29 +66,36 @@ impl Simulation {
     ///
     /// # Panics
     /// If the scenario or any task of it does, or takes more than twenty minutes of simulated time.
-    pub fn run<F: Future<Output = ()>>(self, scenario: impl FnOnce(World) -> F) -> History {
+    pub fn run<F: Future>(self, scenario: impl FnOnce(World) -> F) -> (History, F::Output) {
         let history = History::default();
-        let _replay = PrintsReplay { seed: self.seed, history: history.clone() };
+        process::panicked();
+        let _replay = (!self.quiet).then(|| PrintsReplay { of: self, history: history.clone() });
         let _watchdog = Watchdog::start(self.seed);
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .rng_seed(RngSeed::from_bytes(&self.seed.to_le_bytes()))
-            .unhandled_panic(UnhandledPanic::ShutdownRuntime)
             .build()
             .expect("a runtime without I/O needs nothing that could be missing");
-        runtime.block_on(async {
+        let output = runtime.block_on(async {
             let random = Random::new(self.seed);
             let network = SimulatedNetwork::new(&random);
-            let _log = log(Instant::now(), &history);
-            let world =
-                World { seed: self.seed, random: random.fork("scenario"), network, history: history.clone() };
-            let run = tokio::time::timeout(SIMULATED_MAX, scenario(world.clone())).await;
-            assert!(run.is_ok(), "still running after {} s of simulated time", SIMULATED_MAX.as_secs());
+            let heard = Heard::default();
+            let _ears = listen(Instant::now(), &history, &heard);
+            let (random, history) = (random.fork("scenario"), history.clone());
+            let world = World { seed: self.seed, random, network, history, heard };
+            let output = tokio::select! {
+                biased;
+                output = scenario(world.clone()) => output,
+                why = goes_wrong() => panic!("{why}"),
+            };
+            let panicked = process::panicked();
+            assert!(panicked.is_empty(), "{}", panicked.join("; "));
             let (messages, hash) = (world.network.deliveries(), world.network.fingerprint());
             world.tell(format_args!("{messages} messages were delivered, hash {hash:016x}"));
+            output
         });
-        history
+        (history, output)
     }
 
     /// Runs `scenario` under each of the seeds asked for, twice, and compares the histories. `TRUNKLINE_SEED` names
@@ -96,53 +116,24 @@ impl Simulation {
     }
 }
 
+/// Resolves when a task has panicked, or too much time has passed.
+async fn goes_wrong() -> String {
+    let begun = Instant::now();
+    while begun.elapsed() < SIMULATED_MAX {
+        tokio::time::sleep(LOOK_FOR_PANICS).await;
+        let panicked = process::panicked();
+        if !panicked.is_empty() {
+            return panicked.join("; ");
+        }
+    }
+    format!("still running after {} s of simulated time", SIMULATED_MAX.as_secs())
+}
+
 fn same_twice<F: Future<Output = ()>>(seed: u64, scenario: impl Fn(World) -> F) {
-    let first = Simulation::new(seed).run(&scenario);
-    let second = Simulation::new(seed).run(&scenario);
+    let (first, ()) = Simulation::new(seed).run(&scenario);
+    let (second, ()) = Simulation::new(seed).run(&scenario);
     if let Some((one, other)) = first.first_difference(&second) {
         panic!("seed {seed} has two histories:\n{one}\n{other}");
-    }
-}
-
-/// What services log: warnings and errors into the history; or, with simulated times, to standard error what
-/// `TRUNKLINE_LOG` asks for: `debug`, `trunkline_pop=trace`, …
-fn log(start: Instant, history: &History) -> DefaultGuard {
-    let log = tracing_subscriber::fmt().with_ansi(false);
-    match env::var("TRUNKLINE_LOG") {
-        Ok(filter) => {
-            let log = log.with_env_filter(filter).with_timer(Elapsed(start)).with_writer(std::io::stderr);
-            set_default(log.finish())
-        }
-        Err(_) => {
-            let history = history.clone();
-            let log = log.with_env_filter("warn,openraft=off").without_time();
-            set_default(log.with_writer(move || Told { start, history: history.clone() }).finish())
-        }
-    }
-}
-
-struct Elapsed(Instant);
-
-impl FormatTime for Elapsed {
-    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        write!(writer, "{:>8} ms", self.0.elapsed().as_millis())
-    }
-}
-
-/// Each event is written at once.
-struct Told {
-    start: Instant,
-    history: History,
-}
-
-impl Write for Told {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.history.tell(self.start.elapsed(), String::from_utf8_lossy(line).trim_end());
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -156,16 +147,25 @@ fn seeds(count: u64) -> Vec<u64> {
 
 /// Says how to see a failure again.
 struct PrintsReplay {
-    seed: u64,
+    of: Simulation,
     history: History,
 }
 
 impl Drop for PrintsReplay {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let test = env::args().next().unwrap_or_default();
-            eprintln!("{}", self.history.tail());
-            eprintln!("replay: TRUNKLINE_SEED={} make test-simulation   ({test})", self.seed);
+        if !std::thread::panicking() {
+            return;
+        }
+        if self.of.tells_all {
+            self.history.each(|line| eprintln!("{line}"));
+            return;
+        }
+        let (seed, test) = (self.of.seed, env::args().next().unwrap_or_default());
+        eprintln!("{}", self.history.tail());
+        if test.ends_with("/sim") {
+            eprintln!("replay: make sim SEED={seed}");
+        } else {
+            eprintln!("replay: TRUNKLINE_SEED={seed} make test-simulation   ({test})");
         }
     }
 }

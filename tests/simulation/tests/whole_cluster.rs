@@ -64,7 +64,7 @@ async fn one_of_each_kind_crashes(world: World) {
         load.wait_for_acks(15).await;
         cluster.crash(&victim);
         load.wait_for_acks(15).await;
-        cluster.begin(&victim).await;
+        cluster.begin(&victim);
         cluster.wait_until_ready().await;
     }
     load.settle().await;
@@ -83,7 +83,7 @@ async fn all_power_fails(world: World) {
     let names: Vec<String> = cluster.names().map(str::to_owned).collect();
     names.iter().for_each(|name| cluster.crash(name));
     for name in &names {
-        cluster.begin(name).await;
+        cluster.begin(name);
     }
     cluster.wait_until_ready().await;
     load.wait_for_acks(30).await;

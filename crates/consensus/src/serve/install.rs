@@ -34,6 +34,7 @@ pub(super) async fn serve(
     let vote = convert::to_vote(head.vote.as_ref())?;
     let installed = member.raft().install_full_snapshot(vote, Snapshot { meta, snapshot: stored }).await;
     let installed = installed.map_err(|_| Status::unavailable("the group has stopped"))?;
+    tracing::debug!(group = %member.id(), "a snapshot was installed");
     let answer = SnapshotInstalled { vote: Some(convert::from_vote(&installed.vote)) };
     let _gone = responses.send(&answer).await;
     Ok(())

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use trunkline_types::limits::{ASSIGNMENT_RUNS_MAX, FACT_RUNS_MAX, OPEN_LOGS_PER_GROUP_MAX, PEER_NUMBER_MAX};
+use trunkline_types::limits::{
+    ASSIGNMENT_RUNS_MAX, FACT_RUNS_KEPT, FACT_RUNS_MAX, OPEN_LOGS_PER_GROUP_MAX, PEER_NUMBER_MAX,
+};
 use trunkline_types::{LogName, NodeId};
 
 use super::entry::{Assignment, Entry, LogPart, LogReference, PartRun, Predecessor};
@@ -98,6 +100,7 @@ pub struct Leader {
     last_id: u64,
     trim: u64,
     trim_proposed: u64,
+    fact_runs_kept: usize,
 }
 
 impl Leader {
@@ -112,7 +115,14 @@ impl Leader {
             last_id: 0,
             trim: 0,
             trim_proposed: 0,
+            fact_runs_kept: FACT_RUNS_KEPT,
         }
+    }
+
+    /// How many facts (runs) it keeps for stores that are away, once two datacenters have them.
+    #[must_use]
+    pub fn keeping(self, fact_runs_kept: usize) -> Self {
+        Self { fact_runs_kept, ..self }
     }
 
     /// The map has changed.

@@ -3,13 +3,25 @@
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
-use trunkline_types::DatacenterName;
+use trunkline_types::{DatacenterName, hash64};
 
 /// Where a node is: its name and its datacenter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) datacenter: DatacenterName,
+    hash: u64,
+}
+
+impl Place {
+    pub(crate) fn new(name: &str, datacenter: &DatacenterName) -> Self {
+        Self { name: name.to_owned(), datacenter: datacenter.clone(), hash: hash64(name.as_bytes()) }
+    }
+
+    /// Of its name.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
 }
 
 /// One end of a cut.
@@ -28,6 +40,11 @@ impl Side {
 
     pub fn datacenter(name: &str) -> Self {
         Self::Datacenter(name.into())
+    }
+
+    /// Whether a message from `from` to `to` goes from `a` to `b`.
+    pub(crate) fn join(a: &Self, b: &Self, from: &Place, to: &Place) -> bool {
+        a.holds(from, b) && b.holds(to, a)
     }
 
     fn holds(&self, place: &Place, other: &Self) -> bool {
@@ -56,7 +73,7 @@ impl Cuts {
 
     /// Since when nothing goes from `from` to `to`; `None` while it does.
     pub(crate) fn since(&self, from: &Place, to: &Place) -> Option<Instant> {
-        let cut = |(a, b): &(Side, Side)| a.holds(from, b) && b.holds(to, a);
+        let cut = |(a, b): &(Side, Side)| Side::join(a, b, from, to);
         self.since.iter().filter(|(ends, _)| cut(ends)).map(|(_, since)| *since).min()
     }
 
@@ -72,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_datacenter_that_is_cut_off_still_talks_within_itself() {
-        let place = |name: &str, datacenter: &str| Place { name: name.into(), datacenter: datacenter.into() };
+        let place = |name: &str, datacenter: &str| Place::new(name, &datacenter.into());
         let (a, b, c) = (place("sea-1", "sea"), place("sea-2", "sea"), place("nyc-1", "nyc"));
         let mut cuts = Cuts::default();
         cuts.cut(&Side::datacenter("sea"), &Side::Others, Instant::now());

@@ -1,6 +1,6 @@
 //! Carries messages: one ordered queue of what arrives when, one task that delivers it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use trunkline_wire::status::{reason, unavailable};
 use super::RESET_AFTER;
 use super::cuts::{Cuts, Place, Side};
 use super::incoming::{self, Served};
+use super::trouble::Trouble;
 use crate::process::{SimulatedProcess, millis};
 use crate::random::Random;
 
@@ -76,6 +77,9 @@ enum Event {
     Reset,
 }
 
+/// One direction of a connection.
+type Link = (Arc<Place>, Arc<Place>, Class);
+
 pub(super) struct State {
     pub(super) random: Random,
     places: BTreeMap<u64, Arc<Place>>,
@@ -85,9 +89,10 @@ pub(super) struct State {
     pub(super) latency: BTreeMap<DatacenterName, BTreeMap<DatacenterName, Duration>>,
     pub(super) jitter: Duration,
     cuts: Cuts,
+    pub(super) trouble: Trouble,
     events: BTreeMap<(Instant, u64), Event>,
     /// The last arrival per direction of a connection: the next one is not earlier.
-    last_arrival: BTreeMap<(Arc<Place>, Arc<Place>, Class), Instant>,
+    last_arrival: BTreeMap<Link, Instant>,
     held: VecDeque<(u64, bool, Message)>,
     pub(super) exchanges: BTreeMap<u64, Exchange>,
     next: u64,
@@ -114,6 +119,7 @@ impl Fabric {
             latency: BTreeMap::new(),
             jitter: Duration::ZERO,
             cuts: Cuts::default(),
+            trouble: Trouble::default(),
             events: BTreeMap::new(),
             last_arrival: BTreeMap::new(),
             held: VecDeque::new(),
@@ -146,7 +152,7 @@ impl Fabric {
     }
 
     pub(super) fn declare(&self, address: &str, name: &str, datacenter: &DatacenterName) {
-        let place = Arc::new(Place { name: name.to_owned(), datacenter: datacenter.clone() });
+        let place = Arc::new(Place::new(name, datacenter));
         self.lock().declared.insert(address.to_owned(), place);
     }
 
@@ -154,9 +160,7 @@ impl Fabric {
     pub(super) fn arrive(&self, name: &str, datacenter: &DatacenterName) -> (u64, Random) {
         let mut state = self.lock();
         let number = state.number();
-        state
-            .places
-            .insert(number, Arc::new(Place { name: name.to_owned(), datacenter: datacenter.clone() }));
+        state.places.insert(number, Arc::new(Place::new(name, datacenter)));
         let random = state.random.fork(&format!("{name} {number}"));
         (number, random)
     }
@@ -203,10 +207,9 @@ impl Fabric {
 
     pub(super) fn heal(&self, which: impl Fn(&Side, &Side) -> bool) {
         let mut state = self.lock();
-        state.cuts.heal(which);
-        for (id, to_callee, message) in std::mem::take(&mut state.held) {
-            state.send(id, to_callee, message);
-        }
+        state.cuts.heal(&which);
+        state.trouble.heal(&which);
+        state.release_held();
         drop(state);
         self.changed.notify_one();
     }
@@ -290,11 +293,15 @@ impl Fabric {
             state.held.push_back((id, to_callee, message));
             return;
         }
+        if state.trouble.one_in(from, to).is_some_and(|one_in| state.random.one_in(one_in)) {
+            state.reset(id, "a message was lost, and the connection with it");
+            return;
+        }
         state.deliveries += 1;
         let now = Instant::now().saturating_duration_since(self.origin);
-        let line =
-            format!("{} {} {} {} {}", state.fingerprint, millis(now), from.name, to.name, message.describe());
-        state.fingerprint = hash64(line.as_bytes());
+        let (kind, body) = message.fingerprint();
+        let parts = [state.fingerprint, millis(now), from.hash(), to.hash(), kind, body];
+        state.fingerprint = hash64(parts.map(u64::to_le_bytes).as_flattened());
         if to_callee {
             incoming::arrive(self, state, id, message);
         } else {
@@ -353,14 +360,41 @@ impl State {
     pub(super) fn send(&mut self, id: u64, to_callee: bool, message: Message) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let (from, to) = exchange.ends(to_callee);
-        let link = (from.clone(), to.clone(), exchange.class);
+        let link: Link = (from.clone(), to.clone(), exchange.class);
         let latency = self.latency.get(&from.datacenter).and_then(|from| from.get(&to.datacenter));
         let latency = latency.copied().unwrap_or_default();
         let jitter = Duration::from_millis(self.random.below(millis(self.jitter) + 1));
-        let earliest = Instant::now() + latency + jitter;
+        let earliest = Instant::now() + latency + jitter + self.trouble.delay(from, to);
         let at = self.last_arrival.get(&link).map_or(earliest, |last| earliest.max(*last));
         self.last_arrival.insert(link, at);
         self.schedule(at, Event::Arrival { exchange: id, to_callee, message });
+    }
+
+    /// What cuts have held goes on, and what is under way on the same links stays behind it.
+    fn release_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let links: BTreeSet<Link> = held.iter().filter_map(|(id, way, _)| self.link(*id, *way)).collect();
+        let is_behind = |event: &Event| match event {
+            Event::Arrival { exchange, to_callee, .. } => {
+                self.link(*exchange, *to_callee).is_some_and(|link| links.contains(&link))
+            }
+            Event::Reset => false,
+        };
+        let behind: Vec<_> =
+            self.events.iter().filter(|(_, event)| is_behind(event)).map(|(key, _)| *key).collect();
+        let behind: Vec<Event> = behind.iter().filter_map(|key| self.events.remove(key)).collect();
+        held.into_iter().for_each(|(id, to_callee, message)| self.send(id, to_callee, message));
+        for event in behind {
+            if let Event::Arrival { exchange, to_callee, message } = event {
+                self.send(exchange, to_callee, message);
+            }
+        }
+    }
+
+    fn link(&self, id: u64, to_callee: bool) -> Option<Link> {
+        let exchange = self.exchanges.get(&id)?;
+        let (from, to) = exchange.ends(to_callee);
+        Some((from.clone(), to.clone(), exchange.class))
     }
 
     fn arrive_at_caller(&mut self, id: u64, message: Message) {
@@ -430,17 +464,20 @@ impl Exchange {
 }
 
 impl Message {
-    fn describe(&self) -> String {
+    /// What it is, and a hash of what it carries.
+    fn fingerprint(&self) -> (u64, u64) {
         match self {
-            Self::Call { path, body, .. } => format!("{path} {:x}", hash64(body)),
-            Self::Open { path, .. } => format!("open {path}"),
-            Self::LastRequest => "last".to_owned(),
-            Self::Cancel => "cancel".to_owned(),
-            Self::Accepted => "accepted".to_owned(),
-            Self::Answer(Ok(body)) => format!("ok {:x}", hash64(body)),
-            Self::Answer(Err(status)) | Self::Finished(Err(status)) => format!("error {}", status.code()),
-            Self::Finished(Ok(())) => "finished".to_owned(),
-            Self::Frame((bytes, _)) => format!("frame {:x}", hash64(bytes)),
+            Self::Call { path, body, .. } => (1, hash64(path.as_bytes()) ^ hash64(body)),
+            Self::Open { path, .. } => (2, hash64(path.as_bytes())),
+            Self::LastRequest => (3, 0),
+            Self::Cancel => (4, 0),
+            Self::Accepted => (5, 0),
+            Self::Answer(Ok(body)) => (6, hash64(body)),
+            Self::Answer(Err(status)) | Self::Finished(Err(status)) => {
+                (7, u64::from(i32::from(status.code()).unsigned_abs()))
+            }
+            Self::Finished(Ok(())) => (8, 0),
+            Self::Frame((bytes, _)) => (9, hash64(bytes)),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Class, Peer, Responder, Router, Sender};
 use trunkline_types::Role;
 use trunkline_wire::method::{Streaming, Unary};
-use trunkline_wire::status::{reason, reason_of};
+use trunkline_wire::status::{is_not_stored, reason, reason_of};
 use trunkline_wire::{Code, Status};
 
 use super::{Side, SimulatedNetwork};
@@ -97,6 +97,60 @@ async fn a_call_takes_one_round_trip() {
     let start = Instant::now();
     assert_eq!(two.echo(1_000).await.unwrap(), "hello!");
     assert_eq!(start.elapsed(), Duration::from_millis(70));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_takes_longer_one_way_until_it_is_healed() {
+    let two = two();
+    let (nyc, sea) = (Side::datacenter("nyc"), Side::datacenter("sea"));
+    two.network.slow_one_way(&nyc, &sea, Duration::from_millis(200));
+    for expected in [270, 70] {
+        let start = Instant::now();
+        assert_eq!(two.echo(1_000).await.unwrap(), "hello!");
+        assert_eq!(start.elapsed(), Duration::from_millis(expected));
+        two.network.heal(&nyc, &sea);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cut_has_held_comes_before_what_was_sent_later() {
+    let two = two();
+    let (sender, mut receiver) =
+        two.nyc.host.network.open(&two.peer, DOUBLE, CallOptions::default()).await.unwrap();
+    let (nyc, sea) = (Side::datacenter("nyc"), Side::datacenter("sea"));
+    two.network.cut_one_way(&nyc, &sea);
+    for number in 0..100 {
+        sender.send(&number).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The last 35 are under way, and would arrive after the heal.
+    two.network.heal(&nyc, &sea);
+    for number in 0..100 {
+        assert_eq!(receiver.next().await.unwrap(), Some(number * 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_message_ends_its_call_and_says_not_that_nothing_was_done() {
+    let two = two();
+    two.network.lose_one_way(&Side::datacenter("sea"), &Side::Others, 2);
+    let mut lost = 0;
+    for _ in 0..40 {
+        match two.echo(1_000).await {
+            Ok(echo) => assert_eq!(echo, "hello!"),
+            Err(status) => {
+                assert!(
+                    reason_of(&status).as_deref() == Some(reason::UNREACHABLE) && !is_not_stored(&status)
+                );
+                lost += 1;
+            }
+        }
+    }
+    assert!((10..30).contains(&lost), "{lost} of 40");
+    two.network.heal_all();
+    for _ in 0..20 {
+        assert!(two.echo(1_000).await.is_ok());
+    }
 }
 
 #[tokio::test(start_paused = true)]

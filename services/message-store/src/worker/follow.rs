@@ -58,6 +58,17 @@ pub(crate) struct Following {
     behind_since: BTreeMap<NodeId, Duration>,
 }
 
+impl Following {
+    /// Some acknowledgement waits for the next tick.
+    pub(super) fn want_tick(&self) -> bool {
+        let waits = |holder: &Holder| {
+            let some = !holder.acknowledge.is_empty() || !holder.acknowledge_closed.is_empty();
+            some && !holder.outlet.is_closed()
+        };
+        self.holders.values().any(waits)
+    }
+}
+
 /// Streams come and go.
 impl Worker {
     pub(super) fn holder_up(&mut self, node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowRequest>) {
@@ -270,7 +281,10 @@ impl Worker {
             holder.urgent |= first;
         }
         if !known {
-            self.following.sources.insert(log, node);
+            let before = self.following.sources.insert(log, node);
+            if before != Some(node) {
+                self.comes_another_way(log, before, node);
+            }
         }
         let now = self.now();
         let Some(candidate) = self.candidate(node, log) else { return };
@@ -278,6 +292,14 @@ impl Worker {
         let Some(pull) = self.following.pulls.get_mut(&log) else { return };
         let stop = pull.delivered(now, accepted, &candidate);
         self.ask(log, stop);
+    }
+
+    fn comes_another_way(&self, log: LogNo, before: Option<NodeId>, now: NodeId) {
+        let near = |node: NodeId| self.layout.peer(node).is_some_and(|peer| peer.near);
+        let name = self.catalog.log(log).name;
+        let (origin, boot) = (name.node, name.boot.counter);
+        let (was_near, is_near) = (before.map(near), near(now));
+        tracing::debug!(log = %name, %origin, boot, holder = %now, ?was_near, is_near, "a log comes another way");
     }
 
     /// Records of this log are on disk here: whoever sends them hears of it.
@@ -330,9 +352,6 @@ impl Worker {
             || holder.cursors.is_some()
             || !holder.wants.is_empty()
             || (acknowledgements && (holder.urgent || self.pace.is_open()));
-        if acknowledgements && !due {
-            self.pace.want();
-        }
         if !due || !holder.outlet.has_room() {
             return false;
         }

@@ -1,6 +1,7 @@
 //! Sessions with voters: reports and held vectors go out, facts come in and are taken into the index.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use trunkline_ordering::store::{LogNo, Reports, Row, Settled};
 use trunkline_types::LogName;
@@ -23,6 +24,11 @@ struct Session {
     outlet: Outlet<SessionRequest>,
     hello_due: bool,
     due: VecDeque<Due>,
+    /// There was no room for all that was to be said: it goes on as soon as there is.
+    cut_short: bool,
+    /// Reports and what is said once a second take turns, and so do groups.
+    after_report: bool,
+    last_group: u16,
 }
 
 /// What is said once a second.
@@ -92,6 +98,13 @@ impl Sessions {
         }
     }
 
+    /// Something is to be said at the next tick.
+    pub(super) fn want_tick(&self) -> bool {
+        let has_session = |plan| self.sessions.get(plan).is_some_and(|session| !session.cut_short);
+        self.sessions.values().any(|session| !session.cut_short && !session.due.is_empty())
+            || self.groups.values().any(|group| group.dirty && has_session(&group.plan))
+    }
+
     /// The index is copied from here on. False if it is already.
     pub(crate) fn begin_copying(&mut self, group: u16) -> bool {
         self.groups.get_mut(&group).is_some_and(|known| !std::mem::replace(&mut known.copying, true))
@@ -112,13 +125,20 @@ impl Worker {
         for group in self.sessions.groups.values_mut().filter(|group| group.plan == plan) {
             group.applied = 0;
         }
-        let session = Session { stream, outlet, hello_due: true, due: VecDeque::new() };
+        let session = Session {
+            stream,
+            outlet,
+            hello_due: true,
+            due: VecDeque::new(),
+            cut_short: false,
+            after_report: false,
+            last_group: 0,
+        };
         self.sessions.sessions.insert(plan, session);
         for group in self.sessions.groups.values_mut().filter(|group| group.plan == plan) {
             group.reports.restart(&self.catalog);
             group.dirty = true;
         }
-        self.pace.want();
     }
 
     /// Something that a session is told of this log has changed.
@@ -129,7 +149,6 @@ impl Worker {
         if let Some(known) = self.sessions.groups.get_mut(&group) {
             known.reports.touch(log);
             known.dirty = true;
-            self.pace.want();
         }
     }
 
@@ -144,7 +163,6 @@ impl Worker {
                 if let Some(known) = self.sessions.groups.get_mut(&group) {
                     known.reports.restart(&self.catalog);
                     known.dirty = true;
-                    self.pace.want();
                 }
             }),
             session_response::What::Behind(behind) => {
@@ -215,15 +233,15 @@ impl Worker {
                 && session.due.len() < DUE_MAX
             {
                 session.due.extend([Due::Held(group), Due::Digest(group)]);
-                self.pace.want();
             }
         }
         self.take(rows, settled);
     }
 
     pub(super) fn fill_sessions(&mut self) {
+        self.sessions.sessions.retain(|_, session| !session.outlet.is_closed());
         let tick = self.pace.is_open();
-        let due = |session: &Session| tick || session.hello_due;
+        let due = |session: &Session| tick || session.hello_due || session.cut_short;
         let sessions = self.sessions.sessions.iter().filter(|(_, session)| due(session));
         let plans: Vec<usize> = sessions.map(|(&plan, _)| plan).collect();
         for plan in plans {
@@ -238,33 +256,63 @@ impl Worker {
     /// What is to be said next, if there is room for it.
     fn next_request(&mut self, plan: usize) -> Option<session_request::What> {
         let session = self.sessions.sessions.get_mut(&plan)?;
-        if session.outlet.is_closed() || !session.outlet.has_room() {
-            self.pace.want();
+        session.cut_short = !session.outlet.has_room();
+        if session.cut_short {
             return None;
         }
         if std::mem::take(&mut session.hello_due) {
             return Some(self.hello(plan));
         }
-        for (&group, known) in
-            self.sessions.groups.iter_mut().filter(|(_, known)| known.plan == plan && known.dirty)
+        if std::mem::replace(&mut session.after_report, false)
+            && let Some(what) = self.next_due(plan)
         {
-            match known.reports.next(&self.catalog) {
-                Some(report) => return Some(convert::report(group, report)),
-                None => known.dirty = false,
-            }
+            return Some(what);
         }
-        while let Some(due) = session.due.pop_front() {
-            match due {
-                Due::Held(group) => return Some(convert::held(group, self.catalog.held(group))),
-                Due::Digest(group) => {
-                    let known = self.sessions.groups.get(&group)?;
-                    if known.reports.is_quiet() {
-                        return Some(digest(group, known.reports.digest()));
-                    }
-                }
+        self.next_report(plan).or_else(|| self.next_due(plan))
+    }
+
+    /// The next report, of the next group that has one.
+    fn next_report(&mut self, plan: usize) -> Option<session_request::What> {
+        let Sessions { sessions, groups } = &mut self.sessions;
+        let session = sessions.get_mut(&plan)?;
+        let last = session.last_group;
+        let after = groups.range((Bound::Excluded(last), Bound::Unbounded));
+        let order: Vec<u16> = after.chain(groups.range(..=last)).map(|(&group, _)| group).collect();
+        for group in order {
+            let Some(known) = groups.get_mut(&group).filter(|known| known.plan == plan && known.dirty) else {
+                continue;
+            };
+            if let Some(report) = known.reports.next(&self.catalog) {
+                (session.last_group, session.after_report) = (group, true);
+                return Some(convert::report(group, report));
             }
+            known.dirty = false;
         }
         None
+    }
+
+    /// What is due once a second. A digest comes after all reports of its group.
+    fn next_due(&mut self, plan: usize) -> Option<session_request::What> {
+        let Sessions { sessions, groups } = &mut self.sessions;
+        let session = sessions.get_mut(&plan)?;
+        loop {
+            let group = match *session.due.front()? {
+                Due::Held(group) => {
+                    session.due.pop_front();
+                    return Some(convert::held(group, self.catalog.held(group)));
+                }
+                Due::Digest(group) => group,
+            };
+            let known = groups.get_mut(&group)?;
+            if let Some(report) = known.reports.next(&self.catalog) {
+                return Some(convert::report(group, report));
+            }
+            known.dirty = false;
+            session.due.pop_front();
+            if known.reports.is_quiet() {
+                return Some(digest(group, known.reports.digest()));
+            }
+        }
     }
 
     fn hello(&self, plan: usize) -> session_request::What {

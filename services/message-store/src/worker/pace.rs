@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trunkline_runtime::Ticks;
 
-/// At most so much later a message is ordered.
+/// A far write and the report of it wait for at most one each.
 pub(crate) const TICK: Duration = Duration::from_millis(4);
 
 #[derive(Debug)]

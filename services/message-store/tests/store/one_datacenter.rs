@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -64,5 +65,36 @@ async fn a_full_disk_and_a_broken_record_are_refused_as_not_stored() {
     for (_, what) in refused.into_iter().chain(pusher.answers(1).await) {
         let What::Refused(refused) = what else { panic!("not refused: {what:?}") };
         assert!(status::is_not_stored(&status::from_message(&refused)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_load_every_group_gets_its_turn_and_so_does_what_is_said_each_second() {
+    const GROUPS: u16 = 16;
+    let builder = MapBuilder::of(&["nyc"]).buckets(64).groups(GROUPS, 1);
+    let cluster = Cluster::of(builder).await;
+    let mut topics = BTreeMap::new();
+    for name in (0..).map(|n| format!("t-{n}")) {
+        let topic = cluster.orderer.create_topic(&name);
+        topics.entry(cluster.map.ordering_group(topic.bucket()).number).or_insert(topic);
+        if topics.len() == usize::from(GROUPS) {
+            break;
+        }
+    }
+    let mut pusher = cluster.pusher(ONE).await;
+    let began = Instant::now();
+    let mut sent = 0;
+    while began.elapsed() < Duration::from_secs(3) {
+        for topic in topics.values() {
+            pusher.send(*topic, &bodies("a", sent..sent + 1), AckLevel::None).await;
+        }
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let heard = cluster.orderer.held(cluster.id(TWO));
+    assert_eq!(heard.len(), usize::from(GROUPS), "every group has heard what the store holds");
+    for (group, topic) in topics {
+        let there = cluster.read(TWO, topic, 1, Duration::ZERO).await.watermark;
+        assert!(there + 100 > sent, "group {group} is ordered up to {there} of {sent}");
     }
 }

@@ -1,7 +1,6 @@
 //! What a leader does once a second: ends boots, closes logs, trims facts.
 
 use trunkline_types::NodeId;
-use trunkline_types::limits::FACT_RUNS_KEPT;
 
 use super::super::entry::{Assignment, Entry};
 use super::super::logs::OpenLog;
@@ -70,7 +69,7 @@ impl Leader {
         let all = self.replicas.buckets().map(|bucket| self.replicas.reached_by_all(bucket, index));
         let two = self.replicas.buckets().map(|bucket| self.replicas.reached_by_two(bucket, index));
         let (all, two) = (all.min().unwrap_or(0), two.min().unwrap_or(0));
-        all.min(two).max(state.history().index_above(FACT_RUNS_KEPT, two))
+        all.min(two).max(state.history().index_above(self.fact_runs_kept, two))
     }
 
     pub(super) fn take_trim(&mut self, state: &State) -> Option<u64> {
