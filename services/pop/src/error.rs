@@ -49,6 +49,11 @@ pub(crate) fn no_answer() -> Status {
     status::unavailable(reason::UNREACHABLE, "none of the nodes that know could be asked")
 }
 
+/// The dispatcher lives and has not answered: it may have done it.
+pub(crate) fn no_reply() -> Status {
+    out_of_time("the subscription's dispatcher gave no answer")
+}
+
 /// What one node said, where another that was asked as well may have done it.
 pub(crate) fn without_certainty(said: &Status) -> Status {
     match status::reason_of(said) {
