@@ -14,7 +14,7 @@ WAN ?= real
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build run install test bench verify clean \
-	test-workspace test-simulation sim format lint lint-simulation tidy deny
+	test-workspace test-simulation sim mutants format lint lint-simulation tidy deny
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ SEEDS ?= 200
 sim: ## Run seeds of the whole simulated cluster (SEEDS=200), or replay one (SEED=n)
 	@$(SIMULATION) cargo build --release --locked --bin sim
 	@$(SIMULATION_TARGET_DIR)/release/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+mutants: ## Check that deliberately broken builds are caught, and write docs/mutants.md
+	@$(SIMULATION) cargo build --release --locked --bin mutants
+	@$(SIMULATION_TARGET_DIR)/release/mutants --table docs/mutants.md
 
 bench: build ## Measure, and rewrite README's table (CASES=local-real,idle: only these; DURATION=5s: a trial that changes no file)
 	$(BINARY) bench suite --data $(CARGO_TARGET_DIR) \

@@ -70,8 +70,8 @@ impl fmt::Debug for RawStream {
 
 /// Moves bytes between nodes: tonic in production, messages in the simulator. Frames of one stream arrive in order
 /// or the stream ends. Connecting happens inside; a peer that cannot be reached is `UNAVAILABLE`, reason
-/// `UNREACHABLE`. A call's error does not say by itself whether the peer has seen the request, except that no
-/// connection could be made: that one carries `stored = "no"`.
+/// `UNREACHABLE`. A call's error does not say by itself whether the peer has seen the request, except that it
+/// was never sent, for want of a connection: that one carries `stored = "no"`.
 pub trait Transport: Send + Sync + 'static {
     fn call(
         &self,

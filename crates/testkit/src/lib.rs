@@ -10,6 +10,7 @@
 //! - [`storage`]: the storage port in memory; a crash takes back any suffix of what was not on disk.
 //! - [`hostile`]: a storage that fails a write, is full, or answers that it is corrupt.
 //! - [`consensus`]: the consensus port without a protocol: one log per group, applied everywhere at once.
+//! - [`parts`]: what stands between a node and its ports; [`mutants`]: deliberately broken builds, through it.
 //! - [`traces`]: the spans that nodes begin.
 //! - [`fixture`]: cluster maps and hosts.
 //! - [`client`]: the public API, call by call; [`load`]: publishers and consumers that remember what they were told.
@@ -20,7 +21,9 @@ pub mod consensus;
 pub mod fixture;
 pub mod hostile;
 pub mod load;
+pub mod mutants;
 pub mod network;
+pub mod parts;
 pub mod process;
 pub mod random;
 pub mod storage;
@@ -32,7 +35,9 @@ pub use consensus::{MemoryCluster, MemoryConsensus};
 pub use fixture::{MapBuilder, SimulatedNode};
 pub use hostile::{Faults, HostileStorage};
 pub use load::Load;
+pub use mutants::{BrokenBuild, Mutant};
 pub use network::SimulatedNetwork;
+pub use parts::{AsTheyAre, Parts};
 pub use process::SimulatedProcess;
 pub use random::Random;
 pub use storage::{MemoryStorage, Visibility};

@@ -137,7 +137,7 @@ impl Load {
     async fn highest_id(&self, acked: &BTreeMap<String, String>) -> u64 {
         let mut highest = 0;
         for (payload, receipt) in acked {
-            let client = &self.clients[usize::from(payload.len() % 2 == 0)];
+            let client = &self.clients[payload.len() % self.clients.len()];
             let what = format!("an ID for {payload}");
             let id = eventually(SETTLE_MAX, &what, async || {
                 let answer = client.receipt(receipt).await.ok()?;

@@ -24,8 +24,9 @@ use trunkline_wire::status::not_stored;
 
 use crate::codec::RawCodec;
 use crate::connection::Connection;
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Tcp};
 use crate::link::Link;
+use crate::socket::Dial;
 use crate::wan::Wan;
 
 /// One node's way to all others: a connection per (address, class), made when first needed.
@@ -38,7 +39,13 @@ pub struct GrpcTransport {
 impl GrpcTransport {
     /// `wan` is what lies between `datacenter` and the others, where that is not the real thing.
     pub fn new(process: Process, datacenter: DatacenterName, wan: Option<Arc<Wan>>) -> Self {
-        Self { dialer: Dialer { process, datacenter, wan }, links: Arc::default() }
+        let tcp = Tcp { process: process.clone(), datacenter, wan };
+        Self::over(process, Arc::new(tcp))
+    }
+
+    /// Over connections that `dial` makes; their tasks belong to `process`.
+    pub fn over(process: Process, dial: Arc<dyn Dial>) -> Self {
+        Self { dialer: Dialer { process, dial }, links: Arc::default() }
     }
 
     fn link(&self, peer: &Peer) -> Arc<Link> {

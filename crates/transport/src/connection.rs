@@ -77,10 +77,15 @@ impl GrpcService<Body> for Connection {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let response = self.requests.send_request(request);
+        let response = self.requests.try_send_request(request);
         let address = self.address.clone();
         Box::pin(async move {
-            let response = response.await.map_err(|error| unreachable(&address, error))?;
+            let response = response.await.map_err(|mut error| {
+                let unsent = error.take_message().is_some();
+                let why = unreachable(&address, error.into_error());
+                // The connection has ended under the request: a peer that drains, or is gone.
+                if unsent { status::not_stored(&why) } else { why }
+            })?;
             Ok(response.map(|body| named(body, address)))
         })
     }

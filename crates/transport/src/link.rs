@@ -107,7 +107,7 @@ impl Link {
         let (told, dialing) = watch::channel(None);
         let link = self.clone();
         self.dialer.process.spawn("dial", async move {
-            let outcome = link.dialer.dial(&link.address).await;
+            let outcome = link.dialer.connect(&link.address).await;
             *link.state() = match &outcome {
                 Ok(connection) => State::Up(connection.clone()),
                 Err(why) => State::Down {

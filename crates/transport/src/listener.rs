@@ -1,13 +1,15 @@
 //! A listening socket with gRPC behind it.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use trunkline_ports::Process;
@@ -16,9 +18,11 @@ use trunkline_types::limits::CONNECTIONS_PER_LISTENER_MAX;
 
 use crate::hosting::Routes;
 use crate::listener::door::Entrance;
+use crate::socket::{Accept, Socket};
 
 mod door;
 mod health;
+mod opening;
 mod serving;
 
 /// After an accept that failed for want of file descriptors.
@@ -66,13 +70,12 @@ impl fmt::Debug for Pages {
 #[error("{address} cannot be listened on: {source}")]
 pub struct BindError {
     pub address: String,
-    pub source: std::io::Error,
+    pub source: io::Error,
 }
 
 /// Listens until it is dropped or drained.
 #[derive(Debug)]
 pub struct Listener {
-    address: SocketAddr,
     draining: watch::Sender<bool>,
     connections: Arc<Semaphore>,
     accepting: Option<TaskGuard>,
@@ -91,31 +94,36 @@ impl Bound {
     }
 
     /// Where it listens: the port, where 0 was asked for.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
+    pub fn address(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
+    }
+}
+
+impl Accept for Bound {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Socket>>> {
+        Box::pin(async {
+            let (stream, _) = self.0.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Socket>)
+        })
     }
 }
 
 impl Listener {
     /// Serves `routes`. `healthy` is what grpc.health.v1 says; connections and handlers are tasks of `process`.
     pub fn serve(
-        bound: Bound,
+        bound: impl Accept,
         door: Door,
         routes: Routes,
         healthy: Arc<dyn Fn() -> bool + Send + Sync>,
         process: &Process,
-    ) -> std::io::Result<Self> {
-        let address = bound.address()?;
+    ) -> Self {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_PER_LISTENER_MAX as usize));
         let draining = watch::Sender::new(false);
         let entrance = Arc::new(Entrance::new(door, routes, healthy, process.clone()));
-        let accepting = accept(bound.0, entrance, connections.clone(), draining.subscribe(), process.clone());
+        let accepting = accept(bound, entrance, connections.clone(), draining.subscribe(), process.clone());
         let accepting = Some(process.spawn("listener", accepting).abort_on_drop());
-        Ok(Self { address, draining, connections, accepting })
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        Self { draining, connections, accepting }
     }
 
     /// Takes no more connections, tells those there are to go, and waits for them until `deadline`.
@@ -127,7 +135,7 @@ impl Listener {
 }
 
 async fn accept(
-    listener: TcpListener,
+    mut listener: impl Accept,
     entrance: Arc<Entrance>,
     connections: Arc<Semaphore>,
     draining: watch::Receiver<bool>,
@@ -135,26 +143,18 @@ async fn accept(
 ) {
     loop {
         let Ok(connection) = connections.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let socket = match listener.accept().await {
+            Ok(socket) => socket,
             Err(error) => {
                 tracing::debug!(%error, "accept failed");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let served = serve(stream, entrance.clone(), draining.clone());
+        let served = serving::serve(socket, entrance.clone(), draining.clone());
         process.spawn("served connection", async move {
             served.await;
             drop(connection);
         });
     }
-}
-
-async fn serve(stream: TcpStream, entrance: Arc<Entrance>, draining: watch::Receiver<bool>) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "connection lost");
-        return;
-    }
-    serving::serve(stream, entrance, draining).await;
 }

@@ -58,6 +58,9 @@ impl Way {
     }
 }
 
+/// There and back.
+pub(crate) type Ways = (Arc<Way>, Arc<Way>);
+
 /// What went from one datacenter to another since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WanBytes {
@@ -97,7 +100,7 @@ impl Wan {
     }
 
     /// The ways to an address and back; `None` within a datacenter.
-    pub(crate) fn ways(&self, from: &DatacenterName, address: &str) -> Option<(Arc<Way>, Arc<Way>)> {
+    pub(crate) fn ways(&self, from: &DatacenterName, address: &str) -> Option<Ways> {
         let to = self.places.read().unwrap_or_else(PoisonError::into_inner).get(address)?.clone();
         let there = self.ways.get(&(from.clone(), to.clone()))?;
         let back = self.ways.get(&(to, from.clone()))?;

@@ -55,6 +55,8 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// The same, seen from a listener: it only has to get rid of dead callers, for streams have heartbeats.
 pub const LISTENER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub const LISTENER_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Who has connected says its first bytes within this time: only then is there anyone to ping.
+pub const LISTENER_FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REDIAL_FIRST: Duration = Duration::from_millis(50);
 pub const REDIAL_MAX: Duration = Duration::from_secs(1);
 /// Calls and streams under way on one connection.

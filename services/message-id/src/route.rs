@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use trunkline_ports::Leadership;
 use trunkline_types::NodeId;
 
@@ -34,6 +35,11 @@ pub(crate) struct Route {
 pub(crate) type Routes = BTreeMap<u16, Route>;
 
 impl Route {
+    /// Whether the leader is reached, and only through another voter.
+    fn goes_around(&self) -> bool {
+        matches!(self.next, Some(Next::Link(peer)) if Some(peer) != self.leader)
+    }
+
     /// Whether other voters may send their reports through this one: it leads, or has the leader next.
     pub(crate) fn reaches(&self) -> bool {
         match self.next {
@@ -60,6 +66,13 @@ pub(crate) async fn keep(voter: Arc<Voter>, member: Arc<Member>) {
         let now = *leadership.borrow_and_update();
         let nearest = peers(&voter.host, member.group.as_ref());
         let route = choose(&member, voter.host.identity.node, now, &links.borrow_and_update(), &nearest);
+        voter.bypassed.send_modify(|bypassed| {
+            if route.goes_around() {
+                bypassed.entry(member.number).or_insert_with(Instant::now);
+            } else {
+                bypassed.remove(&member.number);
+            }
+        });
         let changed =
             voter.routes.send_if_modified(|routes| routes.insert(member.number, route) != Some(route));
         if let (true, Some(Next::Link(via)), Some(leader)) = (changed, route.next, route.leader)

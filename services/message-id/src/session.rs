@@ -38,6 +38,9 @@ pub(crate) async fn serve(
     };
     voter.host.check(hello.envelope.as_ref())?;
     let wanted = wanted(&voter, &hello)?;
+    if wanted.iter().any(|(member, _)| voter.is_bypassed(member.number)) {
+        return Err(bypassed());
+    }
     let map = voter.host.map();
     let envelope = hello.envelope.unwrap_or_default();
     let store = NodeId(envelope.node);
@@ -100,6 +103,11 @@ pub(crate) async fn tell(
     sent.map_err(|_| silent())?.map_err(|_| silent())
 }
 
+/// The store goes to the next voter: one that hears the leader.
+fn bypassed() -> Status {
+    status::unavailable(reason::UNREACHABLE, "a leader is reached only through another voter")
+}
+
 fn silent() -> Status {
     status::unavailable(reason::UNREACHABLE, "the session was silent")
 }
@@ -146,6 +154,9 @@ impl Reports {
                 }
                 Some(restart) = restarts.recv() => self.ask(restart.group).await?,
                 _ = heartbeat.tick() => {
+                    if self.groups.keys().any(|group| self.voter.is_bypassed(*group)) {
+                        return Err(bypassed());
+                    }
                     tell(&self.responses, session_response::What::Heartbeat(Heartbeat {})).await?;
                 }
                 // Last but for the silence: it may always be ready.

@@ -71,6 +71,7 @@ pub async fn start(
         clocks: Clocks::new(),
         members,
         routes: watch::Sender::default(),
+        bypassed: watch::Sender::default(),
         links: watch::Sender::default(),
         outgoing,
         last_path: AtomicU64::new(0),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkline_ordering::group::{Answer, Entry, Standing, Topic};
+use trunkline_ordering::group::{Answer, Entry, Topic};
 use trunkline_types::limits::{
     LABELS_BYTES_MAX, LABELS_MAX, PAGE_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX, SILENCE_MAX,
 };
@@ -121,7 +121,7 @@ pub(crate) async fn find(
     };
     Ok(member.read(|state| match request.name.as_str() {
         "" => {
-            let deleted = state.topics().standing(id) == Standing::Deleted;
+            let deleted = state.topics().was_deleted(id);
             OrderFindTopicResponse { deleted, ..found(state.topics().get(id)) }
         }
         name => found(state.topics().named(name)),

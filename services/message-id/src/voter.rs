@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use trunkline_ordering::group::{Replica, Replicas, Shape};
 use trunkline_ports::{Group, Host};
 use trunkline_runtime::{Shutdown, Ticks};
+use trunkline_types::limits::SILENCE_MAX;
 use trunkline_types::{Bucket, ClusterMap, DatacenterName, GroupId, NodeId};
 use trunkline_wire::Status;
 use trunkline_wire::status::{self, reason};
@@ -32,6 +34,8 @@ pub(crate) struct Voter {
     pub(crate) members: BTreeMap<u16, Arc<Member>>,
     /// Which way reports go, by group number.
     pub(crate) routes: watch::Sender<Routes>,
+    /// Groups whose leader this voter reaches only through another one, and since when.
+    pub(crate) bypassed: watch::Sender<BTreeMap<u16, Instant>>,
     /// What is known of the relay streams to other voters.
     pub(crate) links: watch::Sender<LinkStates>,
     /// Into those streams.
@@ -60,6 +64,12 @@ impl Voter {
         let group =
             GroupId::from_u32(group).ok_or_else(|| status::invalid("group", "is of an unknown kind"))?;
         self.member(group)
+    }
+
+    /// Whether this voter has for too long reached a group's leader through another voter only: what that one commits
+    /// does not come here either.
+    pub(crate) fn is_bypassed(&self, group: u16) -> bool {
+        self.bypassed.borrow().get(&group).is_some_and(|since| since.elapsed() >= SILENCE_MAX)
     }
 
     /// A way back to whoever sends reports through this voter.

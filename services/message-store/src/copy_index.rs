@@ -10,6 +10,7 @@ mod serve;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::OwnedSemaphorePermit;
+use trunkline_ordering::group::OrderedRun;
 use trunkline_ordering::store::{self, IndexRun, LogNo, Row};
 use trunkline_types::Bucket;
 
@@ -30,6 +31,8 @@ pub(crate) struct Copying {
     /// What the stream's numbers stand for.
     numbers: BTreeMap<u32, LogNo>,
     copied: store::Copied,
+    /// Orderings that pushes wait for, told once the stream is whole.
+    awaited: Vec<(LogNo, u64, Vec<OrderedRun>)>,
 }
 
 impl Worker {
@@ -106,6 +109,10 @@ impl Worker {
         self.take_part(&mut copying, part, &mut rows);
         if done {
             tracing::debug!(group, "the index was copied");
+            // They are committed, so pushes that wait for them are answered at once, as by the facts.
+            for (log, from, runs) in std::mem::take(&mut copying.awaited) {
+                self.own_log_ordered(log, from, &runs);
+            }
             let copied = std::mem::take(&mut copying.copied);
             self.catalog.stage_copy(group, copied, &mut rows, &mut settled);
         }
@@ -128,16 +135,17 @@ impl Worker {
         }
         for ordered in part.ordered {
             let Some(&log) = copying.numbers.get(&ordered.in_stream) else { continue };
-            // It is committed, so pushes that wait for it are answered at once, as by the facts.
-            self.own_log_ordered(log, ordered.from, &ordered.runs);
             let mut seq = ordered.from;
-            for run in ordered.runs {
+            for &run in &ordered.runs {
                 rows.push(Row::Order { log, seq, run });
                 if run.first_id != 0 {
                     let indexed = IndexRun { first: run.first_id, log, seq, count: run.count };
                     rows.push(Row::Index { topic: run.topic, run: indexed });
                 }
                 seq += run.count;
+            }
+            if self.coordinator.waits_below(log, seq) {
+                copying.awaited.push((log, ordered.from, ordered.runs));
             }
         }
     }

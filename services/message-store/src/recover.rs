@@ -1,4 +1,4 @@
-//! What a restart finds on disk. Records are not read: of each open log only its last key.
+//! What a restart finds on disk. Records are not read: of each open log only what its last write had.
 
 use std::collections::BTreeMap;
 
@@ -107,12 +107,14 @@ async fn recover_logs(
     Ok(())
 }
 
+/// By what its writes say that they had: a record itself may be unreadable or lost, and is mended when it is read.
 async fn durable_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartError> {
-    let last = storage
-        .scan_back(keys::RECORDS, keys::place(log, 0), keys::place_end(log), ScanLimit::rows(1))
-        .await?;
-    let Some((key, _)) = last.first() else { return Ok(1) };
-    keys::place_of(key).map(|(_, seq)| seq + 1).ok_or(StartError::Corrupt("records"))
+    let last =
+        storage.scan_back(keys::RUNS, keys::place(log, 0), keys::place_end(log), ScanLimit::rows(1)).await?;
+    let Some((key, value)) = last.first() else { return Ok(1) };
+    let (_, seq) = keys::place_of(key).ok_or(StartError::Corrupt("runs"))?;
+    let runs = keys::runs(value).ok_or(StartError::Corrupt("runs"))?;
+    Ok(seq + runs.iter().map(|(_, count)| count).sum::<u64>())
 }
 
 async fn ordered_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartError> {

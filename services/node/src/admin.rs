@@ -66,8 +66,7 @@ impl Admin {
         let healthy = subject.healthy.clone();
         let door = Door::Admin(pages::pages(&subject));
         routes.replace(router(subject));
-        let listener = Listener::serve(bound, door, routes, healthy, &own.process())
-            .map_err(|source| BindError { address: address.to_owned(), source })?;
+        let listener = Listener::serve(bound, door, routes, healthy, &own.process());
         Ok(Self { listener, own })
     }
 

@@ -57,8 +57,7 @@ impl Front {
         });
         let asked = parts.clone();
         let healthy = Arc::new(move || asked.is_ready());
-        let listener = Listener::serve(bound, Door::Clients { calls_max }, routes, healthy, &own.process())
-            .map_err(|source| BindError { address: address.to_owned(), source })?;
+        let listener = Listener::serve(bound, Door::Clients { calls_max }, routes, healthy, &own.process());
         Ok(Self { parts, listener, own })
     }
 

@@ -1,5 +1,6 @@
 //! A collector of traces: who is sent spans by OTLP.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -31,7 +32,8 @@ pub struct Span {
 /// Listens until it is dropped.
 #[derive(Debug)]
 pub struct Collector {
-    listener: Listener,
+    address: SocketAddr,
+    _listener: Listener,
     spans: Arc<Mutex<Vec<Span>>>,
 }
 
@@ -48,14 +50,15 @@ impl Collector {
         let routes = Routes::default();
         routes.replace(router);
         let bound = Bound::to("127.0.0.1:0").await.expect("a port");
+        let address = bound.address().expect("it is bound");
         let process = OsProcess::new(|why| panic!("the collector ends: {why}")).process();
         let listener = Listener::serve(bound, Door::Internal, routes, Arc::new(|| true), &process);
-        Self { listener: listener.expect("it listens"), spans }
+        Self { address, _listener: listener, spans }
     }
 
     /// For `--otlp-endpoint`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.listener.address())
+        format!("http://{}", self.address)
     }
 
     /// All that came so far.

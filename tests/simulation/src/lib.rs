@@ -4,6 +4,7 @@
 //! - [`simulation`]: one seed, one paused runtime, one history; seeds run on threads of their own.
 //! - [`history`]: what happened, as lines and as one hash; [`heard`]: what services told.
 //! - [`raft`]: Raft nodes alone, with a state machine that remembers what it was given.
+//! - [`pipes`]: byte pipes under the real HTTP/2, for tests/over_http2.
 //! - [`cluster`]: whole clusters: every service in every datacenter, on memory disks that survive a crash.
 //! - [`parts`]: where a deliberately broken build replaces a port.
 //!
@@ -29,6 +30,7 @@ pub mod history;
 pub mod load;
 pub mod oracle;
 pub mod parts;
+pub mod pipes;
 pub mod plan;
 pub mod raft;
 pub mod rare;
@@ -37,4 +39,5 @@ pub mod run;
 pub mod simulation;
 
 pub use history::History;
+pub use pipes::Pipes;
 pub use simulation::{Simulation, World};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
-use trunkline_ports::{Consensus, Host, Identity, Router, Storage};
+use trunkline_ports::{Consensus, Host, Router, Storage};
 use trunkline_runtime::{Service, Shutdown};
 use trunkline_types::Role;
 
@@ -18,33 +18,7 @@ pub struct Options {
     pub pop: trunkline_pop::Options,
 }
 
-/// Stands between each node and its ports. Everything is passed on as it is, unless it is overridden: so a deliberately
-/// broken build replaces one port of the production services.
-pub trait Parts: Send + Sync {
-    /// What a node is given: identity, process, network, map.
-    fn host(&self, host: Host) -> Host {
-        host
-    }
-
-    fn storage(&self, _of: &Identity, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
-        storage
-    }
-
-    fn consensus(&self, _of: &Identity, consensus: Arc<dyn Consensus>) -> Arc<dyn Consensus> {
-        consensus
-    }
-
-    /// What a node answers.
-    fn router(&self, _of: &Identity, router: Router) -> Router {
-        router
-    }
-}
-
-/// The production services as they are.
-#[derive(Clone, Copy, Debug)]
-pub struct AsTheyAre;
-
-impl Parts for AsTheyAre {}
+pub use trunkline_testkit::{AsTheyAre, Parts};
 
 /// Starts the production service of the node's role; it, and all that it answers.
 pub(crate) async fn start(

@@ -45,6 +45,8 @@ pub enum StaysDead {
     Nothing,
     Store,
     Datacenter,
+    /// All live, but two datacenters see each other only through the third.
+    Bridge,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +94,7 @@ impl Plan {
         let stays_dead = match random.below(4) {
             0 => StaysDead::Store,
             1 => StaysDead::Datacenter,
+            2 if Kind::Bridge.fits(&topology) => StaysDead::Bridge,
             _ => StaysDead::Nothing,
         };
         let with_faults = FAULTS_MIN + Duration::from_millis(random.below(FAULTS_MORE_MS));
@@ -227,6 +230,7 @@ impl fmt::Display for Plan {
                 StaysDead::Nothing => "all return",
                 StaysDead::Store => "a store stays dead",
                 StaysDead::Datacenter => "a datacenter stays dead",
+                StaysDead::Bridge => "a bridge stays",
             },
         )
     }

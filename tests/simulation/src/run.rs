@@ -2,26 +2,30 @@
 
 mod liveness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Level;
-use trunkline_types::Role;
+use trunkline_testkit::Random;
+use trunkline_testkit::network::Side;
+use trunkline_types::{Node, Role};
 
 use crate::check;
 use crate::cluster::Cluster;
 use crate::faults::{Injector, Kind};
 use crate::load::Load;
-use crate::oracle::{Deployment, Disks, Fault, Oracle, Outcome, Record};
+use crate::oracle::{Deployment, Disks, Fault, Oracle, Outcome, Push, Record};
 use crate::parts::{AsTheyAre, Parts};
-use crate::plan::{Plan, StaysDead, Topology};
+use crate::plan::{Plan, StaysDead, Topology, index};
 use crate::rare::{Rare, State};
 use crate::simulation::World;
 
 /// How often what services tell is looked at.
 const LISTEN: Duration = Duration::from_millis(100);
+/// For the answers of pushes that are under way when pushing ends: what they tell belongs to the record.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// Load goes on for so long after the last fault.
 const AFTER_FAULTS: Duration = Duration::from_secs(4);
 
@@ -107,11 +111,11 @@ impl Run {
     async fn phases(self) -> Outcomes {
         self.faults().await;
         let begun = self.oracle.now();
-        let stays_dead = self.kill();
+        let standing = self.stand().await;
         self.load_ends().await;
-        if !stays_dead.is_empty() {
+        if let Some(dead) = standing {
             self.settle("while some stay dead").await;
-            self.revive(&stays_dead);
+            self.revive(&dead);
             self.load.push_again();
             self.load_ends().await;
         }
@@ -134,36 +138,71 @@ impl Run {
         self.world.tell("no new faults");
     }
 
-    /// Those that stay dead; they crash now.
-    fn kill(&self) -> Vec<String> {
+    /// What stays wrong, from now on: those that stay dead, of a bridge nobody; `None` where nothing does.
+    async fn stand(&self) -> Option<Vec<String>> {
         let random = self.world.random.fork("who stays dead");
-        let mut cluster = self.cluster();
-        let pick = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
-            cluster.names().filter(|name| wanted(name)).map(str::to_owned).collect()
+        let names_of = |wanted: &dyn Fn(&Node) -> bool| -> Vec<String> {
+            let cluster = self.cluster();
+            cluster.names().filter(|name| wanted(cluster.node(name))).map(str::to_owned).collect()
         };
-        let dead = match self.plan.stays_dead {
-            StaysDead::Nothing => Vec::new(),
+        let (kind, dead) = match self.plan.stays_dead {
+            StaysDead::Nothing => return None,
+            StaysDead::Bridge => {
+                self.bridge(&random);
+                return Some(Vec::new());
+            }
             StaysDead::Store => {
-                let stores = pick(&|name| cluster.node(name).role == Role::MessageStore);
-                random.pick(&stores).cloned().into_iter().collect()
+                let store = random.pick(&names_of(&|node| node.role == Role::MessageStore)).cloned()?;
+                if self.plan.topology.datacenters.len() > 1 && random.one_in(2) {
+                    self.alone_before_it_dies(&random, &store).await;
+                }
+                (Kind::Crash, vec![store])
             }
             StaysDead::Datacenter => {
                 let datacenter = random.pick(&self.plan.topology.datacenters).copied().unwrap_or_default();
-                pick(&|name| cluster.node(name).datacenter.0 == datacenter)
+                (Kind::Outage, names_of(&|node| node.datacenter.0 == datacenter))
             }
         };
+        let mut cluster = self.cluster();
         dead.iter().for_each(|name| cluster.crash(name));
-        if !dead.is_empty() {
-            let kind = if self.plan.stays_dead == StaysDead::Store { Kind::Crash } else { Kind::Outage };
-            let datacenters = dead.iter().map(|name| cluster.node(name).datacenter.0.clone()).collect();
-            let (from, nodes) = (self.oracle.now(), dead.iter().cloned().collect());
-            let fault = Fault { kind, from, until: None, nodes, datacenters };
-            self.oracle.with(|record| record.faults.push(fault));
-        }
-        dead
+        self.world.network.heal_all();
+        let datacenters = dead.iter().map(|name| cluster.node(name).datacenter.0.clone()).collect();
+        self.note(kind, dead.iter().cloned().collect(), datacenters);
+        Some(dead)
+    }
+
+    /// The store's datacenter is cut off for a while, so that what the store takes with it only its sibling has.
+    async fn alone_before_it_dies(&self, random: &Random, store: &str) {
+        let datacenter = self.cluster().node(store).datacenter.0.clone();
+        self.world.network.cut(&Side::datacenter(datacenter.as_str()), &Side::Others);
+        self.world.tell(format_args!("{datacenter} is cut off until {store} dies"));
+        let at = self.note(Kind::CutDatacenters, BTreeSet::new(), BTreeSet::from([datacenter]));
+        tokio::time::sleep(Duration::from_millis(1_000 + random.below(5_000))).await;
+        let now = self.oracle.now();
+        self.oracle.with(|record| record.faults[at].until = Some(now));
+    }
+
+    /// Two datacenters see each other no more, and both see the third.
+    fn bridge(&self, random: &Random) {
+        let mut datacenters = self.plan.topology.datacenters.clone();
+        datacenters.remove(index(random, datacenters.len()));
+        let [one, other] = [0, 1].map(|at| Side::datacenter(datacenters[at]));
+        self.world.network.cut(&one, &other);
+        self.world.tell(format_args!("{one:?} and {other:?} see each other no more"));
+        self.note(Kind::Bridge, BTreeSet::new(), datacenters.into_iter().map(str::to_owned).collect());
+    }
+
+    /// Writes a fault down that has begun; its place in the record.
+    fn note(&self, kind: Kind, nodes: BTreeSet<String>, datacenters: BTreeSet<String>) -> usize {
+        let fault = Fault { kind, from: self.oracle.now(), until: None, nodes, datacenters };
+        self.oracle.with(|record| {
+            record.faults.push(fault);
+            record.faults.len() - 1
+        })
     }
 
     fn revive(&self, dead: &[String]) {
+        self.world.network.heal_all();
         let mut cluster = self.cluster();
         dead.iter().for_each(|name| cluster.begin(name));
         let now = self.oracle.now();
@@ -174,6 +213,11 @@ impl Run {
     async fn load_ends(&self) {
         tokio::time::sleep(AFTER_FAULTS).await;
         self.load.stop_pushing();
+        let until = Instant::now() + LAST_ANSWERS;
+        let waits = |push: &Push| matches!(push.outcome, Outcome::Waiting);
+        while Instant::now() < until && self.oracle.with(|record| record.pushes.iter().any(waits)) {
+            tokio::time::sleep(LISTEN).await;
+        }
         self.world.tell("pushing ends");
     }
 

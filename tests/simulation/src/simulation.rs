@@ -40,12 +40,19 @@ impl World {
 #[derive(Clone, Copy, Debug)]
 pub struct Simulation {
     seed: u64,
+    quiet: bool,
     tells_all: bool,
 }
 
 impl Simulation {
     pub fn new(seed: u64) -> Self {
-        Self { seed, tells_all: false }
+        Self { seed, quiet: false, tells_all: false }
+    }
+
+    /// Says nothing when it fails: failing is what it is for.
+    #[must_use]
+    pub fn quietly(self) -> Self {
+        Self { quiet: true, ..self }
     }
 
     /// A failure shows the whole history, not only its end.
@@ -62,7 +69,7 @@ impl Simulation {
     pub fn run<F: Future>(self, scenario: impl FnOnce(World) -> F) -> (History, F::Output) {
         let history = History::default();
         process::panicked();
-        let _replay = PrintsReplay { of: self, history: history.clone() };
+        let _replay = (!self.quiet).then(|| PrintsReplay { of: self, history: history.clone() });
         let _watchdog = Watchdog::start(self.seed);
         let runtime = Builder::new_current_thread()
             .enable_time()

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use trunkline_types::TopicId;
 use trunkline_types::limits::TOPICS_PER_GROUP_MAX;
+use trunkline_types::{Bucket, TopicId};
 
 /// A live topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,15 @@ impl Topics {
         }
     }
 
+    /// Whether there was such a topic and it is deleted, as far as the counter tells: certainly not if a live topic has
+    /// it in another bucket.
+    pub fn was_deleted(&self, id: TopicId) -> bool {
+        let (first, last) =
+            (TopicId::new(id.counter(), Bucket(0)), TopicId::new(id.counter(), Bucket(u16::MAX)));
+        let taken = self.by_id.range(first..=last).next().is_some();
+        self.standing(id) == Standing::Deleted && id.counter() > 0 && !taken
+    }
+
     /// Live topics by name, bytewise: those above `after` that begin with `prefix`.
     pub fn list<'a>(&'a self, prefix: &'a str, after: &'a str) -> impl Iterator<Item = &'a Topic> + 'a {
         let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
@@ -84,12 +93,7 @@ impl Topics {
     }
 
     /// The name must be free; the caller has looked.
-    pub(super) fn create(
-        &mut self,
-        bucket: trunkline_types::Bucket,
-        name: &str,
-        options: &[u8],
-    ) -> Result<&Topic, TooMany> {
+    pub(super) fn create(&mut self, bucket: Bucket, name: &str, options: &[u8]) -> Result<&Topic, TooMany> {
         if self.by_id.len() >= TOPICS_PER_GROUP_MAX {
             return Err(TooMany);
         }
@@ -126,8 +130,6 @@ impl Topics {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_types::Bucket;
-
     use super::*;
 
     fn names(topics: &Topics, prefix: &str, after: &str) -> Vec<String> {
@@ -155,8 +157,13 @@ mod tests {
         assert_eq!(topics.standing(TopicId::new(2, Bucket(1))), Standing::Unknown);
         assert!(topics.delete(id) && !topics.delete(id));
         assert_eq!(topics.standing(id), Standing::Deleted);
+        assert!(topics.was_deleted(id) && !topics.was_deleted(TopicId::new(2, Bucket(1))));
         let again = topics.create(Bucket(1), "a", &[]).unwrap().id;
         assert_ne!(again, id, "created again it is another topic");
+        let (forged, none) = (TopicId::new(again.counter(), Bucket(9)), TopicId::new(0, Bucket(1)));
+        for id in [again, forged, none] {
+            assert!(!topics.was_deleted(id), "no topic {id} was deleted");
+        }
         assert_eq!(topics.take_ids(id, 1), None);
     }
 }

@@ -65,6 +65,11 @@ impl<T: Copy> Appends<T> {
         self.waiting.is_empty()
     }
 
+    /// Whether a record below `end` waits.
+    pub fn waits_below(&self, end: u64) -> bool {
+        self.waiting.front().is_some_and(|first| first.seq < end)
+    }
+
     /// Record `seq`, higher than any before, waits until `until` at most.
     pub fn push(&mut self, seq: u64, push: T, level: Level, until: Duration) {
         self.waiting.push_back(Waiting {

@@ -58,8 +58,9 @@ pub struct Catalog {
     groups: BTreeMap<u16, Group>,
     held: Vec<bool>,
     group_count: u16,
-    /// Topics and logs for which something is being read from disk.
-    index_loading: BTreeSet<TopicId>,
+    /// Topics and logs for which something is being read from disk; of an index also whether rows have come to disk
+    /// since, which the read may have missed.
+    index_loading: BTreeMap<TopicId, bool>,
     runs_loading: BTreeSet<LogNo>,
     /// Topics whose index runs were not on disk yet when they were read: again with the next write.
     index_late: BTreeSet<TopicId>,
@@ -79,7 +80,7 @@ impl Catalog {
             groups: BTreeMap::new(),
             held,
             group_count,
-            index_loading: BTreeSet::new(),
+            index_loading: BTreeMap::new(),
             runs_loading: BTreeSet::new(),
             index_late: BTreeSet::new(),
         }
@@ -198,6 +199,11 @@ impl Catalog {
             .get(&group)
             .into_iter()
             .flat_map(|group| group.boots_ended.iter().map(|(&node, &end)| (node, end)))
+    }
+
+    /// Boots of a node with counters below it have ended, as the facts of some group say: there was a newer one.
+    pub fn boots_ended_below(&self, node: NodeId) -> u32 {
+        self.groups.values().filter_map(|group| group.boots_ended.get(&node)).copied().max().unwrap_or(0)
     }
 
     pub(super) fn group_mut(&mut self, group: u16) -> &mut Group {
@@ -319,7 +325,7 @@ impl Catalog {
                 self.log_mut(no).waiting.insert(seq, id);
             }
             Halt::Index(from) => {
-                if self.index_loading.insert(id) {
+                if self.index_loading.insert(id, false).is_none() {
                     effects.push(Effect::LoadIndex { topic: id, from });
                 }
             }
@@ -328,10 +334,10 @@ impl Catalog {
 
     /// The answer to [`Effect::LoadIndex`]: runs from the one that has the ID on, consecutive.
     pub fn index_loaded(&mut self, id: TopicId, runs: Vec<IndexRun>, effects: &mut Vec<Effect>) {
-        self.index_loading.remove(&id);
+        let written_since = self.index_loading.remove(&id).unwrap_or(false);
         let Some(topic) = self.topics.get_mut(&id) else { return };
         topic.loaded(runs);
-        if topic.find(topic.watermark() + 1).is_some() {
+        if written_since || topic.find(topic.watermark() + 1).is_some() {
             self.advance(id, effects);
         } else {
             self.index_late.insert(id);
@@ -340,6 +346,7 @@ impl Catalog {
 
     /// Rows of the index have come to disk: topics that wait for some go on.
     pub(super) fn index_written(&mut self, effects: &mut Vec<Effect>) {
+        self.index_loading.values_mut().for_each(|written_since| *written_since = true);
         for id in std::mem::take(&mut self.index_late) {
             self.advance(id, effects);
         }

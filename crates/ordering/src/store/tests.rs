@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use trunkline_types::limits::REPORT_RUNS_PER_LOG_MAX;
 use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, TopicId};
 
+use super::topic::RECENT_RUNS_MAX;
 use super::*;
 use crate::group::{OrderedRun, Predecessor, digest};
 
@@ -133,6 +134,37 @@ fn a_message_is_readable_once_its_record_and_its_id_are_on_disk() {
     store.written(log, 3);
     assert_eq!(store.watermark(1), 2);
     assert_eq!(store.catalog.find_topic("t1"), Some(topic(1)));
+}
+
+#[test]
+fn index_rows_that_come_to_disk_while_they_are_being_read_are_read_again() {
+    let mut store = Store::new();
+    let count = 2 * RECENT_RUNS_MAX as u64;
+    // Runs that do not continue each other, more than stay in memory.
+    let runs = (1..=count).flat_map(|id| [run(1, id, 1), run(2, id, 1)]).collect();
+    let no = store.accept(name(1, 1), &[topic(1), topic(2)].repeat(index(count)));
+    store
+        .facts(vec![
+            created(1),
+            created(2),
+            opened(1, name(1, 1)),
+            Fact::Ordered { number: 1, from: 1, runs },
+        ])
+        .unwrap();
+    let (after, before): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut store.unsettled).into_iter().partition(Settled::needs_disk);
+    let mut effects = Vec::new();
+    store.catalog.settle(&before, &mut effects);
+    store.catalog.written(no, 2 * count + 1, &mut effects);
+    let load = Effect::LoadIndex { topic: topic(1), from: 1 };
+    assert!(effects.contains(&load));
+    // The read comes before the rows, its answer after them.
+    store.catalog.settle(&after, &mut effects);
+    effects.clear();
+    store.catalog.index_loaded(topic(1), Vec::new(), &mut effects);
+    assert_eq!(effects, [load]);
+    store.act(effects);
+    assert_eq!(store.watermark(1), count);
 }
 
 #[test]

@@ -140,7 +140,8 @@ impl Topic {
             if seq >= on_disk {
                 break Halt::Record(run.log, seq);
             }
-            self.readable = run.end().min(self.next).min(id + (on_disk - seq));
+            // A log that is closed here has no end to wait for: `on_disk` is then the highest number.
+            self.readable = run.end().min(self.next).min(id.saturating_add(on_disk - seq));
         };
         if self.recent.front().is_some_and(|first| first.first <= self.readable) || halt == Halt::AtEnd {
             self.ahead = VecDeque::new();
@@ -173,6 +174,15 @@ mod tests {
             assert_eq!(topic.advance(durable(one, two)), (moved, halt));
             assert_eq!(topic.watermark(), watermark);
         }
+    }
+
+    #[test]
+    fn the_watermark_passes_a_log_that_has_left_memory_whatever_its_ids_are() {
+        let mut topic = Topic::new("t".to_owned(), Vec::new());
+        topic.recover(9, 9);
+        topic.index(run(9, 1, 1, 3));
+        assert_eq!(topic.advance(|_| u64::MAX), (true, Halt::AtEnd));
+        assert_eq!(topic.watermark(), 11);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use trunkline_types::limits::{
     CONNECTION_WINDOW_BYTES, LISTENER_KEEPALIVE_INTERVAL, LISTENER_KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES,
@@ -18,12 +17,22 @@ use trunkline_types::limits::{
 use crate::connection::FRAME_SIZE;
 use crate::executor::ProcessExecutor;
 use crate::listener::door::Entrance;
+use crate::listener::opening::{Opening, PREFACE_BYTES};
+use crate::socket::Socket;
 
-pub(super) async fn serve(stream: TcpStream, entrance: Arc<Entrance>, mut draining: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    socket: Box<dyn Socket>,
+    entrance: Arc<Entrance>,
+    mut draining: watch::Receiver<bool>,
+) {
     let mut builder = auto::Builder::new(ProcessExecutor(entrance.process().clone()));
     if !entrance.speaks_http1() {
         builder = builder.http2_only();
     }
+    // Over HTTP/1 a request's head has a timeout of its own.
+    builder.http1().timer(TokioTimer::new());
+    let awaited = if entrance.speaks_http1() { 1 } else { PREFACE_BYTES };
+    let socket = Opening::new(socket, awaited);
     // Callers take calls back by the hundred when they stop or their deadlines pass: no attack.
     let resets = STREAMS_PER_CONNECTION_MAX as usize;
     builder
@@ -42,7 +51,7 @@ pub(super) async fn serve(stream: TcpStream, entrance: Arc<Entrance>, mut draini
         let entrance = entrance.clone();
         async move { Ok::<_, Infallible>(entrance.answer(request).await) }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), answer));
     let outcome = tokio::select! {
         biased;
         outcome = connection.as_mut() => outcome,

@@ -36,6 +36,7 @@ async fn overwhelmed() -> (Driver, mpsc::Sender<Relayed>, mpsc::Receiver<Relayed
         clocks: Clocks::new(),
         members: BTreeMap::new(),
         routes: watch::Sender::default(),
+        bypassed: watch::Sender::default(),
         links: watch::Sender::default(),
         outgoing: BTreeMap::new(),
         last_path: AtomicU64::new(0),

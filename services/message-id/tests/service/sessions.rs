@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use trunkline_testkit::fixture::{SimulatedNode, node};
+use trunkline_types::Role;
 use trunkline_wire::internal::session_response::What;
 use trunkline_wire::internal::{Behind, RestartReports, fact};
 use trunkline_wire::status::{reason, reason_of};
@@ -107,6 +109,36 @@ async fn a_voter_that_cannot_reach_the_leader_goes_through_the_third() {
     assert_eq!(stores[near].ordered(2).await[&topic], [1, 2]);
 }
 
+/// Reports may go around; what the leader commits does not come to such a voter at all.
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_hears_its_leader_no_more_sends_stores_to_one_that_does() {
+    let (cluster, _, mut stores) = with_stores().await;
+    let (leader, (cut_off, third)) = (cluster.leader(), cluster.others());
+    let far = DATACENTERS.iter().position(|name| **name == cut_off).unwrap();
+    cluster.cut(&leader, &cut_off);
+    let end = loop {
+        if let Err(end) = timeout(Duration::from_secs(5), stores[far].next()).await.expect("the session ends")
+        {
+            break end;
+        }
+    };
+    assert_eq!(reason_of(&end).as_deref(), Some(reason::UNREACHABLE));
+    let again = async |voter: &str| {
+        let node = node(Role::MessageStore, &cut_off.as_str().into(), 1);
+        let node = SimulatedNode::start(&cluster.network, &cluster.map, &node, 2);
+        Store::open_on(node, &cluster, voter, 0, 1).await.map(drop)
+    };
+    assert_eq!(reason_of(&again(&cut_off).await.unwrap_err()).as_deref(), Some(reason::UNREACHABLE));
+    again(&third).await.expect("the third voter hears the leader");
+    cluster.network.heal_all();
+    let answers = async {
+        while again(&cut_off).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), answers).await.expect("it hears the leader again");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_store_reported_in_a_session_that_ended_counts_no_more() {
     let (cluster, topic, mut stores) = with_stores().await;
@@ -169,9 +201,8 @@ async fn a_store_takes_up_the_facts_where_it_left_them_and_learns_the_numbers_of
 async fn a_store_that_was_away_longer_than_facts_are_kept_is_told_so() {
     let (cluster, topic, mut stores) = with_stores().await;
     for datacenter in DATACENTERS {
-        let second =
-            trunkline_testkit::fixture::node(trunkline_types::Role::MessageStore, &datacenter.into(), 2);
-        let node = trunkline_testkit::SimulatedNode::start(&cluster.network, &cluster.map, &second, 1);
+        let second = node(Role::MessageStore, &datacenter.into(), 2);
+        let node = SimulatedNode::start(&cluster.network, &cluster.map, &second, 1);
         stores.push(Store::open_on(node, &cluster, datacenter, 0, 1).await.unwrap());
     }
     let origin = log(&cluster, &stores[0].node);

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use trunkline_types::TopicId;
 use trunkline_types::limits::PAGE_BYTES_MAX;
+use trunkline_types::{Bucket, TopicId};
 use trunkline_wire::internal::{
     OrderCreateTopicRequest, OrderDeleteTopicRequest, OrderDeleteTopicResponse, OrderFindTopicRequest,
     OrderFindTopicResponse, OrderListTopicsRequest, order_service,
@@ -72,9 +72,13 @@ async fn a_topic_is_found_by_name_and_id_everywhere_until_it_is_deleted() {
     assert!(!find(&cluster, "sea", "orders", 0).await.unwrap().found);
     let again = cluster.create("nyc", "orders").await.unwrap();
     assert!(again.created);
-    assert_ne!(again.topic.unwrap().topic_id, topic.topic_id);
+    assert_ne!(again.topic.as_ref().unwrap().topic_id, topic.topic_id);
     let gone = find(&cluster, "sea", "", topic.topic_id).await.unwrap();
     assert_eq!((gone.found, gone.deleted), (false, true));
+    let live = TopicId(again.topic.unwrap().topic_id);
+    let forged =
+        find(&cluster, "sea", "", TopicId::new(live.counter(), Bucket(live.bucket().0 ^ 4)).0).await.unwrap();
+    assert_eq!((forged.found, forged.deleted), (false, false), "that counter is another bucket's");
     let beyond = TopicId::new(TopicId(topic.topic_id).counter() + 2, TopicId(topic.topic_id).bucket());
     let yet_to_come = find(&cluster, "sea", "", beyond.0).await.unwrap();
     assert_eq!((yet_to_come.found, yet_to_come.deleted), (false, false), "absent is not deleted");

@@ -83,6 +83,11 @@ impl Coordinator {
         self.current.get(usize::from(bucket.0)).copied().flatten() == Some(log)
     }
 
+    /// Whether a push waits on a record of this log below `end`.
+    pub(crate) fn waits_below(&self, log: LogNo, end: u64) -> bool {
+        self.appends.get(&log).is_some_and(|appends| appends.waits_below(end))
+    }
+
     fn answer(&mut self, push: Push, what: appended::What) {
         if let Some(stream) = self.streams.get_mut(&push.stream) {
             stream.answers.push(Appended { tag: push.tag, what: Some(what) });

@@ -35,7 +35,7 @@ struct Holder {
     urgent: bool,
     /// The same of logs that are closed and complete here, which it does not know yet.
     acknowledge_closed: BTreeMap<LogName, u64>,
-    /// Logs that it has sent records of.
+    /// Logs that it, or an earlier stream, has sent records of.
     delivers: BTreeSet<LogNo>,
     wants: Vec<Want>,
     /// It has announced what it had beyond the cursors.
@@ -72,13 +72,22 @@ impl Following {
 /// Streams come and go.
 impl Worker {
     pub(super) fn holder_up(&mut self, node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowRequest>) {
-        let Some(peer) = self.layout.peer(node) else { return };
-        self.boots.saw(node, boot);
-        if !peer.near {
+        let Some(near) = self.layout.peer(node).map(|peer| peer.near) else { return };
+        if let Err(other) = self.is_newest(node, boot) {
+            tracing::debug!(%node, %boot, %other, "a holder is not followed: another boot of it was seen");
+            return; // The stream ends with its outlet.
+        }
+        if !near {
             self.following.down.remove(&node);
         }
         let shared = |&log: &LogNo| self.layout.shares(node, self.catalog.log(log).name.bucket);
         let cursors: VecDeque<LogNo> = self.catalog.all_open_logs().filter(shared).collect();
+        // What an earlier stream brought and is not on disk yet, its cursor does not say.
+        let under_way = |&log: &LogNo| {
+            let known = self.catalog.log(log);
+            known.accepted() > known.durable() && known.name.boot != self.host.identity.boot
+        };
+        let delivers = cursors.iter().copied().filter(under_way).collect();
         let holder = Holder {
             boot,
             stream,
@@ -88,7 +97,7 @@ impl Worker {
             acknowledge: BTreeSet::new(),
             urgent: false,
             acknowledge_closed: BTreeMap::new(),
-            delivers: BTreeSet::new(),
+            delivers,
             wants: Vec::new(),
             announced: false,
         };
@@ -239,7 +248,9 @@ impl Worker {
         if topics.iter().any(|topic| topic.bucket() != name.bucket) {
             return Err(Malformed("record.topic_id"));
         }
-        self.is_there(node, log, sent.from + topics.len() as u64);
+        if let Some(counter) = self.following.holders.get(&node).map(|holder| holder.boot.counter) {
+            self.is_there(node, counter, log, end);
+        }
         match self.catalog.accept(log, sent.from, &topics) {
             Accepted::Gap { next } => {
                 let want = Want { log: Some(name.into()), from: next, stop: false };

@@ -32,6 +32,16 @@ impl From<Malformed> for Unfollowed {
     }
 }
 
+impl Worker {
+    /// A store speaks under this boot. The error: another that exposes it, of those that were seen or that the facts say
+    /// there were.
+    pub(super) fn is_newest(&mut self, node: NodeId, boot: Boot) -> Result<(), Boot> {
+        self.boots.admit(node, boot)?;
+        let ended = self.catalog.boots_ended_below(node);
+        if boot.counter < ended { Err(Boot { counter: ended, random: 0 }) } else { Ok(()) }
+    }
+}
+
 /// The holder's side.
 impl Worker {
     /// Whether this boot of a store may follow; it is told if not.
@@ -40,7 +50,7 @@ impl Worker {
             refuse(outlet, follow_refused::Why::DiskBehind(*behind));
             return false;
         }
-        let Err(other) = self.boots.admit(node, boot) else { return true };
+        let Err(other) = self.is_newest(node, boot) else { return true };
         if other.counter == boot.counter {
             tracing::warn!(%node, %boot, %other, "a follower is refused: there are two of this boot");
         }

@@ -224,9 +224,9 @@ impl Worker {
             }
         }
         if on_disk.closed {
-            // It has an end, and what lay beyond was dropped: that is no loss.
+            // It has an end, and what lay beyond was dropped: that is no loss, and `end` may be more than is there.
             let counter = self.followers.get(&node).map_or(0, |follower| follower.boot.counter);
-            self.peer_has(node, counter, log, end);
+            self.is_there(node, counter, log, end);
             return Ok(());
         }
         self.follower_has(node, log, end)
@@ -248,9 +248,7 @@ impl Worker {
         if self.catalog.log_mut(log).stored_at(node, counter, datacenter, end) {
             self.datacenter_moved(log, datacenter);
         }
-        if self.followers.get(&node).is_some_and(|follower| follower.boot.counter == counter) {
-            self.is_there(node, log, end);
-        }
+        self.is_there(node, counter, log, end);
         self.own_log_moved(log);
     }
 
@@ -268,9 +266,12 @@ impl Worker {
         }
     }
 
-    /// A store has records up to `end`, in memory or on disk: as follower it is not sent them.
-    pub(super) fn is_there(&mut self, node: NodeId, log: LogNo, end: u64) {
-        if let Some(follower) = self.followers.get_mut(&node) {
+    /// The boot of a store with this counter has records up to `end`, in memory or on disk, or needs none of them: as
+    /// follower it is not sent them.
+    pub(super) fn is_there(&mut self, node: NodeId, counter: u32, log: LogNo, end: u64) {
+        if let Some(follower) = self.followers.get_mut(&node)
+            && follower.boot.counter == counter
+        {
             let serve = follower.logs.entry(log).or_default();
             serve.next = serve.next.max(end);
         }

@@ -1,11 +1,18 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use trunkline_ports::{Space, Storage as _};
-use trunkline_testkit::MapBuilder;
+use trunkline_ports::{Receiver, Responder, Router, Space, Storage as _};
 use trunkline_testkit::network::Side;
+use trunkline_testkit::{MapBuilder, SimulatedNode};
 use trunkline_types::{Bucket, Role, TopicId};
+use trunkline_wire::Status;
 use trunkline_wire::internal::appended::What;
-use trunkline_wire::v1::AckLevel;
+use trunkline_wire::internal::follow_service::COPY_INDEX;
+use trunkline_wire::internal::{
+    CopiedLog, CopiedTopic, CopyIndexRequest, CopyIndexResponse, OrderedRun, RecordsOrdered,
+};
+use trunkline_wire::v1::{AckLevel, Topic};
 
 use crate::cluster::{Cluster, LONG, bodies};
 
@@ -150,6 +157,59 @@ async fn pushes_that_wait_are_answered_by_a_copy_too() {
         .collect();
     assert_eq!(ids, [4, 5]);
     assert!(matches!(answers.last(), Some((5, What::Everywhere(_)))), "{answers:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pushes_are_answered_by_a_copy_only_once_it_is_whole() {
+    let mut cluster = Cluster::of(MapBuilder::three_datacenters()).await;
+    let topic = cluster.orderer.create_topic("t");
+    let mut pusher = cluster.pusher(NYC).await;
+    let log = Some(pusher.push(topic, &bodies("a", 0..3)).await[0].log.into());
+    cluster.all(NYC, topic, 3).await;
+    for datacenter in ["nyc", "mci", "sea"] {
+        cluster.network.cut(&Side::node(NYC), &Side::node(format!("{datacenter}-message-id-1")));
+    }
+    pusher.send(topic, &bodies("b", 0..2), AckLevel::Ordered).await;
+    cluster.all(SEA, topic, 5).await;
+    tokio::time::sleep(Duration::from_secs(5)).await; // Its session has ended.
+    cluster.orderer.forget_facts();
+    // The nearest store to copy from says something else, and breaks off.
+    cluster.crash("nyc-message-store-2");
+    let group = cluster.map.ordering_group(topic.bucket()).to_u32();
+    let held = cluster.orderer.held(cluster.id(SEA)).into_iter().find(|held| held.group == group);
+    let named = Topic { name: "t".to_owned(), topic_id: topic.0, options: None };
+    let run = OrderedRun { topic_id: topic.0, first_id: 5, count: 1 };
+    let (from_1, from_4) = (OrderedRun { first_id: 1, count: 3, ..run }, run);
+    let half = CopyIndexResponse {
+        facts_index: held.unwrap().facts_index,
+        topics: vec![CopiedTopic { topic: Some(named), deleted: false, next_id: 6 }],
+        logs: vec![CopiedLog { number: 1, log, ordered: 6, group_number: 1, ..CopiedLog::default() }],
+        ordered: vec![RecordsOrdered { number: 1, from: 1, runs: vec![from_1, from_4] }],
+        ..CopyIndexResponse::default()
+    };
+    let wrong = SimulatedNode::start(&cluster.network, &cluster.map, cluster.node("nyc-message-store-2"), 2);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let times = asked.clone();
+    wrong.listen(Router::new().streaming(
+        COPY_INDEX,
+        move |_, mut requests: Receiver<_>, responses: Responder<_>| {
+            let (half, times) = (half.clone(), times.clone());
+            async move {
+                let _: Option<CopyIndexRequest> = requests.next().await?;
+                times.fetch_add(1, Ordering::SeqCst);
+                let _ = responses.send(&half).await;
+                tokio::time::sleep(Duration::from_secs(1)).await; // It arrives before the end does.
+                Err::<(), Status>(Status::unavailable("no more"))
+            }
+        },
+    ));
+    cluster.network.heal_all();
+    let mut answers = tokio::time::timeout(LONG, pusher.answers(4)).await.expect("all are answered");
+    answers.sort_by_key(|(tag, _)| *tag);
+    let id = |(_, what)| if let What::Ordered(ordered) = what { Some(ordered.message_id) } else { None };
+    assert_eq!(answers.into_iter().filter_map(id).collect::<Vec<_>>(), [4, 5]);
+    assert!(asked.load(Ordering::SeqCst) > 0, "the copy was begun there");
+    assert_eq!(cluster.all(NYC, topic, 5).await[3..], bodies("b", 0..2));
 }
 
 #[tokio::test(start_paused = true)]

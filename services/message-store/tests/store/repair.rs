@@ -96,6 +96,24 @@ async fn only_what_is_corrupt_on_every_replica_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_whose_last_record_is_spoiled_starts_and_lacks_nothing() {
+    for damage in DAMAGES {
+        for store in [ONE, TWO] {
+            let (mut cluster, topic) = with_ten(MapBuilder::of(&["nyc"]), &[ONE, TWO]).await;
+            spoil(&mut cluster, store, &["a-9"], damage).await;
+            cluster.pusher(ONE).await.push(topic, &bodies("b", 0..5)).await;
+            let expected = [bodies("a", 0..10), bodies("b", 0..5)].concat();
+            assert_eq!(cluster.all(store, topic, 15).await, expected, "{damage:?} at {store}");
+            eventually(LONG, "a repair", async || {
+                (cluster.figure(store, "records_repaired") > 0.0).then_some(())
+            })
+            .await;
+            cluster.assert_nobody_gave_up();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_holder_mends_what_it_cannot_send() {
     for damage in DAMAGES {
         let (mut cluster, topic) = with_ten(MapBuilder::of(&["nyc", "mci"]), &[ONE, MCI]).await;

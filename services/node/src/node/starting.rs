@@ -47,8 +47,7 @@ pub(super) async fn start(
         let (running, shutdown) = (running.clone(), shutdown.clone());
         Arc::new(move || running.is_ready(&shutdown))
     };
-    let listener = Listener::serve(bound, Door::Internal, routes.clone(), healthy, &process.process())
-        .map_err(Refusal::new)?;
+    let listener = Listener::serve(bound, Door::Internal, routes.clone(), healthy, &process.process());
     let follower = Follower {
         known: known.clone(),
         network: host.network.clone(),
