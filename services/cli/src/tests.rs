@@ -304,6 +304,23 @@ async fn lines_are_pushed_in_order_and_each_failure_is_told() {
     );
 }
 
+#[tokio::test]
+async fn a_line_that_is_too_large_is_told_with_its_limit_and_the_others_are_pushed() {
+    let world = World::new();
+    let mut lines = b"one\n".to_vec();
+    lines.resize(lines.len() + (9 << 20), b'x');
+    lines.extend_from_slice(b"\ntwo\n");
+    let input = |context: &mut Context| context.stdin = Some(Box::new(Cursor::new(lines)));
+    let (exit, out, err) = world.run_with("push orders --lines", input).await;
+    assert_eq!((exit, out.as_str()), (Exit::Failed, "pushed 2 messages to orders\n"));
+    assert_eq!(
+        err,
+        "trunkline: line 2: messages[0].payload is 9437184 bytes long, at most 1048576 are allowed \
+         (INVALID_ARGUMENT); not stored\ntrunkline: 1 of 3 messages failed\n"
+    );
+    assert_eq!(world.state.lock().expect("not poisoned").pushed.len(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_popped_is_acknowledged_before_the_end() {
     let world = World::new();
