@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use trunkline_ports::{CallOptions, Class, Network, Peer, Process};
-use trunkline_types::limits::DEADLINE_MAX;
+use trunkline_types::limits::{DEADLINE_MARGIN, DEADLINE_MAX};
 use trunkline_wire::method::Unary;
-use trunkline_wire::status::{reason, reason_of};
+use trunkline_wire::status::{reason, reason_of, unavailable};
 use trunkline_wire::{Code, Message, Status};
 
 use crate::endpoints::{Endpoint, Endpoints};
@@ -133,6 +133,7 @@ impl Client {
     ) -> Result<A, Status> {
         self.inner.state().budget.deposit();
         let mut tried = self.tried();
+        let mut said = None;
         loop {
             let endpoint = self.endpoint(&tried, needs.deadline).await;
             let error = match self.attempt(endpoint, method, request, needs).await {
@@ -146,7 +147,10 @@ impl Client {
                 self.inner.failed(endpoint);
             }
             if !self.again(verdict, endpoint, &tried, needs.deadline).await {
-                return Err(error);
+                return Err(telling(said, error, needs.kind));
+            }
+            if reason_of(&error).is_some() {
+                said = Some(error);
             }
         }
     }
@@ -190,7 +194,8 @@ impl Client {
             }
             Verdict::After(delay) => delay + self.inner.pause(1) / 2,
         };
-        if now + pause >= deadline || !self.inner.state().budget.withdraw(now) {
+        // What a server cannot answer in time any more is not asked.
+        if now + pause + DEADLINE_MARGIN >= deadline || !self.inner.state().budget.withdraw(now) {
             return false;
         }
         if !pause.is_zero() {
@@ -241,6 +246,17 @@ impl Inner {
 fn lost(error: &Status) -> bool {
     error.code() == Code::Unavailable
         && matches!(reason_of(error).as_deref(), None | Some(reason::UNREACHABLE | reason::DRAINING))
+}
+
+/// A last attempt that ran out of time says nothing: what a server said before does. Only of calls that may be made
+/// twice; and that nothing was done is certain no more.
+fn telling(said: Option<Status>, last: Status, kind: Kind) -> Status {
+    match said {
+        Some(said) if kind == Kind::Idempotent && last.code() == Code::DeadlineExceeded => {
+            unavailable(&reason_of(&said).unwrap_or_default(), said.message())
+        }
+        _ => last,
+    }
 }
 
 /// For calls that answer the same the second time.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use trunkline_ports::Class;
 use trunkline_wire::Status;
+use trunkline_wire::check;
 use trunkline_wire::status::from_message;
 use trunkline_wire::v1::{
     AckLevel, GetReceiptRequest, GetReceiptResponse, Message, PushRequest, PushResult, push_service,
@@ -54,13 +55,14 @@ impl Client {
     /// when it is certain that nothing was stored.
     ///
     /// # Errors
-    /// The call's status when none of it was stored, or when it broke and nothing is known of it.
+    /// `INVALID_ARGUMENT` before anything is sent, where a limit is exceeded. The call's status when none of it was stored, or when it broke and nothing is known of it.
     pub async fn push(
         &self,
         topic: &str,
         messages: Vec<Message>,
         level: AckLevel,
     ) -> Result<Vec<Outcome>, Status> {
+        check::messages(&messages)?;
         let count = messages.len();
         let request = PushRequest { topic: topic.to_owned(), messages, ack_level: level.into() };
         let needs = Needs {

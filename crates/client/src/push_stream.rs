@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use trunkline_types::limits::{BATCH_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
 use trunkline_wire::Status;
+use trunkline_wire::check;
 use trunkline_wire::v1::Message;
 
 use crate::client::Client;
@@ -53,13 +54,19 @@ impl Client {
 }
 
 impl PushStream {
-    /// Sends a message; waits while too many are not answered yet.
+    /// Sends a message; waits while too many are not answered yet. One that exceeds a limit is not sent: its result
+    /// says so, and the stream goes on.
     ///
     /// # Errors
     /// The stream is over: the message was certainly not sent. Results tell what it ended with.
     pub async fn send(&self, message: Message) -> Result<Pending, Status> {
         let place = self.window.clone().acquire_owned().await.expect("never closed");
         let (told, pending) = oneshot::channel();
+        if let Err(why) = check::message(0, &message) {
+            // The receiver is right here.
+            let _ = told.send(Err(why.into()));
+            return Ok(Pending(pending));
+        }
         let queued = Queued { message, told, place };
         self.queue.send(queued).await.map_err(|_| over())?;
         Ok(Pending(pending))

@@ -70,9 +70,11 @@ impl Transport for GrpcTransport {
         let deadline = options.deadline.unwrap_or_else(|| Instant::now() + DEADLINE_DEFAULT);
         let options = CallOptions { deadline: Some(deadline), ..options };
         Box::pin(async move {
+            // Without a connection nothing was sent: the one failure of the way that is certain.
+            let connection = timeout_at(deadline, link.connection()).await;
+            let connection =
+                connection.unwrap_or_else(|_| Err(link.too_late())).map_err(|why| not_stored(&why))?;
             let answer = async {
-                // Without a connection nothing was sent: the one failure of the way that is certain.
-                let connection = link.connection().await.map_err(|why| not_stored(&why))?;
                 let _slot = link.slot()?;
                 let request = with_options(Request::new(request), &options)?;
                 let path = PathAndQuery::from_static(path);

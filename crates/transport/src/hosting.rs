@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, StreamingService, UnaryService};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use trunkline_ports::process::TaskGuard;
 use trunkline_ports::{CallContext, Handler, Process, Router};
 use trunkline_types::limits::{DEADLINE_DEFAULT, DEADLINE_MAX, FRAME_BYTES_MAX, STREAM_QUEUE_MAX};
@@ -94,7 +94,18 @@ pub(crate) async fn answer(
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX);
     match handler {
-        Handler::Unary(handler) => grpc.unary(UnaryCall(handler), request).await,
+        Handler::Unary(handler) => {
+            let mut call = UnaryCall { handler, is_reached: false };
+            let response = grpc.unary(&mut call, request).await;
+            // The one refusal of this code that comes before any handler.
+            let refused = Status::from_header_map(response.headers()).filter(|_| !call.is_reached);
+            match refused {
+                Some(refused) if refused.code() == Code::OutOfRange => {
+                    status::invalid("request", too_large()).into_http()
+                }
+                _ => response,
+            }
+        }
         Handler::Streaming(handler) => grpc.streaming(StreamingCall { handler, process }, request).await,
     }
 }
@@ -107,6 +118,10 @@ fn context(metadata: &MetadataMap, default: Duration, max: Duration) -> (CallCon
     (CallContext { deadline, trace }, said.is_some())
 }
 
+fn too_large() -> String {
+    format!("is too large: one message of a call has at most {FRAME_BYTES_MAX} bytes")
+}
+
 fn too_late() -> Status {
     Status::deadline_exceeded("no answer before the deadline")
 }
@@ -114,16 +129,20 @@ fn too_late() -> Status {
 type UnaryHandler =
     Arc<dyn Fn(CallContext, Bytes) -> BoxFuture<'static, Result<Bytes, Status>> + Send + Sync>;
 
-struct UnaryCall(UnaryHandler);
+struct UnaryCall {
+    handler: UnaryHandler,
+    is_reached: bool,
+}
 
-impl UnaryService<Bytes> for UnaryCall {
+impl UnaryService<Bytes> for &mut UnaryCall {
     type Response = Bytes;
     type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        self.is_reached = true;
         let (context, _) = context(request.metadata(), DEADLINE_DEFAULT, DEADLINE_MAX);
         let deadline = context.deadline;
-        let answer = (self.0)(context, request.into_inner());
+        let answer = (self.handler)(context, request.into_inner());
         Box::pin(async move {
             match timeout_at(deadline, answer).await {
                 Ok(answer) => answer.map(Response::new),
@@ -156,7 +175,12 @@ impl StreamingService<Bytes> for StreamingCall {
         let deadline = context.deadline;
         let (responder, frames) = mpsc::channel(STREAM_QUEUE_MAX);
         let (ended, end) = oneshot::channel();
-        let handled = (self.handler)(context, request.into_inner().boxed(), responder);
+        let requests = request.into_inner().map_err(|error| match error.code() {
+            // Of what came before it on the stream, this says nothing.
+            Code::OutOfRange => Status::invalid_argument(format!("request {}", too_large())),
+            _ => error,
+        });
+        let handled = (self.handler)(context, requests.boxed(), responder);
         let task = self.process.spawn("stream", async move {
             let outcome = match limited {
                 true => timeout_at(deadline, handled).await.unwrap_or_else(|_| Err(too_late())),

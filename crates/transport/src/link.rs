@@ -75,6 +75,11 @@ impl Link {
         outcome.unwrap_or_else(|| Err(unreachable(&self.address, "the process ends")))
     }
 
+    /// There was no connection before somebody's deadline.
+    pub(crate) fn too_late(&self) -> Status {
+        unreachable(&self.address, "no connection before the deadline")
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -15,7 +17,7 @@ use trunkline_transport::{Bound, Door, GrpcTransport, Listener, Page, Pages, Rou
 use trunkline_wire::internal::{BootstrapRequest as Frame, BootstrapResponse as Answer};
 use trunkline_wire::method::{Streaming, Unary};
 use trunkline_wire::status::{self, reason};
-use trunkline_wire::{Code, Status};
+use trunkline_wire::{Code, Message as _, Status};
 
 const ECHO: Unary<Frame, Answer> = Unary::new("/test.Service/Echo");
 const FAIL: Unary<Frame, Answer> = Unary::new("/test.Service/Fail");
@@ -152,6 +154,51 @@ async fn large_frames_go_through_and_larger_ones_do_not() {
     assert_eq!(answer.map, large.map);
     let larger = frame(vec![7; 9 << 20]);
     world.network.call(&world.peer(), ECHO, &larger, soon()).await.expect_err("too large");
+}
+
+/// What a client without limits of its own sends: each frame's length, and its bytes as far as they matter.
+fn frames(of: &[(u32, &[u8])]) -> Bytes {
+    let mut sent = Vec::new();
+    for (length, bytes) in of {
+        sent.push(0);
+        sent.extend_from_slice(&length.to_be_bytes());
+        sent.extend_from_slice(bytes);
+    }
+    sent.into()
+}
+
+/// Makes a call over a connection of its own; the status with which it ends.
+async fn ends_with(address: &str, path: &str, sent: Bytes) -> Status {
+    let socket = TcpStream::connect(address).await.expect("it listens");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+            .await
+            .expect("it speaks HTTP/2");
+    let _connection = process().spawn("connection", async { drop(connection.await) }).abort_on_drop();
+    let request = http::Request::post(format!("http://{address}{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(http_body_util::Full::new(sent))
+        .expect("a request");
+    let response = sender.send_request(request).await.expect("an answer");
+    let at_once = Status::from_header_map(response.headers());
+    let rest = response.into_body().collect().await.expect("to its end");
+    at_once.or_else(|| Status::from_header_map(rest.trailers()?)).expect("a status")
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_any_method_is_refused_naming_the_limit() {
+    let world = World::with(Door::Clients { calls_max: 10 }).await;
+    let error = ends_with(&world.address, "/test.Service/Echo", frames(&[(20_000_000, b"...")])).await;
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert_eq!(error.message(), "request is too large: one message of a call has at most 8388608 bytes");
+    assert!(status::is_not_stored(&error), "no handler has seen it");
+    let first = frame("first").encode_to_vec();
+    let length = u32::try_from(first.len()).expect("short");
+    let sent = frames(&[(length, &first), (20_000_000, b"...")]);
+    let error = ends_with(&world.address, "/test.Service/Chat", sent).await;
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert!(!status::is_not_stored(&error), "the first was taken");
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 //! - [`v1`]: the public API, as generated from `proto/trunkline/v1`.
 //! - [`internal`]: between nodes, from `proto/trunkline/internal/v1`.
 //! - [`method`]: a method's path with the types that go in and out; each has a constant, `v1::push_service::PUSH`.
+//! - [`check`]: what a client may push.
 //! - [`status`]: errors as gRPC says them, with google.rpc details.
 //! - [`convert`]: between messages and the types of floor 0, one file per message.
 
+pub mod check;
 pub mod convert;
 pub mod method;
 pub mod status;

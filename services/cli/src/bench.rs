@@ -57,6 +57,7 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
     /// Runs a fixed list of cases, each on a fresh `trunkline dev`, and holds them against their bars
+    #[command(after_help = suite::EXAMPLES)]
     Suite(suite::Args),
 }
 

@@ -60,11 +60,13 @@ pub enum Command {
     #[command(after_help = admin::CUT_EXAMPLES)]
     Cut(admin::DatacenterArgs),
     /// dev only: make a datacenter's links whole again
+    #[command(after_help = admin::CUT_EXAMPLES)]
     Heal(admin::DatacenterArgs),
     /// dev only: stop a node as kill -9 would
     #[command(after_help = admin::STOP_EXAMPLES)]
     Stop(admin::NodeArgs),
     /// dev only: start a node again on what is on its disk
+    #[command(after_help = admin::STOP_EXAMPLES)]
     Start(admin::NodeArgs),
     /// Measure push, pop and visible latency under load
     #[command(after_help = bench::EXAMPLES)]

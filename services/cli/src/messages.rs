@@ -61,13 +61,13 @@ pub(crate) fn print(
         };
         return output::json(context, &line);
     }
-    let payload = text.map_or_else(|| format!("<{} bytes>", message.payload.len()), str::to_owned);
+    let payload = text.map_or_else(|| format!("<{} bytes>", message.payload.len()).into(), output::visible);
     write!(context.stdout, "{:>8}  {push_time}  {payload}", received.message_id)?;
     if !message.key.is_empty() {
-        write!(context.stdout, "  key={}", message.key)?;
+        write!(context.stdout, "  key={}", output::visible(&message.key))?;
     }
     for (name, value) in &message.attributes {
-        write!(context.stdout, "  {name}={value}")?;
+        write!(context.stdout, "  {}={}", output::visible(name), output::visible(value))?;
     }
     if let Some(attempt) = attempt.filter(|&attempt| attempt > 1) {
         write!(context.stdout, "  (attempt {attempt})")?;
@@ -131,5 +131,24 @@ mod tests {
         let (mut context, out) = buffered();
         print(&mut context, false, "orders", &received(b"hello"), Some(1)).expect("printed");
         assert_eq!(text(&out), "       7  2027-01-15T08:00:00.25Z  hello  key=order-1  k=v\n");
+    }
+    #[tokio::test]
+    async fn what_others_wrote_stays_on_its_line_and_json_has_it_as_it_is() {
+        let (mut context, out) = buffered();
+        let mut hostile = received(b"a\x1b[2Jb\n       8  2027-01-15T08:00:00Z  forged");
+        let message = hostile.message.as_mut().expect("it has one");
+        message.key = "k\r".to_owned();
+        message.attributes = [("n\n".to_owned(), "v\x07".to_owned())].into();
+        print(&mut context, false, "orders", &hostile, None).expect("printed");
+        assert_eq!(
+            text(&out),
+            "       7  2027-01-15T08:00:00.25Z  a\\x1b[2Jb\\n       8  2027-01-15T08:00:00Z  forged  key=k\\r  \
+             n\\n=v\\x07\n"
+        );
+        let (mut context, out) = buffered();
+        print(&mut context, true, "orders", &hostile, None).expect("printed");
+        let line: serde_json::Value = serde_json::from_str(&text(&out)).expect("one object");
+        assert_eq!(line["payload"], "a\x1b[2Jb\n       8  2027-01-15T08:00:00Z  forged");
+        assert_eq!(line["key"], "k\r");
     }
 }

@@ -17,7 +17,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   trunkline subscribe orders billing
   trunkline pop orders billing
   trunkline pop orders billing --max 100 --wait 5s --json
-  trunkline pop orders billing --no-ack        # look, and leave it for the next
+  trunkline pop orders billing --no-ack        # look; it comes again after the ack deadline, the next pop gets others
 
 Ctrl-C ends it once what was printed is acknowledged.";
 

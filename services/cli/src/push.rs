@@ -26,6 +26,7 @@ const FAILURES_TOLD_MAX: u64 = 10;
 
 /// What `trunkline push` takes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(override_usage = "trunkline push <TOPIC> [MESSAGE] [--file F | --lines] [OPTIONS]")]
 #[command(group = ArgGroup::new("what").required(true).args(["message", "file", "lines"]))]
 pub struct Args {
     /// The topic, [A-Za-z0-9._-]{1,255}

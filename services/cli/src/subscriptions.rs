@@ -14,6 +14,9 @@ use crate::subscribe;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// All subscriptions by topic and consumer
+    #[command(
+        after_help = "Examples:\n  trunkline subscriptions list\n  trunkline subscriptions list --topic orders --json"
+    )]
     List {
         /// Of this topic only
         #[arg(long, default_value = "", hide_default_value = true)]
@@ -25,6 +28,7 @@ pub enum Command {
         connection: Connection,
     },
     /// One subscription: position, lag, who serves it
+    #[command(after_help = "Examples:\n  trunkline subscriptions describe orders billing")]
     Describe {
         topic: String,
         consumer: String,

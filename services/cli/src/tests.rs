@@ -234,9 +234,18 @@ fn every_command_explains_itself_with_an_example() {
     let mut words = Words::command();
     words.build();
     words.clone().debug_assert();
-    for name in ["push", "pop", "tail", "subscribe", "lag", "status", "cut", "stop", "bench"] {
-        let help = words.find_subcommand_mut(name).expect(name).render_help().to_string();
-        assert!(help.contains("Examples:\n  trunkline "), "{name}: {help}");
+    let usage = words.find_subcommand_mut("push").expect("push").render_usage().to_string();
+    assert!(usage.starts_with("Usage: trunkline push <TOPIC> [MESSAGE]"), "{usage}");
+    let own = |command: &clap::Command| {
+        command.get_subcommands().filter(|nested| nested.get_name() != "help").cloned().collect::<Vec<_>>()
+    };
+    let mut left = own(&words);
+    while let Some(mut command) = left.pop() {
+        let name = command.get_name().to_owned();
+        left.extend(own(&command));
+        let help = command.render_help().to_string();
+        let only_leads_on = ["topics", "subscriptions"].contains(&name.as_str());
+        assert!(only_leads_on || help.contains("Examples:\n  trunkline "), "{name}: {help}");
     }
 }
 
@@ -304,6 +313,23 @@ async fn lines_are_pushed_in_order_and_each_failure_is_told() {
         err,
         "trunkline: line 2: messages[0].payload is bad (INVALID_ARGUMENT); not stored\ntrunkline: 1 of 3 messages failed\n"
     );
+}
+
+#[tokio::test]
+async fn a_line_that_is_too_large_is_told_with_its_limit_and_the_others_are_pushed() {
+    let world = World::new();
+    let mut lines = b"one\n".to_vec();
+    lines.resize(lines.len() + (9 << 20), b'x');
+    lines.extend_from_slice(b"\ntwo\n");
+    let input = |context: &mut Context| context.stdin = Some(Box::new(Cursor::new(lines)));
+    let (exit, out, err) = world.run_with("push orders --lines", input).await;
+    assert_eq!((exit, out.as_str()), (Exit::Failed, "pushed 2 messages to orders\n"));
+    assert_eq!(
+        err,
+        "trunkline: line 2: messages[0].payload is 9437184 bytes long, at most 1048576 are allowed \
+         (INVALID_ARGUMENT); not stored\ntrunkline: 1 of 3 messages failed\n"
+    );
+    assert_eq!(world.state.lock().expect("not poisoned").pushed.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,9 @@ use crate::output;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// All topics by name
+    #[command(
+        after_help = "Examples:\n  trunkline topics list\n  trunkline topics list --prefix orders --json"
+    )]
     List {
         /// Only names that begin so
         #[arg(long, default_value = "", hide_default_value = true)]
@@ -39,12 +42,16 @@ pub enum Command {
         connection: Connection,
     },
     /// One topic's options, and how far it can be read
+    #[command(
+        after_help = "Examples:\n  trunkline topics describe orders\n  trunkline topics describe orders --dc sea --json"
+    )]
     Describe {
         topic: String,
         #[command(flatten)]
         connection: Connection,
     },
     /// End a topic; one created later under the same name is another one
+    #[command(after_help = "Examples:\n  trunkline topics delete orders")]
     Delete {
         topic: String,
         #[command(flatten)]
@@ -146,6 +153,7 @@ fn describe(
         writeln!(context.stdout, "{name:<24}{value}")?;
     }
     for (name, value) in line.labels {
+        let (name, value) = (output::visible(name), output::visible(value));
         writeln!(context.stdout, "{:<24}{name}={value}", "label")?;
     }
     Ok(())

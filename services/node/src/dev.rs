@@ -37,9 +37,14 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+const EXAMPLES: &str = "Examples:
+  trunkline dev
+  trunkline dev --base-port 8100 --data /tmp/trunkline-second        # a second one beside it";
+
 /// Runs a whole cluster in one process: nyc, mci and sea, each with push, pop, message-id, subscription-position and
 /// two stores.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Dev {
     /// nyc listens from here, mci 100 higher, sea 200 higher: +1 clients, +20 admin.
     #[arg(long, default_value_t = BASE_PORT)]

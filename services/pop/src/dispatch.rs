@@ -263,9 +263,9 @@ impl Dispatch {
             Err(error) if !error::is_of_the_way(&error) => Forwarded::Answered(Err(error)),
             Err(error) if errand.may_repeat() || !error::is_silence(&error) => Forwarded::Failed,
             // It may have been done: only a new dispatcher, which knows nothing of it, may do it again.
-            Err(error) => match timeout_at(errand.deadline(), link.verdict()).await {
+            Err(_) => match timeout_at(errand.deadline(), link.verdict()).await {
                 Ok(Pulse::Dead) => Forwarded::Dead,
-                Ok(_) | Err(_) => Forwarded::Answered(Err(error)),
+                Ok(_) | Err(_) => Forwarded::Answered(Err(error::no_reply())),
             },
         }
     }

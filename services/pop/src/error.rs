@@ -44,6 +44,24 @@ pub(crate) fn out_of_time(what: &str) -> Status {
     status::unavailable(reason::UNREACHABLE, format!("{what} within the deadline"))
 }
 
+/// Of several nodes that were asked, none has said anything: in words of the caller, who has named no node.
+pub(crate) fn no_answer() -> Status {
+    status::unavailable(reason::UNREACHABLE, "none of the nodes that know could be asked")
+}
+
+/// The dispatcher lives and has not answered: it may have done it.
+pub(crate) fn no_reply() -> Status {
+    out_of_time("the subscription's dispatcher gave no answer")
+}
+
+/// What one node said, where another that was asked as well may have done it.
+pub(crate) fn without_certainty(said: &Status) -> Status {
+    match status::reason_of(said) {
+        Some(because) if status::is_not_stored(said) => status::unavailable(&because, said.message()),
+        _ => said.clone(),
+    }
+}
+
 /// `None`: somebody else dispatches the subscription.
 pub(crate) fn pop(refusal: PopRefusal) -> Option<Status> {
     Some(match refusal {

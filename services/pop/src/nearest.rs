@@ -9,7 +9,7 @@ use trunkline_ports::{Class, Host, Peer};
 use trunkline_types::NodeId;
 use trunkline_types::limits::SILENCE_MAX;
 use trunkline_wire::method::Unary;
-use trunkline_wire::{Message, Status};
+use trunkline_wire::{Message, Status, status};
 
 use crate::error;
 use crate::trace;
@@ -81,18 +81,18 @@ impl Nearest {
         request: &Q,
         deadline: Instant,
     ) -> Result<A, Status> {
-        let mut failed = None;
+        let (mut said, mut is_certain) = (None, true);
         for (index, candidate) in candidates.iter().enumerate() {
             let is_last = index + 1 == candidates.len();
             let until = if is_last { deadline } else { deadline.min(Instant::now() + SILENCE_MAX) };
             match self.host.network.call(&candidate.peer, method, request, trace::until(until)).await {
                 Err(error) if error::is_of_the_way(&error) => {
+                    is_certain &= status::is_not_stored(&error);
                     if error::is_silence(&error) {
                         self.avoid(candidate.node);
-                        failed.get_or_insert(error);
                     } else {
                         // It says more than silence does.
-                        failed = Some(error);
+                        said = Some(error);
                     }
                 }
                 answer => return answer,
@@ -101,6 +101,7 @@ impl Nearest {
                 break;
             }
         }
-        Err(failed.unwrap_or_else(|| error::out_of_time("no node that knows could be asked")))
+        let failed = said.map_or_else(error::no_answer, |said| error::without_certainty(&said));
+        Err(if is_certain { status::not_stored(&failed) } else { failed })
     }
 }

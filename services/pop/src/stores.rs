@@ -138,6 +138,9 @@ impl Stores {
             }
         }
         match failed {
+            Some(error) if !answered && error::is_of_the_way(&error) => {
+                Err(error::out_of_time("no store of the topic could be asked"))
+            }
             Some(error) if !answered => Err(error),
             _ => Ok(Batch::default()),
         }

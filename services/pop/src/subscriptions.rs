@@ -43,11 +43,15 @@ impl Subscriptions {
     ) -> Result<v1::Subscription, Status> {
         let (topic, is_new) = self.topic(name, deadline).await?;
         let key = Key { topic, consumer: consumer.clone() };
-        if !is_new
-            && let Ok(Some(existing)) = self.positions.find(&key, deadline).await
-            && existing.options.as_ref() == Some(&options)
-        {
-            return Ok(public(&existing));
+        if !is_new {
+            match self.positions.find(&key, deadline).await {
+                Ok(Some(existing)) if existing.options.as_ref() == Some(&options) => {
+                    return Ok(public(&existing));
+                }
+                // What kept it until now is the reason, not what has no time left after it.
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
         }
         let start_id =
             if is_new { self.start_of_new(&options)? } else { self.start(topic, &options, deadline).await? };

@@ -252,6 +252,39 @@ async fn without_a_subscription_a_pop_says_how_to_subscribe_and_without_a_quorum
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_a_datacenter_that_is_cut_off_every_call_says_in_time_why_it_cannot_be_done() {
+    let world = World::new().await;
+    world.subscribe("sea", "t", "c", EARLIEST).await.unwrap();
+    world.push("t", 10);
+    world.pop("sea", "s", Vec::new(), 1, 0).await.unwrap();
+    world.network.cut(&Side::datacenter("nyc"), &Side::Others);
+    world.set_quorum(false);
+    let in_time = |call: &str, because: &str, error: Status, began: Instant| {
+        assert_eq!(reason_of(&error), (Code::Unavailable, because.to_owned()), "{call}: {error}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{call}: {:?}", began.elapsed());
+        assert!(
+            !error.message().contains(":7") && !error.message().contains("nyc"),
+            "no address that the caller has not named: {error}"
+        );
+    };
+    let began = Instant::now();
+    let popped = world.pop("nyc", "n", Vec::new(), 1, 0).await.unwrap_err();
+    in_time("pop", reason::NO_QUORUM, popped, began);
+    let began = Instant::now();
+    let subscribed = world.subscribe("nyc", "t", "d", EARLIEST).await.unwrap_err();
+    in_time("subscribe", reason::NO_QUORUM, subscribed, began);
+    // Without a voter of this datacenter nobody can say more than that nobody answers.
+    for (role, topic) in [(Role::SubscriptionPosition, "t"), (Role::MessageId, "new")] {
+        let voters = world.map.nodes_of(role).filter(|node| node.datacenter == "nyc".into());
+        voters.for_each(|voter| world.nodes[&voter.name].process.pause());
+        let began = Instant::now();
+        let subscribed = world.subscribe("nyc", topic, "d", EARLIEST).await.unwrap_err();
+        assert!(!status::is_not_stored(&subscribed), "a voter that hangs may do it yet");
+        in_time(topic, reason::UNREACHABLE, subscribed, began);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn subscribing_again_answers_the_same_and_other_options_differ() {
     let world = World::new().await;
     world.push("t", 7);

@@ -42,6 +42,20 @@ pub(crate) fn options(options: Option<v1::SubscriptionOptions>) -> Result<Option
     Ok(Options { start, ack_mode: AckMode::OnNextPop, ack_deadline_ms })
 }
 
+/// As clients write them.
+pub(crate) fn in_words(options: &Options) -> String {
+    let start = match options.start {
+        Start::Latest => "latest".to_owned(),
+        Start::Earliest => "earliest".to_owned(),
+        Start::Id(id) => format!("message {id}"),
+    };
+    let ack_mode = match options.ack_mode {
+        AckMode::OnNextPop => "ON_NEXT_POP",
+    };
+    let ack_deadline = Duration::from_millis(options.ack_deadline_ms.into());
+    format!("start {start}, ack mode {ack_mode}, ack deadline {} s", ack_deadline.as_secs_f64())
+}
+
 pub(crate) fn dispatcher(dispatcher: Option<internal::Dispatcher>) -> Result<DispatcherNode, Malformed> {
     let dispatcher = dispatcher.ok_or(Malformed("dispatcher"))?;
     let fits = dispatcher.datacenter.len() <= NAME_BYTES_MAX && dispatcher.address.len() <= ADDRESS_BYTES_MAX;

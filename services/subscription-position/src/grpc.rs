@@ -188,9 +188,10 @@ impl Calls {
 }
 
 fn differs(existing: &trunkline_delivery::position::Subscription) -> Status {
+    let options = convert::in_words(&existing.options);
     let message = format!(
-        "consumer {} is subscribed to topic {} already, with other options: {:?}",
-        existing.consumer, existing.topic, existing.options
+        "consumer {} is subscribed to topic {} already, with other options: {options}",
+        existing.consumer, existing.topic
     );
     status::failed_precondition(reason::OPTIONS_DIFFER, message)
 }

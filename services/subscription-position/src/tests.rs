@@ -155,6 +155,8 @@ async fn a_subscription_is_created_acquired_and_committed_through_any_voter() {
         (differs.code(), status::reason_of(&differs).as_deref()),
         (Code::FailedPrecondition, Some(reason::OPTIONS_DIFFER))
     );
+    let words = "already, with other options: start latest, ack mode ON_NEXT_POP, ack deadline 30 s";
+    assert!(differs.message().ends_with(words), "{}", differs.message());
 
     let acquired = cluster.call(1, ACQUIRE, &cluster.acquire(0, 11)).await.unwrap();
     let subscription = acquired.subscription.unwrap();

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use trunkline_ports::{CallOptions, Class, Receiver, Sender, StreamClosed};
 use trunkline_types::limits::{BATCH_MESSAGES_MAX, DEADLINE_DEFAULT};
 use trunkline_wire::Status;
+use trunkline_wire::check::size;
 use trunkline_wire::status::{is_not_stored, metadata_of, not_stored, reason_of};
 use trunkline_wire::v1::{AckLevel, Message, PushStreamRequest, PushStreamResponse, push_service};
 
@@ -334,11 +335,6 @@ fn unknown(status: &Status) -> Failure {
         if is_not_stored(status) { Status::new(status.code(), status.message()) } else { status.clone() };
     tracing::debug!(reason = reason_of(&status), "a push's outcome is unknown");
     status.into()
-}
-
-fn size(message: &Message) -> usize {
-    let pairs: usize = message.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-    message.payload.len() + message.key.len() + pairs
 }
 
 async fn maybe<T>(work: &mut Option<BoxFuture<'static, T>>) -> T {

@@ -84,6 +84,44 @@ async fn reads_are_made_again_wherever_they_may_go_better() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_last_attempt_that_runs_out_of_time_does_not_hide_what_a_server_said() {
+    let world = World::new();
+    let only = world.client.only("nyc").expect("known");
+    only.list_topics(&ListTopicsRequest::default()).await.expect("measured");
+    let cut_off = not_stored(&unavailable(reason::NO_QUORUM, "there is no quorum"));
+    world.server("nyc").fails_with([cut_off]);
+    let request = ListTopicsRequest::default();
+    let asking = only.list_topics(&request);
+    let (error, ()) = futures::join!(asking, async {
+        pass(20).await;
+        world.server("nyc").process.pause();
+    });
+    let error = error.expect_err("no second answer");
+    assert_eq!((error.code(), reason_of(&error).as_deref()), (Code::Unavailable, Some(reason::NO_QUORUM)));
+    assert_eq!(error.message(), "there is no quorum");
+    assert!(!is_not_stored(&error), "the second attempt may have had its effect");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_above_a_limit_is_refused_before_it_is_sent() {
+    let world = World::new();
+    let large = Message { payload: vec![7; 9 << 20].into(), ..Message::default() };
+    let failure = world.client.push_one("t", large.clone(), AckLevel::Local).await.expect_err("too large");
+    let words = "messages[0].payload is 9437184 bytes long, at most 1048576 are allowed";
+    assert_eq!((failure.status.code(), failure.status.message()), (Code::InvalidArgument, words));
+    assert!(is_not_stored(&failure.status));
+    let stream = world.client.push_stream("t", crate::StreamOptions::default());
+    let mut outcomes = Vec::new();
+    for one in [message(), large, message()] {
+        outcomes.push(stream.send(one).await.expect("open").outcome().await);
+    }
+    let [Ok(_), Err(refused), Ok(_)] = &outcomes[..] else { panic!("only the second: {outcomes:?}") };
+    assert_eq!(refused.status.message(), words);
+    assert!(is_not_stored(&refused.status));
+    assert_eq!(world.taken(), [2, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_hangs_is_left_for_another() {
     let world = World::new();
     world.client.list_topics(&ListTopicsRequest::default()).await.expect("measured");

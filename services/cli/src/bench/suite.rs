@@ -28,6 +28,10 @@ use crate::args::duration;
 use crate::context::Context;
 use crate::failure::Failure;
 
+pub(super) const EXAMPLES: &str = "Examples:
+  trunkline bench suite --cases idle,start --duration 5s       # a trial of two cases
+  trunkline bench suite --figures figures.json --readme README.md";
+
 /// What `trunkline bench suite` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use trunkline_ports::{Receiver, Responder, Router};
 use trunkline_testkit::{SimulatedNetwork, SimulatedNode};
+use trunkline_types::limits::DEADLINE_MARGIN;
 use trunkline_types::{Bucket, ClusterMap, Lane, LogName, Node, Ordinal, TopicId, TopicName};
 use trunkline_wire::internal::{
     Accepted, AppendRecord, AppendRequest, AppendResponse, Appended, Everywhere, OrderCreateTopicResponse,
     OrderDeleteTopicResponse, OrderFindTopicResponse, OrderListTopicsResponse, Ordered, ReadResponse,
     ResolveResponse, StoreFindTopicResponse, Stored, appended, order_service, store_service,
 };
+use trunkline_wire::status::reason;
 use trunkline_wire::v1::{AckLevel, Topic, TopicOptions};
 use trunkline_wire::{Status, status};
 
@@ -181,6 +184,8 @@ pub(super) struct Table {
     topics: Mutex<BTreeMap<String, u64>>,
     counter: Mutex<u64>,
     pub(super) created: std::sync::atomic::AtomicU64,
+    /// Its voters reach no quorum, and say so when their caller's time is over.
+    pub(super) is_cut_off: std::sync::atomic::AtomicBool,
 }
 
 impl Table {
@@ -196,6 +201,14 @@ impl Table {
 
     pub(super) fn delete(&self, name: &str) -> bool {
         self.topics.lock().expect("not poisoned").remove(name).is_some()
+    }
+
+    async fn quorum(&self, until: Instant) -> Result<(), Status> {
+        if self.is_cut_off.load(std::sync::atomic::Ordering::Relaxed) {
+            tokio::time::sleep_until(until - DEADLINE_MARGIN / 4).await;
+            return Err(status::not_stored(&status::unavailable(reason::NO_QUORUM, "there is no quorum")));
+        }
+        Ok(())
     }
 
     fn get(&self, name: &str) -> Option<u64> {
@@ -233,9 +246,11 @@ pub(super) fn listen_voter(
                 })
             }
         })
-        .unary(order_service::CREATE_TOPIC, move |_, request| {
-            let topic = topic(&request.name, create.create(&request.name, buckets));
+        .unary(order_service::CREATE_TOPIC, move |context, request| {
+            let create = create.clone();
             async move {
+                create.quorum(context.deadline).await?;
+                let topic = topic(&request.name, create.create(&request.name, buckets));
                 tokio::time::sleep(Duration::from_millis(40)).await;
                 Ok(OrderCreateTopicResponse { topic: Some(topic), created: true, ..Default::default() })
             }

@@ -241,6 +241,31 @@ async fn a_full_disk_is_said_at_once_where_no_other_store_can_take_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn full_disks_refuse_a_new_topic_at_every_level_and_nothing_is_stored() {
+    for earlier in [0, 1] {
+        let cluster = Cluster::start().await;
+        for _ in 0..earlier {
+            cluster.push("before", AckLevel::Ordered, TEN).await.expect("pushed");
+        }
+        let before: usize = cluster.stores.iter().map(super::FakeStore::taken).sum();
+        cluster.stores.iter().for_each(|store| store.conduct(Conduct::Refuse(disk_full("the disk is full"))));
+        for level in [AckLevel::Local, AckLevel::Ordered, AckLevel::Everywhere] {
+            let begun = Instant::now();
+            let topic = format!("new-{}", level.as_str_name());
+            let error = cluster.push(&topic, level, TEN).await.expect_err("full");
+            assert_eq!(
+                (error.code(), reason_of(&error).as_deref()),
+                (Code::ResourceExhausted, Some(reason::DISK_FULL)),
+                "{level:?} after {earlier} pushes"
+            );
+            assert!(is_not_stored(&error) && retry_after(&error).is_some(), "{error:?}");
+            assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+        }
+        assert_eq!(cluster.stores.iter().map(super::FakeStore::taken).sum::<usize>(), before);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_choice_stays_when_a_better_ranked_store_returns() {
     let cluster = Cluster::start().await;
     let [first, second] = cluster.ranked("orders");

@@ -14,15 +14,45 @@ use trunkline_wire::internal::{
     OrderListTopicsResponse, order_service,
 };
 use trunkline_wire::method::Unary;
-use trunkline_wire::status::{reason, unavailable};
+use trunkline_wire::status::{is_not_stored, not_stored, reason, reason_of, unavailable};
 use trunkline_wire::v1::{Topic, TopicOptions};
-use trunkline_wire::{Message, Status};
+use trunkline_wire::{Code, Message, Status};
 
 use crate::error::try_elsewhere;
 use crate::trace;
 
 /// What a voter may take beyond the round trips that its answer needs.
 const SLACK: Duration = Duration::from_millis(1_000);
+
+/// Why none of the voters that were asked has answered.
+#[derive(Debug, Default)]
+struct Failures {
+    /// Of a voter that said something, which is more than that it cannot be reached.
+    said: Option<Status>,
+    /// One of them may have done it all the same.
+    is_open: bool,
+}
+
+impl Failures {
+    fn add(&mut self, error: Status) {
+        self.is_open |= !is_not_stored(&error);
+        let because = reason_of(&error);
+        let says = error.code() == Code::Unavailable || error.code() == Code::FailedPrecondition;
+        if says && because.is_some_and(|because| because != reason::UNREACHABLE) {
+            self.said = Some(error);
+        }
+    }
+
+    /// In words of the caller, who has named no voter.
+    fn told(self, group: GroupId) -> Status {
+        let (because, message) = match &self.said {
+            Some(said) => (reason_of(said).unwrap_or_default(), said.message().to_owned()),
+            None => (reason::UNREACHABLE.to_owned(), format!("no voter of {group} answers")),
+        };
+        let told = unavailable(&because, message);
+        if self.is_open { told } else { not_stored(&told) }
+    }
+}
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -149,17 +179,17 @@ impl Voters {
     ) -> Result<A, Status> {
         let map = self.host.map();
         let voters = voters_by_nearness(&map, group, &self.host.identity.datacenter);
-        let mut last = unavailable(reason::NO_QUORUM, format!("group {group} has no voters"));
+        let mut failures = Failures::default();
         for (index, voter) in voters.iter().enumerate() {
             let left = voters.len() - index;
             let Some(until) = self.share(voter, left, deadline) else { break };
             let peer = Peer::new(voter.address.as_str(), Class::Calls);
             match self.host.network.call(&peer, method, request, trace::until(until)).await {
-                Err(error) if try_elsewhere(&error) => last = error,
+                Err(error) if try_elsewhere(&error) => failures.add(error),
                 answer => return answer,
             }
         }
-        Err(last)
+        Err(failures.told(group))
     }
 
     /// Until when one voter may answer, so that each of those left may have its turn; the last one has twice that.
