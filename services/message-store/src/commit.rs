@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use trunkline_ordering::store::{Catalog, LogNo, Row, Settled};
 use trunkline_ports::{Batch, Storage, StorageError};
 use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
-use trunkline_types::{LogName, TopicId};
+use trunkline_types::{Boot, LogName, NodeId, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::Record;
 
@@ -136,6 +136,11 @@ impl Commit {
         self.gathering.batch.put(keys::META, keys::FORMAT_KEY.to_vec(), keys::FORMAT.to_be_bytes().to_vec());
         self.gathering.written.snapshots.push((snapshot, reply));
         self.gathering.urgent = true;
+    }
+
+    /// A boot of another store: written with what else is.
+    pub(crate) fn seen(&mut self, node: NodeId, boot: Boot) {
+        self.gathering.batch.put(keys::META, keys::seen_key(node), keys::seen_value(boot));
     }
 
     /// A topic's next ID or watermark has moved: written with what else is.

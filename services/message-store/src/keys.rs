@@ -29,7 +29,8 @@ pub(crate) const ORDERS: Space = Space::new("orders");
 pub(crate) const TOPICS: Space = Space::new("topics");
 /// topic → next id, first id that is not readable (at least; a restart finds the rest).
 pub(crate) const MARKS: Space = Space::new("marks");
-/// Format, facts index per group, the groups' own log numbers, ended boots, indexes that are being copied.
+/// Format, facts index per group, the groups' own log numbers, ended boots, indexes that are being copied, and
+/// the newest boot seen of each other store.
 pub(crate) const META: Space = Space::new("meta");
 
 /// Everything that a message store keeps. Whoever opens its storage names these.
@@ -41,6 +42,7 @@ const FACTS: u8 = b'f';
 const NUMBER: u8 = b'n';
 const BOOT: u8 = b'b';
 const COPYING: u8 = b'c';
+const SEEN: u8 = b's';
 const NOT_HELD: u32 = u32::MAX;
 
 /// A log and a place in it: keys of records, runs and orders.
@@ -82,6 +84,14 @@ pub(crate) fn boot_key(group: u16, node: NodeId) -> Bytes {
     [&[BOOT][..], &group.to_be_bytes(), &node.0.to_be_bytes()].concat().into()
 }
 
+pub(crate) fn seen_key(node: NodeId) -> Bytes {
+    [&[SEEN][..], &node.0.to_be_bytes()].concat().into()
+}
+
+pub(crate) fn seen_value(boot: Boot) -> Bytes {
+    [&boot.counter.to_be_bytes()[..], &boot.random.to_be_bytes()].concat().into()
+}
+
 pub(crate) fn copying_key(group: u16) -> Bytes {
     [&[COPYING][..], &group.to_be_bytes()].concat().into()
 }
@@ -108,6 +118,7 @@ pub(crate) enum Meta {
     Number { group: u16, number: u32, log: Option<LogNo> },
     Boot { group: u16, node: NodeId, counter: u32 },
     Copying { group: u16, upto: u64 },
+    Seen { node: NodeId, boot: Boot },
 }
 
 pub(crate) fn meta(key: &[u8], value: &[u8]) -> Option<Meta> {
@@ -121,6 +132,10 @@ pub(crate) fn meta(key: &[u8], value: &[u8]) -> Option<Meta> {
             Some(Meta::Number { group, number, log: (log != NOT_HELD).then_some(LogNo(log)) })
         }
         COPYING => Some(Meta::Copying { group: key.u16()?, upto: value.u64()? }),
+        SEEN => {
+            let boot = Boot { counter: value.u32()?, random: value.u64()? };
+            Some(Meta::Seen { node: NodeId(key.u64()?), boot })
+        }
         BOOT => Some(Meta::Boot { group: key.u16()?, node: NodeId(key.u64()?), counter: value.u32()? }),
         _ => None,
     }
@@ -304,6 +319,11 @@ mod tests {
                 boot_key(7, NodeId(5)),
                 Bytes::copy_from_slice(&6u32.to_be_bytes()),
                 Meta::Boot { group: 7, node: NodeId(5), counter: 6 },
+            ),
+            (
+                seen_key(NodeId(5)),
+                seen_value(Boot { counter: 2, random: 9 }),
+                Meta::Seen { node: NodeId(5), boot: Boot { counter: 2, random: 9 } },
             ),
             (
                 copying_key(7),

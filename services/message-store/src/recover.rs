@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use trunkline_ordering::store::{Catalog, Effect, LogNo};
+use trunkline_ordering::store::{Boots, Catalog, Effect, LogNo};
 use trunkline_ports::{Batch, ScanLimit, Space, Storage, StorageError};
 use trunkline_types::{Boot, NodeId};
 
@@ -18,6 +18,8 @@ const ROWS: ScanLimit = ScanLimit::rows(4_096);
 pub(crate) struct Recovered {
     /// As of the last write.
     pub(crate) catalog: Catalog,
+    /// The newest boot seen of each other store.
+    pub(crate) boots: Boots,
     /// What is to be read further.
     pub(crate) effects: Vec<Effect>,
     /// Groups whose index was being copied, from stores whose facts reach up to there: half of a copy may be on disk,
@@ -32,7 +34,7 @@ pub(crate) async fn recover(
     boot: Boot,
 ) -> Result<Recovered, StartError> {
     check_format(storage).await?;
-    let mut copying = BTreeMap::new();
+    let (mut copying, mut boots) = (BTreeMap::new(), Boots::default());
     let mut catalog = Catalog::new(layout.held.clone(), layout.map.ordering_groups);
     recover_logs(storage, &mut catalog, me, boot).await?;
     let mut rows = Rows::new(keys::META);
@@ -41,6 +43,7 @@ pub(crate) async fn recover(
             Some(Meta::Facts { group, index }) => catalog.recover_group(group, index),
             Some(Meta::Number { group, number, log }) => catalog.recover_number(group, number, log),
             Some(Meta::Boot { group, node, counter }) => catalog.recover_boot(group, node, counter),
+            Some(Meta::Seen { node, boot }) => boots.saw(node, boot),
             Some(Meta::Copying { group, upto }) => drop(copying.insert(group, upto)),
             None if &key[..] == keys::FORMAT_KEY => {}
             None => return Err(StartError::Corrupt("meta")),
@@ -60,7 +63,10 @@ pub(crate) async fn recover(
     }
     let mut effects = Vec::new();
     catalog.recovered(&mut effects);
-    Ok(Recovered { catalog, effects, copying })
+    for log in catalog.all_open_logs().map(|log| catalog.log(log).name) {
+        boots.saw(log.node, log.boot);
+    }
+    Ok(Recovered { catalog, boots, effects, copying })
 }
 
 async fn check_format(storage: &dyn Storage) -> Result<(), StartError> {

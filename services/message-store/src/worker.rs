@@ -113,14 +113,14 @@ pub(crate) struct Beginning {
 impl Worker {
     pub(crate) fn new(with: Beginning, storage: Arc<dyn Storage>) -> Self {
         let now = Instant::now();
-        let Recovered { catalog, effects, copying } = with.recovered;
+        let Recovered { catalog, boots, effects, copying } = with.recovered;
         let buckets = with.layout.held.len();
         let mut worker = Self {
             recent: RecentRecords::new(with.options.recent_records_bytes),
             commit: Commit::new(storage.clone()),
             coordinator: Coordinator::new(buckets),
             followers: BTreeMap::new(),
-            boots: identity::boots(&catalog),
+            boots,
             behind: BTreeMap::new(),
             following: Following::default(),
             sessions: Sessions::new(&with.layout),

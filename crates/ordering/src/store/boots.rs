@@ -26,6 +26,11 @@ impl Boots {
         }
     }
 
+    /// The newest that was seen.
+    pub fn newest(&self, node: NodeId) -> Option<Boot> {
+        self.newest.get(&node).copied()
+    }
+
     /// A store speaks under this boot.
     ///
     /// # Errors

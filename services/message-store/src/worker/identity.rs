@@ -2,22 +2,13 @@
 //! it told others to have on disk, and these count on it. Whoever follows says its boot and what it has on disk; the
 //! holder compares, and its refusal ends the follower's process.
 
-use trunkline_ordering::store::{Boots, Catalog, LogNo};
+use trunkline_ordering::store::LogNo;
 use trunkline_types::{Boot, LogName, NodeId};
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::{DiskBehind, FollowRefused, FollowResponse, follow_refused};
 
 use super::Worker;
 use crate::outlet::Outlet;
-
-/// The boots that the logs on disk tell of.
-pub(super) fn boots(catalog: &Catalog) -> Boots {
-    let mut boots = Boots::default();
-    for log in catalog.all_open_logs().map(|log| catalog.log(log)) {
-        boots.saw(log.name.node, log.name.boot);
-    }
-    boots
-}
 
 /// Why a follower's stream is ended.
 #[derive(Debug)]
@@ -36,7 +27,11 @@ impl Worker {
     /// A store speaks under this boot. The error: another that exposes it, of those that were seen or that the facts say
     /// there were.
     pub(super) fn is_newest(&mut self, node: NodeId, boot: Boot) -> Result<(), Boot> {
+        let before = self.boots.newest(node);
         self.boots.admit(node, boot)?;
+        if before != Some(boot) {
+            self.commit.seen(node, boot);
+        }
         let ended = self.catalog.boots_ended_below(node);
         if boot.counter < ended { Err(Boot { counter: ended, random: 0 }) } else { Ok(()) }
     }

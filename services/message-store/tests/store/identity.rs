@@ -108,3 +108,24 @@ async fn logs_of_a_later_boot_expose_a_counter_that_was_rolled_back() {
     assert!(why.contains("rolled back or copied"), "{why}");
     assert!(cluster.is_alive(ONE));
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_saw_a_boot_knows_it_after_a_start_of_its_own() {
+    let mut cluster = Cluster::of(MapBuilder::of(&["nyc"])).await;
+    let topic = cluster.orderer.create_topic("t");
+    push(&cluster, topic, 0..5).await;
+    cluster.crash(TWO);
+    let copy = cluster.disk(TWO).duplicate();
+    cluster.start(TWO).await;
+    // Boot 2 writes no log of its own, which its name would stand in.
+    push(&cluster, topic, 5..6).await;
+    cluster.crash(TWO);
+    cluster.crash(ONE);
+    cluster.replace_disk(TWO, copy);
+    cluster.set_starts(TWO, 1);
+    cluster.start(ONE).await;
+    cluster.start(TWO).await;
+    let why = cluster.ended(TWO).await;
+    assert!(why.contains("rolled back or copied") && why.contains("has seen boot 2-"), "{why}");
+    assert!(cluster.is_alive(ONE));
+}
