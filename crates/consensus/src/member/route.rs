@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn a_request_goes_to_the_leader_and_then_to_each_voter_that_answers() {
         let to = |node| Route::To(NodeId(node));
-        let table: &[(Option<u64>, u32, usize, &[u64], Route)] = &[
+        type Row = (Option<u64>, u32, usize, &'static [u64], Route);
+        let table: &[Row] = &[
             (Some(1), 0, 0, &[], Route::Here),
             (Some(1), 2, 1, &[2, 3], Route::Here),
             (Some(3), 2, 0, &[2, 3], to(3)),
