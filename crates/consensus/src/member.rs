@@ -70,6 +70,7 @@ pub(crate) struct Member {
     timing: Timing,
     counters: Arc<Counters>,
     leadership: watch::Receiver<Leadership>,
+    heard: watch::Sender<Instant>,
     applied: watch::Receiver<u64>,
     admission: Arc<Semaphore>,
     stopped: CancellationToken,
@@ -120,12 +121,14 @@ impl Member {
         }
         let raft = Raft::new(me, Arc::new(config), network, log.clone(), machine).await.map_err(failed)?;
         let (leadership_sender, leadership) = watch::channel(Leadership::default());
+        let (heard, heard_receiver) = watch::channel(Instant::now());
         let follow = Follow {
             raft: raft.clone(),
             me,
             process: host.process.clone(),
             peers: peers.clone(),
             lease: timing.election_max,
+            heard: heard_receiver,
             leadership: leadership_sender,
             stopped: stopped.clone(),
         };
@@ -143,6 +146,7 @@ impl Member {
             timing,
             counters,
             leadership,
+            heard,
             applied,
             admission,
             stopped,
@@ -155,6 +159,11 @@ impl Member {
 
     pub(crate) fn raft(&self) -> &Raft<Machine> {
         &self.raft
+    }
+
+    /// The present leader has said something.
+    pub(crate) fn hears_leader(&self) {
+        self.heard.send_replace(Instant::now());
     }
 
     pub(crate) fn snapshots(&self) -> &Snapshots {

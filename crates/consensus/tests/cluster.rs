@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use trunkline_consensus::Options;
 use trunkline_ports::ProposeError;
+use trunkline_testkit::network::Side;
 use trunkline_testkit::{HostileStorage, MapBuilder, MemoryStorage};
 use trunkline_types::Role;
 
@@ -231,6 +232,41 @@ async fn nine_voters_outlive_a_datacenter_and_one_more_machine() {
     }
     last = last.max(propose(&voters[0], 2).await);
     agree(&voters.iter().collect::<Vec<_>>(), last).await;
+}
+
+/// Nobody in sea hears a leader in mci, and the first voters that one there would ask are its neighbors.
+#[tokio::test(start_paused = true)]
+async fn a_datacenter_that_cannot_reach_the_leaders_goes_through_the_third() {
+    let map = three().nodes(Role::MessageId, 3).voters(3);
+    let mut cluster = Cluster::new(map, steady());
+    let voters = cluster.start_all().await;
+    let named = |name: &str| voters.iter().find(|voter| voter.name == name).expect("a voter");
+    let (nyc, mci, sea) = (named("nyc-message-id-1"), named("mci-message-id-1"), named("sea-message-id-1"));
+    let leads = async |voter: &Voter| {
+        voters[leader(&voters).await].group.transfer(voter.id);
+        voter.group.leadership().wait_for(|leadership| leadership.is_here).await.expect("it runs");
+        propose(voter, 1).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    for leads_before in [mci, nyc] {
+        leads(leads_before).await;
+        cluster.network.cut(&Side::datacenter("mci"), &Side::datacenter("sea"));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        if leads_before.id != mci.id {
+            leads(mci).await;
+            let start = Instant::now();
+            propose(sea, 2).await;
+            assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        assert_eq!(sea.group.leadership().borrow().leader, None, "who is not heard may be none any more");
+        assert!(mci.group.leadership().borrow().is_here);
+        let start = Instant::now();
+        let index = propose(sea, 3).await;
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        cluster.network.heal_all();
+        agree(&voters.iter().collect::<Vec<_>>(), index).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

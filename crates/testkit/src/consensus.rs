@@ -54,6 +54,13 @@ impl MemoryCluster {
         MemoryConsensus { cluster: self.clone(), node }
     }
 
+    /// A voter hears the group's leader no more.
+    pub fn deafen(&self, group: GroupId, node: NodeId) {
+        if let Some(member) = self.logs().get(&group).and_then(|log| log.members.get(&node)) {
+            member.leadership.send_modify(|leadership| leadership.leader = None);
+        }
+    }
+
     /// A new term. Without a leader nothing is committed and proposals fail with `NoQuorum`.
     pub fn lead(&self, group: GroupId, leader: Option<NodeId>) {
         let mut logs = self.logs();

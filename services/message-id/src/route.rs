@@ -75,10 +75,9 @@ pub(crate) async fn keep(voter: Arc<Voter>, member: Arc<Member>) {
         });
         let changed =
             voter.routes.send_if_modified(|routes| routes.insert(member.number, route) != Some(route));
-        if let (true, Some(Next::Link(via)), Some(leader)) = (changed, route.next, route.leader)
-            && via != leader
-        {
-            tracing::debug!(group = %member.id(), %via, %leader, "reports go through another voter");
+        if let (true, Some(Next::Link(via))) = (changed && route.goes_around(), route.next) {
+            let leader = route.leader;
+            tracing::debug!(group = %member.id(), %via, ?leader, "reports go through another voter");
         }
         tokio::select! {
             biased;
@@ -97,12 +96,13 @@ fn choose(
     nearest: &[NodeId],
 ) -> Route {
     let none = Route { term, leader, next: None, epoch: 0 };
-    let Some(leader) = leader else { return none };
-    if leader == here {
+    if leader == Some(here) {
         return Route { next: Some(Next::Here), ..none };
     }
     let group = member.id().to_u32();
-    let direct = links.get(&leader).filter(|link| link.up).map(|link| (leader, link));
+    let direct =
+        leader.and_then(|leader| links.get(&leader).filter(|link| link.up).map(|link| (leader, link)));
+    // Also where no leader is heard: another voter may hear one.
     let around = || {
         let up = nearest.iter().filter_map(|peer| links.get(peer).map(|link| (*peer, link)));
         up.into_iter().find(|(_, link)| link.up && link.reaches.contains(&group))

@@ -9,7 +9,7 @@ use trunkline_wire::internal::{RaftConfirm, RaftConfirmed, RaftLeaderHint};
 
 use super::Member;
 use super::propose::{HOPS, wait_ms};
-use super::route::Route;
+use super::route::{Route, Way};
 use crate::raft::ReadPolicy;
 
 impl Member {
@@ -26,33 +26,33 @@ impl Member {
     /// Asking changes nothing, so it is tried until the deadline.
     async fn read_index(&self, deadline: Instant) -> Result<u64, ProposeError> {
         let mut leadership = self.leadership.clone();
-        loop {
+        for attempts in 0.. {
             if self.stopped.is_cancelled() {
                 return Err(ProposeError::ShuttingDown);
             }
             leadership.mark_unchanged();
-            if let Some(index) = self.ask(HOPS, deadline).await {
+            if let Some(index) = self.ask(Way { hops: HOPS, attempts }, deadline).await {
                 return Ok(index);
             }
             if !self.pause(&mut leadership, deadline).await {
-                return Err(ProposeError::NoQuorum(self.id));
+                break;
             }
         }
+        Err(ProposeError::NoQuorum(self.id))
     }
 
     pub(crate) async fn confirm_for_peer(&self, hops: u32, deadline: Instant) -> RaftConfirmed {
-        let outcome = match self.ask(hops, deadline).await {
+        let outcome = match self.ask(Way { hops, attempts: 0 }, deadline).await {
             Some(index) => Outcome::Index(index),
             None => Outcome::NotLeader(RaftLeaderHint { leader: self.leader().map_or(0, |leader| leader.0) }),
         };
         RaftConfirmed { outcome: Some(outcome) }
     }
 
-    async fn ask(&self, hops: u32, deadline: Instant) -> Option<u64> {
-        match self.route(hops) {
+    async fn ask(&self, way: Way, deadline: Instant) -> Option<u64> {
+        match self.route(way) {
             Route::Here => self.ask_here(deadline).await,
-            Route::Leader(leader) => self.ask_at(leader, 0, deadline).await,
-            Route::Through(voter) => self.ask_at(voter, hops - 1, deadline).await,
+            Route::To(voter) => self.ask_at(voter, way.hops - 1, deadline).await,
             Route::Nowhere => None,
         }
     }

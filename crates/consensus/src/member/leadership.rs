@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trunkline_ports::{Leadership, Process};
 use trunkline_types::NodeId;
+use trunkline_types::limits::SILENCE_MAX;
 
 use crate::machine::Machine;
 use crate::peers::Peers;
@@ -24,6 +25,8 @@ pub(super) struct Follow {
     pub(super) peers: Arc<Peers>,
     /// A leader without a quorum's word for so long is none; also, no voter elects another before.
     pub(super) lease: Duration,
+    /// When a leader's word came last. One that is silent for too long may be none any more: none is known then.
+    pub(super) heard: watch::Receiver<Instant>,
     pub(super) leadership: watch::Sender<Leadership>,
     pub(super) stopped: CancellationToken,
 }
@@ -33,18 +36,19 @@ impl Follow {
     /// the lease that it is over.
     pub(super) async fn run(self) {
         let (mut server, mut data) = (self.raft.server_metrics(), self.raft.data_metrics());
+        let mut heard = self.heard.clone();
         loop {
+            let silent_at = *heard.borrow_and_update() + SILENCE_MAX;
             let (now, leads) = {
                 let server = server.borrow_and_update();
                 let leads = server.state == ServerState::Leader;
                 let alone = server.membership_config.voter_ids().all(|voter| voter == self.me);
-                let heard =
+                let is_confirmed =
                     data.borrow_and_update().last_quorum_acked.is_some_and(|at| at.elapsed() < self.lease);
                 let term = server.vote.leader_id.term;
-                (
-                    Leadership { term, leader: server.current_leader, is_here: leads && (alone || heard) },
-                    leads,
-                )
+                let is_known = |leader: &NodeId| *leader == self.me || Instant::now() < silent_at;
+                let leader = server.current_leader.filter(is_known);
+                (Leadership { term, leader, is_here: leads && (alone || is_confirmed) }, leads)
             };
             self.leadership.send_if_modified(|known| std::mem::replace(known, now) != now);
             let look_again = Instant::now() + self.lease / 4;
@@ -54,12 +58,25 @@ impl Follow {
                 changed = server.changed() => changed.is_ok(),
                 changed = data.changed(), if leads && !now.is_here => changed.is_ok(),
                 () = tokio::time::sleep_until(look_again), if now.is_here => true,
+                () = self.silent(), if !leads && now.leader.is_some() => true,
+                changed = heard.changed(), if !leads && now.leader.is_none() => changed.is_ok(),
                 () = self.lost(now.leader), if !leads => self.raft.trigger().elect(true).await.is_ok(),
             };
             if !goes_on {
                 self.leadership.send_replace(Leadership { is_here: false, ..now });
                 return;
             }
+        }
+    }
+
+    /// Resolves when no leader was heard for too long.
+    async fn silent(&self) {
+        loop {
+            let silent_at = *self.heard.borrow() + SILENCE_MAX;
+            if silent_at <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(silent_at).await;
         }
     }
 

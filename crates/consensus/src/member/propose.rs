@@ -10,7 +10,7 @@ use trunkline_wire::internal::raft_proposed::Outcome;
 use trunkline_wire::internal::{RaftCommitted, RaftLeaderHint, RaftProposal, RaftProposed};
 
 use super::Member;
-use super::route::{Route, route};
+use super::route::{Route, Way, route};
 use crate::entry;
 use crate::link::NoAnswer;
 use crate::raft::{ClientWriteError, RaftError};
@@ -39,25 +39,26 @@ impl Member {
         };
         self.counters.proposed();
         let mut leadership = self.leadership.clone();
-        loop {
+        for attempts in 0.. {
             if self.stopped.is_cancelled() {
                 return Err(ProposeError::ShuttingDown);
             }
             leadership.mark_unchanged();
-            match self.attempt(&entry, HOPS, deadline).await {
+            match self.attempt(&entry, Way { hops: HOPS, attempts }, deadline).await {
                 Attempt::Committed(committed) => return Ok(committed),
                 Attempt::Unknown => return Err(ProposeError::Unknown(self.id)),
                 Attempt::Overloaded => return Err(ProposeError::Overloaded(self.id)),
                 Attempt::NotProposed if self.pause(&mut leadership, deadline).await => {}
-                Attempt::NotProposed => return Err(ProposeError::NoQuorum(self.id)),
+                Attempt::NotProposed => break,
             }
         }
+        Err(ProposeError::NoQuorum(self.id))
     }
 
     /// A peer's proposal: one attempt, for the peer knows best what to do next.
     pub(crate) async fn propose_for_peer(&self, entry: Bytes, hops: u32, deadline: Instant) -> RaftProposed {
         let hint = || RaftLeaderHint { leader: self.leader().map_or(0, |leader| leader.0) };
-        let outcome = match self.attempt(&entry, hops, deadline).await {
+        let outcome = match self.attempt(&entry, Way { hops, attempts: 0 }, deadline).await {
             Attempt::Committed(Committed { index, answer }) => {
                 Outcome::Committed(RaftCommitted { index, answer })
             }
@@ -72,15 +73,14 @@ impl Member {
         self.leadership.borrow().leader
     }
 
-    pub(super) fn route(&self, hops: u32) -> Route {
-        route(self.me, self.leader(), hops, || self.other_voters(), |peer| self.peers.is_up(peer))
+    pub(super) fn route(&self, way: Way) -> Route {
+        route(self.me, self.leader(), way, || self.other_voters(), |peer| self.peers.is_up(peer))
     }
 
-    async fn attempt(&self, entry: &Bytes, hops: u32, deadline: Instant) -> Attempt {
-        match self.route(hops) {
+    async fn attempt(&self, entry: &Bytes, way: Way, deadline: Instant) -> Attempt {
+        match self.route(way) {
             Route::Here => self.propose_here(entry, deadline).await,
-            Route::Leader(leader) => self.propose_at(leader, entry, 0, deadline).await,
-            Route::Through(voter) => self.propose_at(voter, entry, hops - 1, deadline).await,
+            Route::To(voter) => self.propose_at(voter, entry, way.hops - 1, deadline).await,
             Route::Nowhere => Attempt::NotProposed,
         }
     }

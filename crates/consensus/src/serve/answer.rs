@@ -14,6 +14,7 @@ use trunkline_wire::internal::{RaftAppended, RaftFrame, RaftRefused, RaftTransfe
 use crate::convert;
 use crate::member::Member;
 use crate::members::Members;
+use crate::raft::AppendResponse;
 
 /// The answer to a request; polled first in the order of the requests, which is the order in which they reach the
 /// group.
@@ -36,6 +37,9 @@ async fn body_of_answer(member: &Arc<Member>, request: Body) -> Result<Option<Bo
     Ok(match request {
         Body::Append(request) => {
             let response = raft.append_entries(convert::to_append(request)?).await.ok();
+            if response.as_ref().is_some_and(|response| !matches!(response, AppendResponse::HigherVote(_))) {
+                member.hears_leader();
+            }
             let on_disk = member.on_disk();
             response.map(|response| {
                 Body::Appended(RaftAppended { on_disk, ..convert::from_append_response(&response) })

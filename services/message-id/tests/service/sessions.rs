@@ -109,6 +109,24 @@ async fn a_voter_that_cannot_reach_the_leader_goes_through_the_third() {
     assert_eq!(stores[near].ordered(2).await[&topic], [1, 2]);
 }
 
+/// The leader before may still be in reach: it was, when another was elected that is not.
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_hears_no_leader_sends_stores_to_one_that_does() {
+    let (cluster, _, mut stores) = with_stores().await;
+    let (deaf, _) = cluster.others();
+    let far = DATACENTERS.iter().position(|name| **name == deaf).unwrap();
+    cluster.consensus.deafen(cluster.group(), cluster.id(&deaf));
+    let ended = async {
+        loop {
+            if let Err(end) = stores[far].next().await {
+                break end;
+            }
+        }
+    };
+    let end = timeout(Duration::from_secs(5), ended).await.expect("the session ends");
+    assert_eq!(reason_of(&end).as_deref(), Some(reason::UNREACHABLE));
+}
+
 /// Reports may go around; what the leader commits does not come to such a voter at all.
 #[tokio::test(start_paused = true)]
 async fn a_voter_that_hears_its_leader_no_more_sends_stores_to_one_that_does() {
