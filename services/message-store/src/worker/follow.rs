@@ -42,6 +42,12 @@ struct Holder {
     announced: bool,
 }
 
+impl Holder {
+    fn has_acknowledgements(&self) -> bool {
+        !self.acknowledge.is_empty() || !self.acknowledge_closed.is_empty()
+    }
+}
+
 /// This store as follower.
 #[derive(Debug, Default)]
 pub(crate) struct Following {
@@ -61,11 +67,7 @@ pub(crate) struct Following {
 impl Following {
     /// Some acknowledgement waits for the next tick.
     pub(super) fn want_tick(&self) -> bool {
-        let waits = |holder: &Holder| {
-            let some = !holder.acknowledge.is_empty() || !holder.acknowledge_closed.is_empty();
-            some && !holder.outlet.is_closed()
-        };
-        self.holders.values().any(waits)
+        self.holders.values().any(|holder| holder.has_acknowledgements() && !holder.outlet.is_closed())
     }
 }
 
@@ -348,11 +350,10 @@ impl Worker {
 
     fn fill_holder(&mut self, node: NodeId) -> bool {
         let Some(holder) = self.following.holders.get_mut(&node) else { return false };
-        let acknowledgements = !holder.acknowledge.is_empty() || !holder.acknowledge_closed.is_empty();
         let due = holder.standing_due
             || holder.cursors.is_some()
             || !holder.wants.is_empty()
-            || (acknowledgements && (holder.urgent || self.pace.is_open()));
+            || (holder.has_acknowledgements() && (holder.urgent || self.pace.is_open()));
         if !due || !holder.outlet.has_room() {
             return false;
         }
@@ -389,9 +390,7 @@ impl Worker {
             elsewhere: Vec::new(),
             closed: true,
         }));
-        if holder.acknowledge.is_empty() && holder.acknowledge_closed.is_empty() {
-            holder.urgent = false;
-        }
+        holder.urgent &= holder.has_acknowledgements();
         frame.on_disk.extend(acknowledged.into_iter().map(|log| self.on_disk(log, node)));
         if let Some(holder) = self.following.holders.get(&node) {
             holder.outlet.send(frame);
