@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, watch};
@@ -116,7 +116,7 @@ impl Driver {
             Ok(()) = self.map.changed() => Some(Event::Map),
             changed = self.applied.changed() => changed.is_ok().then_some(Event::Applied),
             relayed = reports.recv() => relayed.map(Event::Reported),
-            () = due(self.next_at) => Some(Event::ProposalDue),
+            Some(()) = OptionFuture::from(self.next_at.map(sleep_until)) => Some(Event::ProposalDue),
         }
     }
 
@@ -228,13 +228,6 @@ impl Driver {
             Some(ended) => self.ended(ended),
             None => self.in_flight.push(ended),
         }
-    }
-}
-
-async fn due(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 
