@@ -21,7 +21,7 @@ const WARM: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(5);
 const PUSH: Duration = Duration::from_secs(5);
 /// What disks, ticks and hops within a datacenter may add.
-const LOCAL_MS: u128 = 15;
+const LOCAL_MS: u128 = 25;
 
 /// In milliseconds, by what took them.
 #[derive(Clone, Default)]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use trunkline_message_id::Options;
 use trunkline_testkit::fixture::{SimulatedNode, node};
 use trunkline_types::Role;
 use trunkline_wire::internal::session_response::What;
@@ -47,7 +48,7 @@ async fn what_two_datacenters_hold_gets_ids_that_every_store_is_told() {
 
 /// Consensus costs nothing in this test, so what remains is the report's way to the leader and the facts' way back.
 #[tokio::test(start_paused = true)]
-async fn ordering_adds_less_than_five_milliseconds_to_the_network() {
+async fn ordering_adds_a_tick_to_the_network() {
     let (cluster, topic, mut stores) = with_stores().await;
     let origin = stores[0].log(&cluster);
     for store in &mut stores {
@@ -62,7 +63,7 @@ async fn ordering_adds_less_than_five_milliseconds_to_the_network() {
         stores[leader].ordered(sequence).await;
         let network = cluster.map.round_trip(&"nyc".into(), &"mci".into()) / 2;
         let added = start.elapsed().saturating_sub(network);
-        assert!(added < Duration::from_millis(5), "{added:?}");
+        assert!(added <= Options::default().assignment_interval + Duration::from_millis(1), "{added:?}");
     }
 }
 
