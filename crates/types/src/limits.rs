@@ -46,6 +46,8 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 pub const PEER_NUMBER_MAX: u64 = 1 << 48;
 /// A stream that was silent for so long is given up.
 pub const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Names that have a short number in one direction of one stream; beyond it the next one takes the oldest one's.
+pub const SHORT_NUMBERS_MAX: u32 = 1 << 16;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 // Connections.
@@ -141,7 +143,7 @@ pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 1 << 20;
 /// Ranges of acknowledged IDs that one subscription is remembered by.
 pub const ACKNOWLEDGED_RANGES_MAX: usize = 20_000;
 /// Acknowledgements wait so long for more of their kind before they are committed.
-pub const COMMIT_DELAY: Duration = Duration::from_millis(50);
+pub const COMMIT_DELAY: Duration = Duration::from_millis(200);
 /// What a dispatcher reads ahead of its clients, per subscription.
 pub const READ_AHEAD_MESSAGES_MAX: u64 = 1_000;
 pub const READ_AHEAD_BYTES_MAX: u64 = 4 << 20;
