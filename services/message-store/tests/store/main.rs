@@ -6,6 +6,7 @@
 
 mod cluster;
 mod orderer;
+mod reader;
 
 mod catch_up;
 mod chaos;
@@ -16,6 +17,7 @@ mod one_datacenter;
 mod patience;
 mod peers;
 mod reading;
+mod reads;
 mod repair;
 mod routes;
 mod three_datacenters;
