@@ -130,6 +130,12 @@ impl SimulatedNetwork {
         self.fabric.heal(|_, _| true);
     }
 
+    /// The simulation is over: ends all processes and forgets what they serve, which would hold this network for ever.
+    pub fn end(&self) {
+        let processes: Vec<_> = self.fabric.with(|state| state.processes.values().cloned().collect());
+        processes.iter().for_each(SimulatedProcess::crash);
+    }
+
     /// Time since the simulation began.
     pub fn elapsed(&self) -> Duration {
         Instant::now().saturating_duration_since(self.fabric.origin())

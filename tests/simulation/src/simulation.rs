@@ -93,6 +93,7 @@ impl Simulation {
             assert!(panicked.is_empty(), "{}", panicked.join("; "));
             let (messages, hash) = (world.network.deliveries(), world.network.fingerprint());
             world.tell(format_args!("{messages} messages were delivered, hash {hash:016x}"));
+            world.network.end();
             output
         });
         (history, output)
