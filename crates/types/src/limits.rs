@@ -149,7 +149,7 @@ pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 1 << 20;
 /// Ranges of acknowledged IDs that one subscription is remembered by.
 pub const ACKNOWLEDGED_RANGES_MAX: usize = 20_000;
 /// Acknowledgements wait so long for more of their kind before they are committed.
-pub const COMMIT_DELAY: Duration = Duration::from_millis(50);
+pub const COMMIT_DELAY: Duration = Duration::from_millis(200);
 /// What a dispatcher reads ahead of its clients, per subscription.
 pub const READ_AHEAD_MESSAGES_MAX: u64 = 1_000;
 pub const READ_AHEAD_BYTES_MAX: u64 = 4 << 20;

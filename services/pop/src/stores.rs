@@ -7,8 +7,6 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 use tracing::warn;
-use trunkline_placement::{replicas, replicas_in};
-use trunkline_ports::Class;
 use trunkline_types::limits::{READ_THROUGH_AFTER, SILENCE_MAX};
 use trunkline_types::{TopicId, checksum};
 use trunkline_wire::internal::store_service::READ;
@@ -86,7 +84,7 @@ impl Stores {
     pub(crate) async fn read(&self, span: Span) -> Result<Batch, ReadError> {
         let until = Instant::now() + span.wait;
         let (mut damaged, mut failed, mut nothing) = (0, None, None);
-        let candidates = self.candidates(span.topic);
+        let candidates = self.nearest.stores(span.topic.bucket());
         for (index, candidate) in candidates.iter().enumerate() {
             // Only the nearest that answers is asked to wait; the others may have what it lacks.
             let waits = nothing.is_none() && damaged == 0;
@@ -128,9 +126,9 @@ impl Stores {
     /// The watermark and the earliest ID, by the nearest store that knows the topic; zeros where none does.
     pub(crate) async fn ends(&self, topic: TopicId, deadline: Instant) -> Result<Batch, Status> {
         let (mut failed, mut answered) = (None, false);
-        for candidate in self.candidates(topic) {
+        for candidate in self.nearest.stores(topic.bucket()).iter() {
             let until = deadline.min(Instant::now() + SILENCE_MAX);
-            match self.beyond(&candidate, topic, until).await {
+            match self.beyond(candidate, topic, until).await {
                 Ok(response) if response.unknown_topic => answered = true,
                 Ok(response) => {
                     let (watermark, earliest) = (response.watermark, response.earliest);
@@ -151,7 +149,7 @@ impl Stores {
     /// The highest watermark that any store knows that answers.
     pub(crate) async fn watermark_highest(&self, topic: TopicId, deadline: Instant) -> u64 {
         let until = deadline.min(Instant::now() + SILENCE_MAX);
-        let candidates = self.candidates(topic);
+        let candidates = self.nearest.stores(topic.bucket());
         let asked = candidates.iter().map(|candidate| self.beyond(candidate, topic, until));
         let answers = futures::future::join_all(asked).await;
         answers.into_iter().flatten().map(|response| response.watermark).max().unwrap_or(0)
@@ -262,18 +260,6 @@ impl Stores {
         } else {
             Said::Batch(batch)
         }
-    }
-
-    /// Local replicas by rank, then the others by round trip.
-    fn candidates(&self, topic: TopicId) -> Vec<Candidate> {
-        let (map, here) = (self.nearest.host().map(), &self.nearest.host().identity.datacenter);
-        let bucket = topic.bucket();
-        let mut nodes = replicas_in(&map, bucket, here);
-        let mut others = replicas(&map, bucket);
-        others.retain(|node| node.datacenter != *here);
-        others.sort_by_key(|node| map.round_trip(here, &node.datacenter));
-        nodes.extend(others);
-        self.nearest.candidates(nodes, Class::Records)
     }
 
     fn count_elsewhere(&self, candidate: &Candidate) {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use trunkline_message_id::Options;
 use trunkline_testkit::fixture::{SimulatedNode, node};
 use trunkline_types::Role;
 use trunkline_wire::Code;
@@ -71,7 +72,7 @@ async fn a_log_is_named_once_in_a_session_and_a_number_of_another_session_ends_i
 
 /// Consensus costs nothing in this test, so what remains is the report's way to the leader and the facts' way back.
 #[tokio::test(start_paused = true)]
-async fn ordering_adds_less_than_five_milliseconds_to_the_network() {
+async fn ordering_adds_a_tick_to_the_network() {
     let (cluster, topic, mut stores) = with_stores().await;
     let origin = stores[0].log(&cluster);
     for store in &mut stores {
@@ -86,7 +87,7 @@ async fn ordering_adds_less_than_five_milliseconds_to_the_network() {
         stores[leader].ordered(sequence).await;
         let network = cluster.map.round_trip(&"nyc".into(), &"mci".into()) / 2;
         let added = start.elapsed().saturating_sub(network);
-        assert!(added < Duration::from_millis(5), "{added:?}");
+        assert!(added <= Options::default().assignment_interval + Duration::from_millis(1), "{added:?}");
     }
 }
 
