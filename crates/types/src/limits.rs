@@ -97,6 +97,8 @@ pub const FACT_RUNS_MAX: usize = 1 << 22;
 pub const FACTS_MESSAGE_RUNS_MAX: usize = 4_096;
 /// Bytes of the same, at least one entry's.
 pub const FACTS_MESSAGE_BYTES_MAX: usize = MIB;
+/// A message of a session or relay stream takes no more words in once it has so many bytes.
+pub const WORDS_BYTES_MAX: usize = MIB;
 /// Bytes of one message that lists topics, with their labels, or that copies an index: at least one entry.
 pub const PAGE_BYTES_MAX: usize = MIB;
 /// Reports on their way to one group's leader, or through one relay stream; beyond it they are dropped, which the next
@@ -169,6 +171,8 @@ const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + BATCH_MESSAGES_MAX * 
 const _: () = assert!(PAGE_BYTES_MAX + 2 * (LABELS_BYTES_MAX + LABELS_MAX * KIB) < FRAME_BYTES_MAX);
 // Facts of one entry, at most two log names and a run for each of its runs, still fit.
 const _: () = assert!(FACTS_MESSAGE_BYTES_MAX + ASSIGNMENT_RUNS_MAX * 256 < FRAME_BYTES_MAX);
+const _: () =
+    assert!(WORDS_BYTES_MAX + FACTS_MESSAGE_BYTES_MAX + ASSIGNMENT_RUNS_MAX * 256 < FRAME_BYTES_MAX);
 const _: () = assert!(POP_BYTES_MAX + PAYLOAD_INLINE_BYTES_MAX < FRAME_BYTES_MAX);
 // One in two of a window and of what an earlier dispatcher handed out beyond it may be acknowledged.
 const _: () = assert!(ACKNOWLEDGED_RANGES_MAX as u64 > (DELIVERY_WINDOW_MAX + 2 * HANDED_OUT_MAX) / 2);

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
 use trunkline_ordering::group::{Fact, Since, State};
-use trunkline_ports::Responder;
 use trunkline_types::limits::{FACTS_MESSAGE_RUNS_MAX, HEARTBEAT_INTERVAL};
 use trunkline_types::{Bucket, ClusterMap, NodeId};
 use trunkline_wire::Status;
-use trunkline_wire::internal::{self, Behind, Facts, SessionResponse, session_response::What};
+use trunkline_wire::internal::{self, Behind, Facts, session_response::What};
 
 use crate::convert::{facts_at, told};
 use crate::member::Member;
-use crate::session::tell;
+use crate::words::Words;
 
 /// Runs for as long as the session; ends only with an error.
 pub(crate) async fn pump(
@@ -20,14 +19,12 @@ pub(crate) async fn pump(
     map: Arc<ClusterMap>,
     store: NodeId,
     from: u64,
-    responses: Responder<SessionResponse>,
+    words: Words,
 ) -> Result<(), Status> {
     let shape = member.read(State::shape);
     let held =
         shape.own_buckets().filter(|bucket| trunkline_placement::holds(&map, store, *bucket)).collect();
-    Pump { group: member.id().to_u32(), member, held, next: from, responses, told_at: Instant::now() }
-        .run()
-        .await
+    Pump { group: member.id().to_u32(), member, held, next: from, words, told_at: Instant::now() }.run().await
 }
 
 struct Pump {
@@ -37,7 +34,7 @@ struct Pump {
     held: Vec<Bucket>,
     /// The first index that the store has not been told.
     next: u64,
-    responses: Responder<SessionResponse>,
+    words: Words,
     told_at: Instant,
 }
 
@@ -94,12 +91,12 @@ impl Pump {
 
     async fn tell(&mut self, at: Vec<internal::FactsAt>, applied: u64) -> Result<(), Status> {
         self.told_at = Instant::now();
-        tell(&self.responses, What::Facts(Facts { group: self.group, at, applied })).await
+        self.words.say(What::Facts(Facts { group: self.group, at, applied })).await
     }
 
     /// The store must copy the index from another one, and comes back in another session.
     async fn behind(&self, facts_from: u64) -> Result<(), Status> {
-        tell(&self.responses, What::Behind(Behind { group: self.group, facts_from })).await?;
+        self.words.say(What::Behind(Behind { group: self.group, facts_from })).await?;
         std::future::pending().await
     }
 

@@ -4,6 +4,7 @@
 //! to its ID: `session` (reports of a store) → `route` (which way to the leader) → `link` and `relay` (through
 //! other voters) → `leader` (proposes assignments) → `machine` (applies them) → `facts` (told to every store).
 //!
+//! - `words`: what a session says at the same time goes in one message.
 //! - [`start`]: what runs in a node of this role.
 //! - `topics`, `grpc`: creation, deletion, finding and listing of topics.
 //! - `map_group`: group 0, which holds the cluster map.
@@ -31,6 +32,7 @@ mod start;
 mod status;
 mod topics;
 mod voter;
+mod words;
 
 pub use error::StartError;
 pub use options::Options;

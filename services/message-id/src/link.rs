@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use trunkline_ports::{CallOptions, Class, Peer, Receiver, Sender};
 use trunkline_runtime::Backoff;
-use trunkline_types::limits::{HEARTBEAT_INTERVAL, REDIAL_FIRST, REDIAL_MAX, SILENCE_MAX};
+use trunkline_types::limits::{HEARTBEAT_INTERVAL, REDIAL_FIRST, REDIAL_MAX, SILENCE_MAX, WORDS_BYTES_MAX};
 use trunkline_types::{GroupId, NodeId};
 use trunkline_wire::Message as _;
 use trunkline_wire::internal::order_service::RELAY;
@@ -21,8 +21,6 @@ use crate::relay::{Path, Relayed, Restart};
 use crate::route::Next;
 use crate::voter::Voter;
 
-/// What one message carries at most, unless a single frame is larger.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// A stream that has lived for so long begins a new series of attempts when it ends.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 
@@ -131,6 +129,8 @@ impl Stream<'_> {
                 }
                 first = outgoing.recv() => {
                     let Some(first) = first else { return };
+                    // Lets whoever is ready go first: what they bring goes along.
+                    tokio::task::yield_now().await;
                     self.take(first, outgoing, &mut frames);
                 }
                 () = tokio::time::sleep_until(silent_at) => return,
@@ -164,7 +164,7 @@ impl Stream<'_> {
             self.names.shorten_frame(&mut relayed.frame);
             bytes += relayed.frame.encoded_len();
             frames.push(relayed.frame);
-            next = if bytes < MESSAGE_BYTES_MAX { outgoing.try_recv().ok() } else { None };
+            next = if bytes < WORDS_BYTES_MAX { outgoing.try_recv().ok() } else { None };
         }
     }
 

@@ -13,7 +13,7 @@ use trunkline_types::{Boot, GroupId, NodeId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
     Digest, Heartbeat, Held, RelayedFrame, Report, RestartReports, SessionHello, SessionRequest,
-    SessionResponse, SessionWelcome, relayed_frame, session_request, session_response,
+    SessionRequests, SessionResponses, SessionWelcome, relayed_frame, session_request, session_response,
 };
 use trunkline_wire::short::Restoring;
 use trunkline_wire::status::{self, reason};
@@ -23,6 +23,7 @@ use crate::member::Member;
 use crate::relay::{Path, Relayed, Restart, gone, is_new_way};
 use crate::route::Route;
 use crate::voter::Voter;
+use crate::words::Words;
 
 /// Serves one store's session.
 ///
@@ -30,11 +31,12 @@ use crate::voter::Voter;
 /// What the store is told at its end; it opens another session then.
 pub(crate) async fn serve(
     voter: Arc<Voter>,
-    mut requests: Receiver<SessionRequest>,
-    responses: Responder<SessionResponse>,
+    mut requests: Receiver<SessionRequests>,
+    responses: Responder<SessionResponses>,
 ) -> Result<(), Status> {
-    let hello = timeout_at(Instant::now() + SILENCE_MAX, requests.next()).await.map_err(|_| silent())??;
-    let Some(session_request::What::Hello(hello)) = hello.and_then(|request| request.what) else {
+    let first = timeout_at(Instant::now() + SILENCE_MAX, requests.next()).await.map_err(|_| silent())??;
+    let mut first = first.unwrap_or_default().requests.into_iter();
+    let Some(session_request::What::Hello(hello)) = first.next().and_then(|request| request.what) else {
         return Err(Status::invalid_argument("malformed message: the first one is no hello"));
     };
     voter.host.check(hello.envelope.as_ref())?;
@@ -46,20 +48,15 @@ pub(crate) async fn serve(
     let envelope = hello.envelope.unwrap_or_default();
     let store = NodeId(envelope.node);
     let welcome = SessionWelcome { envelope: Some(voter.host.envelope()) };
-    tell(&responses, session_response::What::Welcome(welcome)).await?;
+    let (words, written) = Words::to(responses);
+    words.say(session_response::What::Welcome(welcome)).await?;
     let (path, restarts) = voter.new_path();
     let groups = wanted.iter().map(|(member, _)| (member.number, Reporting::default())).collect();
-    let reports = Reports {
-        voter: voter.clone(),
-        store,
-        boot: envelope.boot(),
-        path,
-        groups,
-        responses: responses.clone(),
-    };
+    let reports =
+        Reports { voter: voter.clone(), store, boot: envelope.boot(), path, groups, words: words.clone() };
     let pumps: FuturesUnordered<_> = wanted
         .into_iter()
-        .map(|(member, from)| facts::pump(member, map.clone(), store, from, responses.clone()))
+        .map(|(member, from)| facts::pump(member, map.clone(), store, from, words.clone()))
         .collect();
     let mut map_changes = voter.host.map.clone();
     let changed = map_changes.wait_for(|now| now.version != map.version);
@@ -67,8 +64,10 @@ pub(crate) async fn serve(
         biased;
         () = voter.shutdown.draining() => Err(status::unavailable(reason::DRAINING, "the voter ends")),
         Ok(_) = changed => Err(status::failed_precondition(reason::STALE, "the cluster map has changed")),
-        ended = reports.run(requests, restarts) => ended,
+        ended = reports.run(first, requests, restarts) => ended,
         ended = pumped(pumps) => ended,
+        // Last, so that it takes all that they have to say.
+        ended = written => ended,
     }
 }
 
@@ -94,22 +93,12 @@ async fn pumped<F: Future<Output = Result<(), Status>>>(
     }
 }
 
-/// Sends one message; a store that does not read for too long is gone.
-pub(crate) async fn tell(
-    responses: &Responder<SessionResponse>,
-    what: session_response::What,
-) -> Result<(), Status> {
-    let response = SessionResponse { what: Some(what) };
-    let sent = timeout_at(Instant::now() + SILENCE_MAX, responses.send(&response)).await;
-    sent.map_err(|_| silent())?.map_err(|_| silent())
-}
-
 /// The store goes to the next voter: one that hears the leader.
 fn bypassed() -> Status {
     status::unavailable(reason::UNREACHABLE, "a leader is reached only through another voter")
 }
 
-fn silent() -> Status {
+pub(crate) fn silent() -> Status {
     status::unavailable(reason::UNREACHABLE, "the session was silent")
 }
 
@@ -120,7 +109,7 @@ struct Reports {
     boot: Boot,
     path: Path,
     groups: BTreeMap<u16, Reporting>,
-    responses: Responder<SessionResponse>,
+    words: Words,
 }
 
 /// One group's reports.
@@ -136,7 +125,8 @@ struct Reporting {
 impl Reports {
     async fn run(
         mut self,
-        mut requests: Receiver<SessionRequest>,
+        first: impl Iterator<Item = SessionRequest>,
+        mut requests: Receiver<SessionRequests>,
         mut restarts: mpsc::Receiver<Restart>,
     ) -> Result<(), Status> {
         let mut routes = self.voter.routes.subscribe();
@@ -145,6 +135,7 @@ impl Reports {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent_at = Instant::now() + SILENCE_MAX;
         let mut names = Restoring::default();
+        self.all_said(first, &mut names)?;
         loop {
             tokio::select! {
                 biased;
@@ -159,14 +150,13 @@ impl Reports {
                     if self.groups.keys().any(|group| self.voter.is_bypassed(*group)) {
                         return Err(bypassed());
                     }
-                    tell(&self.responses, session_response::What::Heartbeat(Heartbeat {})).await?;
+                    self.words.say(session_response::What::Heartbeat(Heartbeat {})).await?;
                 }
                 // Last but for the silence: it may always be ready.
                 request = requests.next() => {
-                    let Some(mut request) = request? else { return Ok(()) };
+                    let Some(message) = request? else { return Ok(()) };
                     silent_at = Instant::now() + SILENCE_MAX;
-                    names.restore(&mut request)?;
-                    self.said(request)?;
+                    self.all_said(message.requests.into_iter(), &mut names)?;
                 }
                 () = tokio::time::sleep_until(silent_at) => return Err(silent()),
             }
@@ -194,7 +184,19 @@ impl Reports {
         };
         group.asked = true;
         let restart = RestartReports { group: GroupId::ordering(number).to_u32() };
-        tell(&self.responses, session_response::What::Restart(restart)).await
+        self.words.say(session_response::What::Restart(restart)).await
+    }
+
+    fn all_said(
+        &mut self,
+        requests: impl Iterator<Item = SessionRequest>,
+        names: &mut Restoring,
+    ) -> Result<(), Status> {
+        for mut request in requests {
+            names.restore(&mut request)?;
+            self.said(request)?;
+        }
+        Ok(())
     }
 
     fn said(&mut self, request: SessionRequest) -> Result<(), Status> {

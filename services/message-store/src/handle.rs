@@ -12,7 +12,7 @@ use trunkline_types::{Boot, Bucket, LogName, NodeId, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
     AppendRecord, AppendResponse, FollowRequest, FollowResponse, ReadAsked, ReadRequest, ReadResponse,
-    Record, SessionRequest, session_response,
+    Record, SessionRequests, session_response,
 };
 
 use crate::copy_index::{CopiedPart, Snapshot};
@@ -40,7 +40,7 @@ pub(crate) enum Input {
     HolderUp { node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowRequest> },
     HolderFrame { node: NodeId, stream: u64, frame: FollowResponse, permit: OwnedSemaphorePermit },
     HolderDown { node: NodeId },
-    SessionUp { plan: usize, stream: u64, outlet: Outlet<SessionRequest> },
+    SessionUp { plan: usize, stream: u64, outlet: Outlet<SessionRequests> },
     SessionFrame { plan: usize, stream: u64, what: session_response::What },
     CopySnapshot { group: u16, buckets: BTreeSet<Bucket>, reply: oneshot::Sender<Result<Snapshot, Status>> },
     CopyPart { group: u16, stream: u64, part: CopiedPart, permit: OwnedSemaphorePermit },

@@ -12,7 +12,7 @@ use trunkline_wire::Status;
 use trunkline_wire::internal::node_service::IDENTIFY;
 use trunkline_wire::internal::order_service::SESSION;
 use trunkline_wire::internal::{
-    Heartbeat, IdentifyRequest, SessionRequest, SessionResponse, session_request,
+    Heartbeat, IdentifyRequest, SessionRequest, SessionRequests, SessionResponses, session_request,
 };
 
 use crate::follow_stream::silent;
@@ -83,29 +83,37 @@ async fn receive(
     handle: &Handle,
     plan: usize,
     stream: u64,
-    receiver: &mut Receiver<SessionResponse>,
+    receiver: &mut Receiver<SessionResponses>,
     up: &mut bool,
 ) -> Result<(), Status> {
     loop {
-        let frame = timeout(SILENCE_MAX, receiver.next()).await.map_err(|_| silent())??;
-        let Some(frame) = frame else { return Ok(()) };
+        let message = timeout(SILENCE_MAX, receiver.next()).await.map_err(|_| silent())??;
+        let Some(message) = message else { return Ok(()) };
         *up = true;
-        if let Some(what) = frame.what {
+        for what in message.responses.into_iter().filter_map(|response| response.what) {
             handle.tell(Input::SessionFrame { plan, stream, what }).await?;
         }
     }
 }
 
-async fn send_all(inlet: &mut Inlet<SessionRequest>, sender: &Sender<SessionRequest>) -> Result<(), Status> {
+async fn send_all(
+    inlet: &mut Inlet<SessionRequests>,
+    sender: &Sender<SessionRequests>,
+) -> Result<(), Status> {
     loop {
-        let request = match timeout(HEARTBEAT_INTERVAL, inlet.next()).await {
-            Ok(Some(request)) => request,
+        let message = match timeout(HEARTBEAT_INTERVAL, inlet.next()).await {
+            Ok(Some(message)) => message,
             Ok(None) => return Ok(()),
-            Err(_) => SessionRequest { what: Some(session_request::What::Heartbeat(Heartbeat {})) },
+            Err(_) => heartbeat(),
         };
-        let sent = timeout(SILENCE_MAX, sender.send(&request)).await.map_err(|_| silent())?;
+        let sent = timeout(SILENCE_MAX, sender.send(&message)).await.map_err(|_| silent())?;
         sent.map_err(|_| Status::unavailable("the stream is closed"))?;
     }
+}
+
+fn heartbeat() -> SessionRequests {
+    let what = session_request::What::Heartbeat(Heartbeat {});
+    SessionRequests { requests: vec![SessionRequest { what: Some(what) }] }
 }
 
 /// Ends once the nearest voter answers, where the session is with another.

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use trunkline_delivery::position::{Answer, Entry};
 use trunkline_placement::voters;
 use trunkline_ports::{Consensus, Group, Host};
+use trunkline_runtime::Ticks;
 use trunkline_types::{ConsumerName, GroupId, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{GetStatusResponse, GroupStatus};
@@ -14,6 +16,10 @@ use trunkline_wire::internal::{GetStatusResponse, GroupStatus};
 use crate::error::{self, StartError};
 use crate::machine::{Machine, State};
 use crate::metrics::Metrics;
+
+/// Acknowledgements are committed behind the pops: what comes within so much of one another, of all subscriptions, is
+/// proposed together, and so shares frames and fsyncs.
+const COMMIT_TICK: Duration = Duration::from_millis(8);
 
 /// One group: propose here, read there.
 #[derive(Clone)]
@@ -25,6 +31,7 @@ pub(crate) struct Member {
 pub(crate) struct Groups {
     members: BTreeMap<GroupId, Member>,
     pub(crate) metrics: Metrics,
+    ticks: Ticks,
 }
 
 impl Groups {
@@ -45,7 +52,7 @@ impl Groups {
             let group = started.map_err(|source| StartError::Group { group: id, source })?;
             members.insert(id, Member { group, state });
         }
-        Ok(Self { members, metrics })
+        Ok(Self { members, metrics, ticks: Ticks::every(COMMIT_TICK) })
     }
 
     fn iter(&self) -> impl Iterator<Item = &Member> + '_ {
@@ -76,6 +83,11 @@ impl Groups {
         })?;
         let answer = Answer::decode(&committed.answer);
         answer.map_err(|unreadable| Status::internal(unreadable.to_string()))
+    }
+
+    /// The moment at which commits are proposed.
+    pub(crate) async fn commit_tick(&self) {
+        sleep_until(self.ticks.after(Instant::now())).await;
     }
 
     /// Every group has a leader, by what this node knows.

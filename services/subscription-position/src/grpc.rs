@@ -143,6 +143,7 @@ impl Calls {
             token: FencingToken(request.fencing_token),
             acknowledged: convert::ranges(&request.acknowledged)?,
         });
+        self.groups.commit_tick().await;
         let subscription = match self.groups.propose(member, "commit", &entry, until).await? {
             Answer::Committed => None,
             Answer::Refused(subscription) => Some(convert::stored(&subscription)),

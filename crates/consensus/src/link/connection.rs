@@ -108,7 +108,11 @@ async fn write(
 ) -> &'static str {
     loop {
         let message = match tokio::time::timeout(HEARTBEAT_INTERVAL, queue.recv()).await {
-            Ok(Some(first)) => gather(first, queue, pending),
+            Ok(Some(first)) => {
+                // Other groups have something to send by the same tick, or the same fsync: it goes along.
+                tokio::task::yield_now().await;
+                gather(first, queue, pending)
+            }
             Ok(None) => return "nobody uses it any more",
             Err(_) => RaftFrames::default(),
         };

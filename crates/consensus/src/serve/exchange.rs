@@ -44,7 +44,11 @@ pub(super) async fn serve(
             Event::Message(Ok(Some(message))) => begin(message, &members, &mut answers),
             Event::Message(Ok(None)) => return Ok(()),
             Event::Message(Err(status)) => return Err(status),
-            Event::Answer(first) => Some(gather(first, &mut answers)),
+            Event::Answer(first) => {
+                // Other groups' entries have come to disk by the same fsync: their answers go along.
+                tokio::task::yield_now().await;
+                Some(gather(first, &mut answers))
+            }
             Event::Silence => return Err(Status::unavailable("the caller is silent")),
         };
         if let Some(message) = message

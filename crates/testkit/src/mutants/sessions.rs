@@ -11,8 +11,8 @@ use trunkline_ports::Host;
 use trunkline_types::limits::{HEARTBEAT_INTERVAL, SILENCE_MAX};
 use trunkline_types::{ClusterMap, LogName, NodeId, Role};
 use trunkline_wire::internal::{
-    Digest, Heartbeat, LogReport, Predecessor, Report, Run, SessionRequest, SessionResponse, fact,
-    order_service, session_request, session_response,
+    Digest, Heartbeat, LogReport, Predecessor, Report, Run, SessionRequest, SessionRequests, SessionResponse,
+    SessionResponses, fact, order_service, session_request, session_response,
 };
 use trunkline_wire::short::Restoring;
 
@@ -20,6 +20,11 @@ use super::tamper::{Tamper, TamperStream, edit};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Changes each of the requests that come together.
+fn requests(frame: Bytes, change: impl FnMut(&mut SessionRequest)) -> Bytes {
+    edit(frame, |message: &mut SessionRequests| message.requests.iter_mut().for_each(change))
 }
 
 /// A digest over what was tampered with would only have it said again.
@@ -43,9 +48,7 @@ impl<T: TamperStream> ByName<T> {
 
 impl<T: TamperStream> TamperStream for ByName<T> {
     fn request(&mut self, frame: Bytes) -> Bytes {
-        let whole = edit(frame, |request: &mut SessionRequest| {
-            self.names.restore(request).expect("what a store says itself");
-        });
+        let whole = requests(frame, |request| self.names.restore(request).expect("what a store says itself"));
         self.reads.request(whole)
     }
 
@@ -68,7 +71,7 @@ impl Tamper for ForgetsStragglers {
 
 impl TamperStream for ForgetsStragglers {
     fn request(&mut self, frame: Bytes) -> Bytes {
-        edit(frame, |request: &mut SessionRequest| {
+        requests(frame, |request| {
             let mut newest = lock(&self.newest);
             match &mut request.what {
                 Some(session_request::What::Hello(hello)) => {
@@ -113,7 +116,7 @@ impl Tamper for OrdersClosedLogsAgain {
 
 impl TamperStream for OrdersClosedLogsAgain {
     fn request(&mut self, frame: Bytes) -> Bytes {
-        edit(frame, |request: &mut SessionRequest| match &mut request.what {
+        requests(frame, |request| match &mut request.what {
             Some(session_request::What::Report(report)) => {
                 let mut logs = lock(&self.0);
                 report.logs.iter().for_each(|said| logs.note(said));
@@ -126,32 +129,36 @@ impl TamperStream for OrdersClosedLogsAgain {
     }
 
     fn response(&mut self, frame: Bytes) -> Bytes {
-        edit(frame, |response: &mut SessionResponse| {
-            let Some(session_response::What::Facts(facts)) = &mut response.what else { return };
-            let mut logs = lock(&self.0);
-            for fact in facts.at.iter_mut().flat_map(|at| &mut at.facts) {
-                match &mut fact.what {
-                    Some(fact::What::LogOpened(opened)) => {
-                        let Some(log) = &mut opened.log else { continue };
-                        if log.lane >= AGAIN {
-                            log.lane -= AGAIN;
-                        } else if let Ok(name) = LogName::try_from(*log) {
-                            logs.numbers.insert((facts.group, opened.number), name);
-                        }
-                    }
-                    Some(fact::What::LogClosed(closed)) => {
-                        if let Some(name) = logs.numbers.get(&(facts.group, closed.number)).copied() {
-                            logs.closed.entry(facts.group).or_default().insert(name, closed.end);
-                        }
-                    }
-                    _ => {}
-                }
-            }
+        edit(frame, |message: &mut SessionResponses| {
+            message.responses.iter_mut().for_each(|response| lock(&self.0).hear(response));
         })
     }
 }
 
 impl Logs {
+    /// Learns of logs by the facts; those ordered again come to stores under their own names.
+    fn hear(&mut self, response: &mut SessionResponse) {
+        let Some(session_response::What::Facts(facts)) = &mut response.what else { return };
+        for fact in facts.at.iter_mut().flat_map(|at| &mut at.facts) {
+            match &mut fact.what {
+                Some(fact::What::LogOpened(opened)) => {
+                    let Some(log) = &mut opened.log else { continue };
+                    if log.lane >= AGAIN {
+                        log.lane -= AGAIN;
+                    } else if let Ok(name) = LogName::try_from(*log) {
+                        self.numbers.insert((facts.group, opened.number), name);
+                    }
+                }
+                Some(fact::What::LogClosed(closed)) => {
+                    if let Some(name) = self.numbers.get(&(facts.group, closed.number)).copied() {
+                        self.closed.entry(facts.group).or_default().insert(name, closed.end);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn note(&mut self, said: &LogReport) {
         let Some(Ok(name)) = said.log.map(LogName::try_from) else { return };
         let records = self.records.entry(name).or_default();
@@ -248,7 +255,7 @@ struct Listens {
 
 impl TamperStream for Listens {
     fn request(&mut self, frame: Bytes) -> Bytes {
-        edit(frame, |request: &mut SessionRequest| {
+        requests(frame, |request| {
             if let Some(session_request::What::Hello(hello)) = &request.what {
                 let store = hello.envelope.unwrap_or_default().node;
                 let mut stores = lock(&self.stores);

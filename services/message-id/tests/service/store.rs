@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use trunkline_ports::{CallOptions, Class, Peer, Receiver, Sender, Task};
@@ -10,7 +10,7 @@ use trunkline_wire::internal::session_request::What as Says;
 use trunkline_wire::internal::session_response::What;
 use trunkline_wire::internal::{
     Digest, Fact, FactsAt, GroupCursor, Heartbeat, Held, LogHeld, LogReport, Report, Run, SessionHello,
-    SessionRequest, SessionResponse, fact,
+    SessionRequest, SessionRequests, SessionResponses, fact,
 };
 
 use crate::cluster::Cluster;
@@ -20,8 +20,9 @@ pub struct Store {
     pub node: SimulatedNode,
     pub group: u32,
     session: u64,
-    sender: Sender<SessionRequest>,
-    receiver: Receiver<SessionResponse>,
+    sender: Sender<SessionRequests>,
+    receiver: Receiver<SessionResponses>,
+    heard: VecDeque<What>,
     heartbeats: Option<Task>,
     /// Facts so far, index 0 first where they are of the session's start.
     pub facts: Vec<(u64, Fact)>,
@@ -50,17 +51,18 @@ impl Store {
             envelope: Some(node.host.envelope()),
             groups: vec![GroupCursor { group, facts_from }],
         };
-        sender.send(&SessionRequest { what: Some(Says::Hello(hello)) }).await.unwrap();
-        let welcome = receiver.next().await?.and_then(|response: SessionResponse| response.what);
-        assert!(matches!(welcome, Some(What::Welcome(_))), "{welcome:?}");
+        sender.send(&one(Says::Hello(hello))).await.unwrap();
+        let mut heard = VecDeque::new();
+        take(receiver.next().await?, &mut heard);
+        assert!(matches!(heard.pop_front(), Some(What::Welcome(_))));
         let beating = sender.clone();
         let heartbeats = node.host.process.spawn("heartbeat", async move {
-            while beating.send(&SessionRequest { what: Some(Says::Heartbeat(Heartbeat {})) }).await.is_ok() {
+            while beating.send(&one(Says::Heartbeat(Heartbeat {}))).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         });
         let heartbeats = Some(heartbeats);
-        Ok(Self { node, group, session, sender, receiver, heartbeats, facts: Vec::new(), applied: 0 })
+        Ok(Self { node, group, session, sender, receiver, heard, heartbeats, facts: Vec::new(), applied: 0 })
     }
 
     /// Says nothing more.
@@ -71,7 +73,7 @@ impl Store {
     }
 
     async fn say(&self, what: Says) {
-        self.sender.send(&SessionRequest { what: Some(what) }).await.unwrap();
+        self.sender.send(&one(what)).await.unwrap();
     }
 
     pub async fn report(&mut self, first: bool, logs: Vec<LogReport>) {
@@ -111,7 +113,11 @@ impl Store {
     }
 
     async fn receive(&mut self) -> Result<Option<What>, Status> {
-        let what = self.receiver.next().await?.and_then(|response| response.what);
+        while self.heard.is_empty() {
+            let Some(message) = self.receiver.next().await? else { return Ok(None) };
+            take(Some(message), &mut self.heard);
+        }
+        let what = self.heard.pop_front();
         if let Some(What::Facts(facts)) = &what {
             assert_eq!(facts.group, self.group);
             for FactsAt { index, facts } in facts.at.clone() {
@@ -161,6 +167,15 @@ impl Store {
     pub fn log(&self, cluster: &Cluster) -> LogName {
         log(cluster, &self.node)
     }
+}
+
+fn one(what: Says) -> SessionRequests {
+    SessionRequests { requests: vec![SessionRequest { what: Some(what) }] }
+}
+
+fn take(message: Option<SessionResponses>, heard: &mut VecDeque<What>) {
+    let responses = message.unwrap_or_default().responses;
+    heard.extend(responses.into_iter().filter_map(|response| response.what));
 }
 
 pub fn log(cluster: &Cluster, node: &SimulatedNode) -> LogName {

@@ -5,9 +5,12 @@ use std::ops::Bound;
 
 use trunkline_ordering::store::{LogNo, Reports, Row, Settled};
 use trunkline_types::LogName;
+use trunkline_types::limits::WORDS_BYTES_MAX;
+use trunkline_wire::Message as _;
 use trunkline_wire::convert::{Malformed, number};
 use trunkline_wire::internal::{
-    Digest, Facts, GroupCursor, SessionHello, SessionRequest, session_request, session_response,
+    Digest, Facts, GroupCursor, SessionHello, SessionRequest, SessionRequests, session_request,
+    session_response,
 };
 use trunkline_wire::short::Shortening;
 
@@ -22,7 +25,7 @@ const DUE_MAX: usize = 1_024;
 #[derive(Debug)]
 struct Session {
     stream: u64,
-    outlet: Outlet<SessionRequest>,
+    outlet: Outlet<SessionRequests>,
     names: Shortening,
     hello_due: bool,
     due: VecDeque<Due>,
@@ -122,7 +125,7 @@ impl Sessions {
 }
 
 impl Worker {
-    pub(super) fn session_up(&mut self, plan: usize, stream: u64, outlet: Outlet<SessionRequest>) {
+    pub(super) fn session_up(&mut self, plan: usize, stream: u64, outlet: Outlet<SessionRequests>) {
         // What an earlier voter had applied, this one may not have.
         for group in self.sessions.groups.values_mut().filter(|group| group.plan == plan) {
             group.applied = 0;
@@ -247,14 +250,27 @@ impl Worker {
         let sessions = self.sessions.sessions.iter().filter(|(_, session)| due(session));
         let plans: Vec<usize> = sessions.map(|(&plan, _)| plan).collect();
         for plan in plans {
-            while let Some(what) = self.next_request(plan) {
-                if let Some(session) = self.sessions.sessions.get_mut(&plan) {
-                    let mut request = SessionRequest { what: Some(what) };
-                    session.names.shorten(&mut request);
-                    session.outlet.send(request);
-                }
-            }
+            while self.fill_session(plan) {}
         }
+    }
+
+    /// Sends one message if there is something to say and room for it.
+    fn fill_session(&mut self, plan: usize) -> bool {
+        let (mut requests, mut bytes) = (Vec::new(), 0);
+        while bytes < WORDS_BYTES_MAX
+            && let Some(what) = self.next_request(plan)
+            && let Some(session) = self.sessions.sessions.get_mut(&plan)
+        {
+            let mut request = SessionRequest { what: Some(what) };
+            session.names.shorten(&mut request);
+            bytes += request.encoded_len();
+            requests.push(request);
+        }
+        let Some(session) = self.sessions.sessions.get(&plan).filter(|_| !requests.is_empty()) else {
+            return false;
+        };
+        session.outlet.send(SessionRequests { requests });
+        true
     }
 
     /// What is to be said next, if there is room for it.

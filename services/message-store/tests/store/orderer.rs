@@ -11,8 +11,8 @@ use trunkline_types::{ClusterMap, GroupId, LogName, NodeId, TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
     Behind, BootEnded, Fact, Facts, FactsAt, Heartbeat, Held, LogClosed, LogOpened, OrderedRun, Predecessor,
-    RecordsOrdered, Report, SessionRequest, SessionResponse, SessionWelcome, TopicCreated, fact,
-    order_service, session_request, session_response,
+    RecordsOrdered, Report, SessionRequest, SessionRequests, SessionResponse, SessionResponses,
+    SessionWelcome, TopicCreated, fact, order_service, session_request, session_response,
 };
 use trunkline_wire::short::Restoring;
 use trunkline_wire::v1::Topic;
@@ -173,12 +173,11 @@ impl Orderer {
 
     async fn session(
         self,
-        mut requests: Receiver<SessionRequest>,
-        responses: Responder<SessionResponse>,
+        mut requests: Receiver<SessionRequests>,
+        responses: Responder<SessionResponses>,
     ) -> Result<(), Status> {
-        let Some(SessionRequest { what: Some(session_request::What::Hello(hello)) }) =
-            requests.next().await?
-        else {
+        let mut first = requests.next().await?.unwrap_or_default().requests.into_iter();
+        let Some(SessionRequest { what: Some(session_request::What::Hello(hello)) }) = first.next() else {
             return Err(Status::invalid_argument("hello"));
         };
         let (store, boot) = (NodeId(hello.envelope.unwrap().node), hello.envelope.unwrap().boot());
@@ -193,6 +192,7 @@ impl Orderer {
             }
         });
         let mut names = Restoring::default();
+        self.said(store, first, &mut names)?;
         let mut behind = BTreeSet::new();
         let mut changed = self.changed.subscribe();
         for (&group, &from) in &next {
@@ -204,10 +204,8 @@ impl Orderer {
             }
             tokio::select! {
                 biased;
-                request = requests.next() => match whole(&mut names, request?)?.and_then(|request| request.what) {
-                    Some(session_request::What::Report(report)) => self.report(store, report),
-                    Some(session_request::What::Held(held)) => self.take_held(store, held),
-                    Some(_) => {}
+                message = requests.next() => match message? {
+                    Some(message) => self.said(store, message.requests.into_iter(), &mut names)?,
                     None => return Ok(()),
                 },
                 waited = timeout(Duration::from_millis(500), changed.changed()) => if waited.is_err() {
@@ -217,12 +215,29 @@ impl Orderer {
         }
     }
 
+    fn said(
+        &self,
+        store: NodeId,
+        requests: impl Iterator<Item = SessionRequest>,
+        names: &mut Restoring,
+    ) -> Result<(), Status> {
+        for mut request in requests {
+            names.restore(&mut request)?;
+            match request.what {
+                Some(session_request::What::Report(report)) => self.report(store, report),
+                Some(session_request::What::Held(held)) => self.take_held(store, held),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// What numbers stand for, where the fact that said so is below the store's first.
     async fn tell_numbers(
         &self,
         group: u16,
         from: u64,
-        to: &Responder<SessionResponse>,
+        to: &Responder<SessionResponses>,
     ) -> Result<(), Status> {
         let facts = self.state.lock().unwrap().groups.get(&group).map_or(Vec::new(), |known| {
             let early = known.facts.iter().filter(|at| at.index < from.max(known.kept_from));
@@ -248,7 +263,7 @@ impl Orderer {
         group: u16,
         next: &mut u64,
         behind: &mut BTreeSet<u16>,
-        to: &Responder<SessionResponse>,
+        to: &Responder<SessionResponses>,
     ) -> Result<(), Status> {
         let (at, kept_from) =
             self.state.lock().unwrap().groups.get(&group).map_or((Vec::new(), 0), |known| {
@@ -424,16 +439,12 @@ fn evidence(map: &ClusterMap, log: &Log) -> u64 {
     ends[map.datacenters_needed() - 1].min(stores.get(1).copied().unwrap_or(1))
 }
 
-fn whole(names: &mut Restoring, request: Option<SessionRequest>) -> Result<Option<SessionRequest>, Status> {
-    let Some(mut request) = request else { return Ok(None) };
-    names.restore(&mut request)?;
-    Ok(Some(request))
-}
-
 fn packed(group: u16) -> u32 {
     GroupId::ordering(group).to_u32()
 }
 
-async fn send(to: &Responder<SessionResponse>, what: session_response::What) -> Result<(), Status> {
-    to.send(&SessionResponse { what: Some(what) }).await.map_err(|_| Status::unavailable("gone"))
+async fn send(to: &Responder<SessionResponses>, what: session_response::What) -> Result<(), Status> {
+    to.send(&SessionResponses { responses: vec![SessionResponse { what: Some(what) }] })
+        .await
+        .map_err(|_| Status::unavailable("gone"))
 }
