@@ -15,6 +15,7 @@ mod load;
 mod one_datacenter;
 mod patience;
 mod peers;
+mod producers;
 mod reading;
 mod repair;
 mod routes;
