@@ -49,6 +49,8 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 pub const PEER_NUMBER_MAX: u64 = 1 << 48;
 /// A stream that was silent for so long is given up.
 pub const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Names that have a short number in one direction of one stream; beyond it the next one takes the oldest one's.
+pub const SHORT_NUMBERS_MAX: u32 = 1 << 16;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 // Connections.

@@ -6,10 +6,12 @@
 //! - [`check`]: what a client may push.
 //! - [`status`]: errors as gRPC says them, with google.rpc details.
 //! - [`convert`]: between messages and the types of floor 0, one file per message.
+//! - [`short`]: numbers for the names that a stream repeats.
 
 pub mod check;
 pub mod convert;
 pub mod method;
+pub mod short;
 pub mod status;
 
 pub use prost::Message;

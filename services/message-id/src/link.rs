@@ -15,6 +15,7 @@ use trunkline_wire::internal::order_service::RELAY;
 use trunkline_wire::internal::{
     Envelope, RelayRequest, RelayResponse, RelayRestart, RelayedFrame, relayed_frame::What,
 };
+use trunkline_wire::short::Shortening;
 
 use crate::relay::{Path, Relayed, Restart};
 use crate::route::Next;
@@ -93,7 +94,8 @@ async fn connected(voter: &Arc<Voter>, peer: NodeId, outgoing: &mut mpsc::Receiv
         link.epoch += 1;
         link.reaches = welcome.reaches.iter().copied().collect();
     });
-    Stream { voter, peer, sender, origins: BTreeMap::new() }.run(receiver, outgoing).await;
+    let (names, origins) = (Shortening::default(), BTreeMap::new());
+    Stream { voter, peer, sender, names, origins }.run(receiver, outgoing).await;
 }
 
 /// Any message tells the peer what the clock shows here; there is one in each heartbeat interval.
@@ -105,6 +107,7 @@ struct Stream<'a> {
     voter: &'a Arc<Voter>,
     peer: NodeId,
     sender: Sender<RelayRequest>,
+    names: Shortening,
     /// (group, store) → where its word comes from: the way back.
     origins: BTreeMap<(u16, NodeId), Path>,
 }
@@ -149,7 +152,7 @@ impl Stream<'_> {
     ) {
         let mut bytes = 0;
         let mut next = Some(first);
-        while let Some(Outgoing { group, relayed }) = next {
+        while let Some(Outgoing { group, mut relayed }) = next {
             let key = (group, NodeId(relayed.frame.store));
             match relayed.frame.what {
                 Some(What::Gone(_)) if self.origins.get(&key) == Some(&relayed.path) => {
@@ -158,6 +161,7 @@ impl Stream<'_> {
                 Some(What::Report(_)) => drop(self.origins.insert(key, relayed.path)),
                 _ => {}
             }
+            self.names.shorten_frame(&mut relayed.frame);
             bytes += relayed.frame.encoded_len();
             frames.push(relayed.frame);
             next = if bytes < MESSAGE_BYTES_MAX { outgoing.try_recv().ok() } else { None };

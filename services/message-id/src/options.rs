@@ -22,7 +22,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            assignment_interval: Duration::from_millis(4),
+            assignment_interval: Duration::from_millis(8),
             topics_per_group_max: TOPICS_PER_GROUP_MAX,
             fact_runs_kept: FACT_RUNS_KEPT,
         }

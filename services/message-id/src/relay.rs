@@ -12,6 +12,7 @@ use trunkline_wire::Status;
 use trunkline_wire::internal::{
     RelayRequest, RelayResponse, RelayRestart, RelayedFrame, StoreGone, relayed_frame::What,
 };
+use trunkline_wire::short::Restoring;
 use trunkline_wire::status::{self, reason};
 
 use crate::route::{Route, Routes, reached};
@@ -102,6 +103,7 @@ impl Inbound {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent_at = Instant::now() + SILENCE_MAX;
         let shutdown = self.voter.shutdown.clone();
+        let mut names = Restoring::default();
         loop {
             let mut restarts = Vec::new();
             tokio::select! {
@@ -117,7 +119,10 @@ impl Inbound {
                     let Some(request) = request? else { return Ok(()) };
                     silent_at = Instant::now() + SILENCE_MAX;
                     self.voter.clocks.hear(self.peer, request.clock_ms);
-                    request.frames.into_iter().for_each(|frame| self.behind.forward(frame));
+                    for mut frame in request.frames {
+                        names.restore_frame(&mut frame)?;
+                        self.behind.forward(frame);
+                    }
                     continue;
                 }
                 () = tokio::time::sleep_until(silent_at) => return Err(silent()),
@@ -196,7 +201,7 @@ impl Drop for Behind {
 
 pub(crate) fn gone(group: u32, store: NodeId, boot: Boot, session: u64, hops: u32) -> RelayedFrame {
     let what = What::Gone(StoreGone { group, session });
-    RelayedFrame { store: store.0, boot: Some(boot.into()), what: Some(what), hops }
+    RelayedFrame { store: store.0, boot: Some(boot.into()), what: Some(what), hops, number: 0 }
 }
 
 /// Whether the way has changed so that reports must begin anew.

@@ -15,6 +15,7 @@ use trunkline_wire::internal::{
     Digest, Heartbeat, Held, RelayedFrame, Report, RestartReports, SessionHello, SessionRequest,
     SessionResponse, SessionWelcome, relayed_frame, session_request, session_response,
 };
+use trunkline_wire::short::Restoring;
 use trunkline_wire::status::{self, reason};
 
 use crate::facts;
@@ -143,6 +144,7 @@ impl Reports {
         let mut heartbeat = interval(HEARTBEAT_INTERVAL);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent_at = Instant::now() + SILENCE_MAX;
+        let mut names = Restoring::default();
         loop {
             tokio::select! {
                 biased;
@@ -161,8 +163,9 @@ impl Reports {
                 }
                 // Last but for the silence: it may always be ready.
                 request = requests.next() => {
-                    let Some(request) = request? else { return Ok(()) };
+                    let Some(mut request) = request? else { return Ok(()) };
                     silent_at = Instant::now() + SILENCE_MAX;
+                    names.restore(&mut request)?;
                     self.said(request)?;
                 }
                 () = tokio::time::sleep_until(silent_at) => return Err(silent()),
@@ -240,8 +243,13 @@ impl Reports {
 
     fn forward(&self, packed: u32, what: relayed_frame::What) {
         let Ok(member) = self.voter.member_packed(packed) else { return };
-        let frame =
-            RelayedFrame { store: self.store.0, boot: Some(self.boot.into()), what: Some(what), hops: 0 };
+        let frame = RelayedFrame {
+            store: self.store.0,
+            boot: Some(self.boot.into()),
+            what: Some(what),
+            hops: 0,
+            number: 0,
+        };
         self.voter.forward(member, Relayed { path: self.path.clone(), frame });
     }
 }

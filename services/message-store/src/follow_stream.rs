@@ -11,6 +11,7 @@ use trunkline_types::limits::{CONNECT_TIMEOUT, HEARTBEAT_INTERVAL, SILENCE_MAX};
 use trunkline_types::{NodeId, checksum};
 use trunkline_wire::internal::follow_service::FOLLOW;
 use trunkline_wire::internal::{Envelope, FollowRequest, FollowResponse};
+use trunkline_wire::short::{Restoring, Shortening};
 use trunkline_wire::{Code, Message as _, Status};
 
 use crate::handle::{Handle, Input};
@@ -81,9 +82,11 @@ async fn receive(
     stream: u64,
     receiver: &mut Receiver<FollowResponse>,
 ) -> Result<(), Status> {
+    let mut names = Restoring::default();
     loop {
         let frame = timeout(SILENCE_MAX, receiver.next()).await.map_err(|_| silent())??;
-        let Some(frame) = frame else { return Ok(()) };
+        let Some(mut frame) = frame else { return Ok(()) };
+        names.restore(&mut frame)?;
         let bytes = frame.encoded_len();
         let mut records = frame.records.iter().flat_map(|log| &log.records);
         if records.any(|record| checksum(&record.body) != record.checksum) {
@@ -97,9 +100,13 @@ async fn receive(
 }
 
 async fn requests(inlet: &mut Inlet<FollowRequest>, sender: &Sender<FollowRequest>) -> Result<(), Status> {
+    let mut names = Shortening::default();
     loop {
         match timeout(HEARTBEAT_INTERVAL, inlet.next()).await {
-            Ok(Some(frame)) => send(sender, &frame).await?,
+            Ok(Some(mut frame)) => {
+                names.shorten(&mut frame);
+                send(sender, &frame).await?;
+            }
             Ok(None) => return Ok(()),
             Err(_) => send(sender, &FollowRequest::default()).await?,
         }
@@ -140,9 +147,11 @@ async fn take(
     stream: u64,
     requests: &mut Receiver<FollowRequest>,
 ) -> Result<(), Status> {
+    let mut names = Restoring::default();
     loop {
         let frame = timeout(SILENCE_MAX, requests.next()).await.map_err(|_| silent())??;
-        let Some(frame) = frame else { return Ok(()) };
+        let Some(mut frame) = frame else { return Ok(()) };
+        names.restore(&mut frame)?;
         if frame.encoded_len() > 0 {
             handle.tell(Input::FollowerFrame { node, stream, frame }).await?;
         }
@@ -153,9 +162,13 @@ async fn answers(
     inlet: &mut Inlet<FollowResponse>,
     responses: &Responder<FollowResponse>,
 ) -> Result<(), Status> {
+    let mut names = Shortening::default();
     loop {
         match timeout(HEARTBEAT_INTERVAL, inlet.next()).await {
-            Ok(Some(frame)) => answer(responses, &frame).await?,
+            Ok(Some(mut frame)) => {
+                names.shorten(&mut frame);
+                answer(responses, &frame).await?;
+            }
             Ok(None) => return Ok(()),
             Err(_) => answer(responses, &FollowResponse::default()).await?,
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use trunkline_ports::{CallOptions, Class, Host, Peer, Receiver, Sender};
 use trunkline_runtime::Backoff;
 use trunkline_types::limits::{CONNECT_TIMEOUT, HEARTBEAT_INTERVAL, SILENCE_MAX};
@@ -22,23 +22,35 @@ use crate::outlet::Inlet;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// How often a farther voter's session asks whether the nearest answers again.
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a farther voter's session asks whether the nearest answers again: soon at first, for most likely it has
+/// only just started; seldom while it answers and cannot serve.
+const PROBE_FIRST: Duration = Duration::from_millis(500);
+const PROBE_MAX: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Keeps the session of one plan for as long as the task lives.
 pub(crate) async fn run(host: Host, handle: Handle, number: usize, plan: Plan) {
     let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
+    let mut probe = Backoff::new(PROBE_FIRST, PROBE_MAX);
     let mut at = 0;
     loop {
         let Some(voter) = plan.voters.get(at) else { return };
         let nearest = plan.voters.first().filter(|_| at > 0);
         let mut up = false;
-        if let Err(status) = session_once(&host, &handle, number, voter, nearest, &mut up).await {
+        let session = session_once(&host, &handle, number, voter, &mut up);
+        let ended = tokio::select! {
+            biased;
+            ended = session => ended,
+            () = nearest_answers(&host, nearest, &mut probe) => Ok(()),
+        };
+        if let Err(status) = ended {
             tracing::debug!(%voter, %status, "a session has ended");
         }
         if up {
             backoff.reset();
+        }
+        if up && at == 0 {
+            probe.reset();
         }
         at = if up { 0 } else { (at + 1) % plan.voters.len() };
         if at == 0 {
@@ -52,7 +64,6 @@ async fn session_once(
     handle: &Handle,
     plan: usize,
     voter: &Arc<str>,
-    nearest: Option<&Arc<str>>,
     up: &mut bool,
 ) -> Result<(), Status> {
     let peer = Peer::new(voter.clone(), Class::Calls);
@@ -65,7 +76,6 @@ async fn session_once(
         biased;
         ended = receive(handle, plan, stream, &mut receiver, up) => ended,
         ended = send_all(&mut inlet, &sender) => ended,
-        () = nearest_answers(host, nearest) => Ok(()),
     }
 }
 
@@ -99,11 +109,11 @@ async fn send_all(inlet: &mut Inlet<SessionRequest>, sender: &Sender<SessionRequ
 }
 
 /// Ends once the nearest voter answers, where the session is with another.
-async fn nearest_answers(host: &Host, nearest: Option<&Arc<str>>) {
+async fn nearest_answers(host: &Host, nearest: Option<&Arc<str>>, probe: &mut Backoff) {
     let Some(nearest) = nearest else { return futures::future::pending().await };
     let peer = Peer::new(nearest.clone(), Class::Calls);
     loop {
-        sleep(PROBE_INTERVAL).await;
+        probe.wait(&host.process).await;
         let until = CallOptions::until(Instant::now() + PROBE_TIMEOUT);
         if host.network.call(&peer, IDENTIFY, &IdentifyRequest {}, until).await.is_ok() {
             return;

@@ -7,6 +7,8 @@ use prometheus_client::registry::Registry;
 use trunkline_ports::{Consensus, Host, Router, Storage};
 use trunkline_runtime::{Service, Shutdown};
 use trunkline_types::Role;
+use trunkline_wire::internal::node_service::IDENTIFY;
+use trunkline_wire::internal::{IdentifyRequest, IdentifyResponse};
 
 /// The options of all services of a cluster.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +59,8 @@ pub(crate) async fn start(
         }
     };
     let router = raft.merge(service.internal.clone()).merge(service.public.clone());
+    // Of the services that a node adds itself, the one that the others ask while it runs.
+    let router = router.unary(IDENTIFY, |_, _: IdentifyRequest| async { Ok(IdentifyResponse::default()) });
     Ok((service, parts.router(&identity, router)))
 }
 

@@ -14,6 +14,7 @@ use trunkline_wire::internal::{
     Digest, Heartbeat, LogReport, Predecessor, Report, Run, SessionRequest, SessionResponse, fact,
     order_service, session_request, session_response,
 };
+use trunkline_wire::short::Restoring;
 
 use super::tamper::{Tamper, TamperStream, edit};
 
@@ -28,6 +29,31 @@ fn no_digest(what: &mut Option<session_request::What>) {
     }
 }
 
+/// Reads the logs of a session's requests by name.
+struct ByName<T> {
+    names: Restoring,
+    reads: T,
+}
+
+impl<T: TamperStream> ByName<T> {
+    fn boxed(reads: T) -> Box<dyn TamperStream> {
+        Box::new(Self { names: Restoring::default(), reads })
+    }
+}
+
+impl<T: TamperStream> TamperStream for ByName<T> {
+    fn request(&mut self, frame: Bytes) -> Bytes {
+        let whole = edit(frame, |request: &mut SessionRequest| {
+            self.names.restore(request).expect("what a store says itself");
+        });
+        self.reads.request(whole)
+    }
+
+    fn response(&mut self, frame: Bytes) -> Bytes {
+        self.reads.response(frame)
+    }
+}
+
 /// Stragglers are forgotten: once a node has started again, what was written in its earlier boots is not heard any more.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ForgetsStragglers {
@@ -36,7 +62,7 @@ pub(super) struct ForgetsStragglers {
 
 impl Tamper for ForgetsStragglers {
     fn stream(&self, path: &'static str) -> Option<Box<dyn TamperStream>> {
-        (path == order_service::SESSION.path()).then(|| Box::new(self.clone()) as Box<dyn TamperStream>)
+        (path == order_service::SESSION.path()).then(|| ByName::boxed(self.clone()))
     }
 }
 
@@ -81,7 +107,7 @@ struct Logs {
 
 impl Tamper for OrdersClosedLogsAgain {
     fn stream(&self, path: &'static str) -> Option<Box<dyn TamperStream>> {
-        (path == order_service::SESSION.path()).then(|| Box::new(self.clone()) as Box<dyn TamperStream>)
+        (path == order_service::SESSION.path()).then(|| ByName::boxed(self.clone()))
     }
 }
 

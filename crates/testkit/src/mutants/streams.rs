@@ -10,6 +10,7 @@ use trunkline_wire::internal::{
     AppendRequest, AppendResponse, FollowResponse, RelayResponse, appended, follow_service, order_service,
     store_service,
 };
+use trunkline_wire::short::Restoring;
 use trunkline_wire::status;
 use trunkline_wire::v1::{AckLevel, PushResponse, push_service};
 
@@ -21,15 +22,22 @@ pub(super) struct ServesOwnLogsOnly(pub(super) NodeId);
 
 impl Tamper for ServesOwnLogsOnly {
     fn stream(&self, path: &'static str) -> Option<Box<dyn TamperStream>> {
-        (path == follow_service::FOLLOW.path()).then(|| Box::new(*self) as Box<dyn TamperStream>)
+        let of = |node| Box::new(OwnLogs { node, names: Restoring::default() }) as Box<dyn TamperStream>;
+        (path == follow_service::FOLLOW.path()).then(|| of(self.0.0))
     }
 }
 
-impl TamperStream for ServesOwnLogsOnly {
+struct OwnLogs {
+    node: u64,
+    names: Restoring,
+}
+
+impl TamperStream for OwnLogs {
     fn response(&mut self, frame: Bytes) -> Bytes {
         edit(frame, |response: &mut FollowResponse| {
-            response.ends.retain(|end| end.log.is_some_and(|log| log.node == self.0.0));
-            response.records.retain(|records| records.log.is_some_and(|log| log.node == self.0.0));
+            self.names.restore(response).expect("what a store says itself");
+            response.ends.retain(|end| end.log.is_some_and(|log| log.node == self.node));
+            response.records.retain(|records| records.log.is_some_and(|log| log.node == self.node));
         })
     }
 }

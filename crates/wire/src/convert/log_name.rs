@@ -23,6 +23,7 @@ impl From<LogName> for internal::LogName {
             boot: Some(log.boot.into()),
             lane: log.lane.0.into(),
             ordinal: log.ordinal.0,
+            number: 0,
         }
     }
 }

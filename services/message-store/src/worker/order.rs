@@ -9,6 +9,7 @@ use trunkline_wire::convert::{Malformed, number};
 use trunkline_wire::internal::{
     Digest, Facts, GroupCursor, SessionHello, SessionRequest, session_request, session_response,
 };
+use trunkline_wire::short::Shortening;
 
 use super::Worker;
 use crate::convert;
@@ -22,6 +23,7 @@ const DUE_MAX: usize = 1_024;
 struct Session {
     stream: u64,
     outlet: Outlet<SessionRequest>,
+    names: Shortening,
     hello_due: bool,
     due: VecDeque<Due>,
     /// There was no room for all that was to be said: it goes on as soon as there is.
@@ -128,6 +130,7 @@ impl Worker {
         let session = Session {
             stream,
             outlet,
+            names: Shortening::default(),
             hello_due: true,
             due: VecDeque::new(),
             cut_short: false,
@@ -245,8 +248,10 @@ impl Worker {
         let plans: Vec<usize> = sessions.map(|(&plan, _)| plan).collect();
         for plan in plans {
             while let Some(what) = self.next_request(plan) {
-                if let Some(session) = self.sessions.sessions.get(&plan) {
-                    session.outlet.send(SessionRequest { what: Some(what) });
+                if let Some(session) = self.sessions.sessions.get_mut(&plan) {
+                    let mut request = SessionRequest { what: Some(what) };
+                    session.names.shorten(&mut request);
+                    session.outlet.send(request);
                 }
             }
         }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use trunkline_runtime::Ticks;
 
 /// A far write and the report of it wait for at most one each.
-pub(crate) const TICK: Duration = Duration::from_millis(4);
+pub(crate) const TICK: Duration = Duration::from_millis(8);
 
 #[derive(Debug)]
 pub(crate) struct Pace {

@@ -15,6 +15,7 @@ use trunkline_wire::internal::{
     ProducersForgotten, RecordsOrdered, Report, SessionRequest, SessionResponse, SessionWelcome,
     TopicCreated, fact, order_service, session_request, session_response,
 };
+use trunkline_wire::short::Restoring;
 use trunkline_wire::v1::Topic;
 
 #[derive(Debug, Default)]
@@ -206,6 +207,7 @@ impl Orderer {
                 state.groups.entry(*group).or_default().end_boots(store, boot.counter);
             }
         });
+        let mut names = Restoring::default();
         let mut behind = BTreeSet::new();
         let mut changed = self.changed.subscribe();
         for (&group, &from) in &next {
@@ -217,7 +219,7 @@ impl Orderer {
             }
             tokio::select! {
                 biased;
-                request = requests.next() => match request?.and_then(|request| request.what) {
+                request = requests.next() => match whole(&mut names, request?)?.and_then(|request| request.what) {
                     Some(session_request::What::Report(report)) => self.report(store, report),
                     Some(session_request::What::Held(held)) => self.take_held(store, held),
                     Some(_) => {}
@@ -445,6 +447,12 @@ fn evidence(map: &ClusterMap, log: &Log) -> u64 {
     let mut stores: Vec<u64> = log.held.values().copied().collect();
     stores.sort_unstable_by_key(|end| std::cmp::Reverse(*end));
     ends[map.datacenters_needed() - 1].min(stores.get(1).copied().unwrap_or(1))
+}
+
+fn whole(names: &mut Restoring, request: Option<SessionRequest>) -> Result<Option<SessionRequest>, Status> {
+    let Some(mut request) = request else { return Ok(None) };
+    names.restore(&mut request)?;
+    Ok(Some(request))
 }
 
 fn packed(group: u16) -> u32 {

@@ -15,6 +15,7 @@ use trunkline_wire::internal::{
     DatacenterEnd, DiskBehind, FollowRequest, FollowResponse, LogCursor, LogEnd, LogRecords, OnDisk, Record,
     Want, follow_refused,
 };
+use trunkline_wire::short::Restoring;
 use trunkline_wire::v1::AckLevel;
 
 use crate::cluster::{Cluster, LONG, bodies};
@@ -27,6 +28,7 @@ const BEYOND: [u64; 2] = [PEER_NUMBER_MAX + 1, u64::MAX];
 struct Follower {
     sender: Sender<FollowRequest>,
     receiver: Receiver<FollowResponse>,
+    names: Restoring,
 }
 
 impl Follower {
@@ -34,7 +36,7 @@ impl Follower {
         let peer = Peer::new(cluster.node(ONE).address.clone(), Class::Follow);
         let opening = node.host.network.open(&peer, FOLLOW, CallOptions::default());
         let (sender, receiver) = opening.await.unwrap();
-        let mut follower = Self { sender, receiver };
+        let mut follower = Self { sender, receiver, names: Restoring::default() };
         let hello = Some(node.host.envelope());
         follower.say(FollowRequest { hello, ..FollowRequest::default() }).await;
         assert!(follower.hear().await.unwrap().hello.is_some());
@@ -47,7 +49,10 @@ impl Follower {
 
     /// The next message, `None` once the stream has ended.
     async fn hear(&mut self) -> Option<FollowResponse> {
-        tokio::time::timeout(LONG, self.receiver.next()).await.expect("a message").unwrap_or_default()
+        let next = tokio::time::timeout(LONG, self.receiver.next()).await.expect("a message");
+        let mut next = next.unwrap_or_default()?;
+        self.names.restore(&mut next).unwrap();
+        Some(next)
     }
 
     /// The next records: their first sequence and how many they are.
@@ -71,6 +76,7 @@ struct Holder {
 struct Held {
     requests: Receiver<FollowRequest>,
     responses: Responder<FollowResponse>,
+    names: Restoring,
     _open: oneshot::Sender<()>,
 }
 
@@ -82,7 +88,8 @@ impl Holder {
             let sender = sender.clone();
             async move {
                 let (open, ended) = oneshot::channel();
-                let _ = sender.send(Held { requests, responses, _open: open }).await;
+                let _ =
+                    sender.send(Held { requests, responses, names: Restoring::default(), _open: open }).await;
                 let _ = ended.await;
                 Ok::<(), Status>(())
             }
@@ -103,7 +110,15 @@ impl Holder {
 impl Held {
     /// Hears requests up to the one of which this is true.
     async fn until(&mut self, enough: impl Fn(&FollowRequest) -> bool) {
-        let heard = async { while !enough(&self.requests.next().await.unwrap().expect("a request")) {} };
+        let heard = async {
+            loop {
+                let mut request = self.requests.next().await.unwrap().expect("a request");
+                self.names.restore(&mut request).unwrap();
+                if enough(&request) {
+                    return;
+                }
+            }
+        };
         tokio::time::timeout(LONG, heard).await.expect("it is said");
     }
 }
