@@ -28,13 +28,19 @@ async fn outcomes(pending: Vec<Pending>) -> Vec<Outcome> {
     join_all(pending.into_iter().map(Pending::outcome)).await
 }
 
+/// One whose client has measured all datacenters.
+async fn measured(world: World) -> World {
+    pass(500).await;
+    world
+}
+
 fn reopening() -> StreamOptions {
     StreamOptions { reopen: true, ..StreamOptions::default() }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_push_of_unknown_outcome_is_made_again_elsewhere_under_the_same_name() {
-    let world = World::new();
+    let world = measured(World::new()).await;
     world.server("nyc").fails_with([lost()]);
     let two = vec![message("a"), message("b")];
     let pushed = world.client.push("t", two, AckLevel::Local).await.expect("pushed elsewhere");
@@ -55,7 +61,7 @@ async fn a_push_of_unknown_outcome_is_made_again_elsewhere_under_the_same_name()
 
 #[tokio::test(start_paused = true)]
 async fn who_names_messages_himself_keeps_the_names() {
-    let world = World::without_producers();
+    let world = measured(World::without_producers()).await;
     world.server("nyc").fails_with([lost()]);
     let named = Message { producer_id: vec![7; 16].into(), producer_sequence: 9, ..message("a") };
     world.client.push_one("t", named, AckLevel::Local).await.expect("pushed again");
@@ -64,7 +70,7 @@ async fn who_names_messages_himself_keeps_the_names() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_first_attempt_may_have_stored_the_last_does_not_call_certain() {
-    let world = World::new();
+    let world = measured(World::new()).await;
     world.server("nyc").fails_with([lost()]);
     let full = not_stored(&Status::resource_exhausted("too many topics"));
     world.server("mci").fails_with([full]);
@@ -98,10 +104,10 @@ async fn without_leave_what_was_not_answered_is_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn what_may_have_been_stored_stays_unknown_when_the_stream_is_given_up() {
-    let world = World::new();
+    let world = measured(World::new()).await;
     world.server("nyc").ends_streams(1, Some(lost()));
     let full = not_stored(&Status::resource_exhausted("too many topics"));
-    ["mci", "sea"].map(|name| world.server(name).fails_with([full.clone()]));
+    ["mci", "sea"].iter().for_each(|name| world.server(name).fails_with([full.clone()]));
     let stream = world.client.push_stream("t", reopening());
     let pending = send(&stream, 0..2).await;
     let all = outcomes(pending).await;
