@@ -121,7 +121,8 @@ impl Client {
             let answer = self.attempt(endpoint, push_service::PUSH, request, needs).await;
             let answer = answer.map(|answer| answer.results);
             let why = match &answer {
-                Ok(results) if needs.kind == Kind::Push => return Ok(results.clone()),
+                // What is not certain is the caller's; and what is, its server has tried again.
+                Ok(_) if needs.kind == Kind::Push => None,
                 Ok(results) => failed_as_a_whole(results),
                 Err(why) => Some(why.clone()),
             };

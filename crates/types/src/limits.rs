@@ -128,7 +128,7 @@ pub const PRODUCER_KEPT_MIN: Duration = Duration::from_secs(14 * 24 * 3_600 + 3_
 /// Producers that a leader looks at in a second for whether they may be forgotten.
 pub const PRODUCERS_LOOKED_AT_MAX: usize = 4_096;
 /// Producers that one entry forgets.
-pub const PRODUCERS_FORGOTTEN_MAX: usize = 1_024;
+pub const PRODUCERS_FORGOTTEN_MAX: usize = 256;
 /// Runs that one entry comes to at most: duplicates among them split what was one. What lies beyond is for the next.
 pub const ENTRY_FACT_RUNS_MAX: usize = 2 * ASSIGNMENT_RUNS_MAX;
 

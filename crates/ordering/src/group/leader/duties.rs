@@ -7,7 +7,7 @@ use super::super::entry::{Assignment, Entry};
 use super::super::logs::OpenLog;
 use super::super::producers::Producer;
 use super::super::state::State;
-use super::{InFlight, Leader, Proposal};
+use super::{InFlight, Leader, Proposal, Run};
 
 /// Logs that one entry closes.
 const CLOSINGS_MAX: usize = 1_024;
@@ -114,32 +114,27 @@ impl Leader {
     /// has beyond the ordered records is none of this producer's: a store that was away may have what none of the others
     /// knows.
     fn all_is_decided(&self, state: &State, topic: TopicId, known: &Producer) -> bool {
-        let replicas = self.replicas.of(topic.bucket());
+        let stores = || self.replicas.of(topic.bucket()).iter().map(|replica| replica.store);
         let knows = |store| self.sessions.facts_index(store).is_some_and(|index| index >= known.last.index);
-        !replicas.is_empty()
-            && replicas
-                .iter()
-                .all(|replica| knows(replica.store) && self.has_none_of(state, replica.store, topic, known))
+        stores().next().is_some()
+            && stores().all(|store| knows(store) && self.sessions.is_told(store))
+            && stores().all(|store| self.has_none_of(state, store, topic, known))
     }
 
     fn has_none_of(&self, state: &State, store: NodeId, topic: TopicId, known: &Producer) -> bool {
-        self.sessions.is_told(store)
-            && self.sessions.logs(store).filter(|(log, _)| log.bucket == topic.bucket()).all(
-                |(name, held)| {
-                    let Some(ordered) = state.logs().ordered(&name).filter(|ordered| *ordered < held) else {
-                        return true;
-                    };
-                    let runs = self.logs.get(&name).map(|log| log.runs.between(ordered, held, usize::MAX));
-                    runs.is_some_and(|runs| {
-                        let told: u64 = runs.iter().map(|run| run.count).sum();
-                        let is_his = |id| id == known.id;
-                        told == held - ordered
-                            && !runs.iter().any(|run| {
-                                run.topic == topic
-                                    && run.produced.is_some_and(|produced| is_his(produced.producer))
-                            })
-                    })
-                },
-            )
+        let is_his = |run: &Run| {
+            run.topic == topic && run.produced.is_some_and(|produced| produced.producer == known.id)
+        };
+        let logs = self.sessions.logs(store).filter(|(log, _)| log.bucket == topic.bucket());
+        let mut waiting = logs.filter_map(|(name, held)| {
+            let ordered = state.logs().ordered(&name).filter(|ordered| *ordered < held)?;
+            Some((name, ordered, held))
+        });
+        waiting.all(|(name, ordered, held)| {
+            let runs = self.logs.get(&name).map(|log| log.runs.between(ordered, held, usize::MAX));
+            let runs = runs.unwrap_or_default();
+            let told: u64 = runs.iter().map(|run| run.count).sum();
+            told == held - ordered && !runs.iter().any(is_his)
+        })
     }
 }
