@@ -44,6 +44,17 @@ pub(crate) fn to_log_id_or_none(log_id: Option<&wire::RaftLogId>) -> Result<Opti
     log_id.map(to_log_id).transpose()
 }
 
+/// In an append and its answer, a place of the leader's own entries does not name it again: almost all are.
+pub(crate) fn sparing(mut log_id: wire::RaftLogId, leader: &LeaderId) -> wire::RaftLogId {
+    log_id.leader.take_if(|named| *named == from_leader(leader));
+    log_id
+}
+
+/// See [`sparing`].
+pub(crate) fn naming(log_id: &wire::RaftLogId, leader: &LeaderId) -> Result<LogId, Malformed> {
+    to_log_id(&wire::RaftLogId { leader: log_id.leader.or_else(|| Some(from_leader(leader))), ..*log_id })
+}
+
 pub(crate) fn from_membership(membership: &Membership) -> wire::RaftMembership {
     let configurations = membership.get_joint_config().iter();
     wire::RaftMembership {
@@ -117,12 +128,15 @@ pub(crate) fn to_vote_response(response: &wire::RaftVoteResponse) -> Result<Vote
 }
 
 pub(crate) fn from_append(request: &AppendRequest) -> wire::RaftAppend {
+    let own = &request.vote.leader_id;
+    let spared = |log_id: &LogId| sparing(from_log_id(log_id), own);
     let mut runs: Vec<wire::RaftRun> = Vec::new();
     let mut current: Option<LeaderId> = None;
     for entry in &request.entries {
         let leader = *entry.log_id.committed_leader_id();
         if current != Some(leader) {
-            runs.push(wire::RaftRun { leader: Some(from_leader(&leader)), entries: Vec::new() });
+            let named = (leader != *own).then(|| from_leader(&leader));
+            runs.push(wire::RaftRun { leader: named, entries: Vec::new() });
             current = Some(leader);
         }
         if let Some(run) = runs.last_mut() {
@@ -131,36 +145,34 @@ pub(crate) fn from_append(request: &AppendRequest) -> wire::RaftAppend {
     }
     wire::RaftAppend {
         vote: Some(from_vote(&request.vote)),
-        previous: request.prev_log_id.as_ref().map(from_log_id),
-        committed: request.leader_commit.as_ref().map(from_log_id),
+        previous: request.prev_log_id.as_ref().map(spared),
+        committed: request.leader_commit.as_ref().map(spared),
         runs,
     }
 }
 
 pub(crate) fn to_append(request: wire::RaftAppend) -> Result<AppendRequest, Malformed> {
-    let previous = to_log_id_or_none(request.previous.as_ref())?;
+    let vote = to_vote(request.vote.as_ref())?;
+    let named = |log_id: Option<&wire::RaftLogId>| log_id.map(|id| naming(id, &vote.leader_id)).transpose();
+    let (previous, leader_commit) = (named(request.previous.as_ref())?, named(request.committed.as_ref())?);
     let mut index = previous.map_or(0, |previous| previous.index() + 1);
     let mut entries: Vec<Entry> = Vec::with_capacity(request.runs.iter().map(|run| run.entries.len()).sum());
     for run in request.runs {
-        let leader = to_leader(run.leader.as_ref().ok_or(Malformed("run.leader"))?)?;
+        let leader = run.leader.as_ref().map_or(Ok(vote.leader_id), to_leader)?;
         for bytes in run.entries {
             entries.push(entry::decode(LogId::new(leader, index), bytes)?);
             index += 1;
         }
     }
-    Ok(AppendRequest {
-        vote: to_vote(request.vote.as_ref())?,
-        prev_log_id: previous,
-        entries,
-        leader_commit: to_log_id_or_none(request.committed.as_ref())?,
-    })
+    Ok(AppendRequest { vote, prev_log_id: previous, entries, leader_commit })
 }
 
-pub(crate) fn from_append_response(response: &AppendResponse) -> wire::RaftAppended {
+/// `leader` is that of the append.
+pub(crate) fn from_append_response(response: &AppendResponse, leader: &LeaderId) -> wire::RaftAppended {
     use wire::raft_appended::Outcome;
     let outcome = match response {
         AppendResponse::Success => Outcome::Success(true),
-        AppendResponse::PartialSuccess(Some(upto)) => Outcome::Upto(from_log_id(upto)),
+        AppendResponse::PartialSuccess(Some(upto)) => Outcome::Upto(sparing(from_log_id(upto), leader)),
         // Nothing of it: as good as not fitting.
         AppendResponse::PartialSuccess(None) | AppendResponse::Conflict => Outcome::Conflict(true),
         AppendResponse::HigherVote(vote) => Outcome::HigherVote(from_vote(vote)),
@@ -168,11 +180,14 @@ pub(crate) fn from_append_response(response: &AppendResponse) -> wire::RaftAppen
     wire::RaftAppended { outcome: Some(outcome), on_disk: None }
 }
 
-pub(crate) fn to_append_response(response: &wire::RaftAppended) -> Result<AppendResponse, Malformed> {
+pub(crate) fn to_append_response(
+    response: &wire::RaftAppended,
+    leader: &LeaderId,
+) -> Result<AppendResponse, Malformed> {
     use wire::raft_appended::Outcome;
     Ok(match response.outcome.as_ref().ok_or(Malformed("appended.outcome"))? {
         Outcome::Success(_) => AppendResponse::Success,
-        Outcome::Upto(upto) => AppendResponse::PartialSuccess(Some(to_log_id(upto)?)),
+        Outcome::Upto(upto) => AppendResponse::PartialSuccess(Some(naming(upto, leader)?)),
         Outcome::Conflict(_) => AppendResponse::Conflict,
         Outcome::HigherVote(vote) => AppendResponse::HigherVote(to_vote(Some(vote))?),
     })
@@ -246,7 +261,7 @@ mod tests {
 
     /// What replication costs beside the entries: paid per append and follower, so a reason to make few of them.
     #[test]
-    fn an_append_costs_less_than_100_bytes_beside_its_entries() {
+    fn an_append_costs_less_than_50_bytes_beside_its_entries() {
         let leader = LeaderId { term: 100, node_id: NodeId(u64::MAX) };
         let at = |index| LogId::new(leader, index);
         let payload = crate::raft::EntryPayload::Normal(entry::command(&[7; 30]));
@@ -257,7 +272,7 @@ mod tests {
             leader_commit: Some(at(100_000_000)),
         };
         let bytes = from_append(&request).encoded_len() - 30;
-        assert!(bytes < 100, "{bytes}");
+        assert!(bytes < 50, "{bytes}");
     }
 
     #[test]
@@ -282,6 +297,8 @@ mod tests {
     fn what_a_message_lacks_is_named() {
         assert_eq!(to_vote(None), Err(Malformed("vote")));
         assert_eq!(to_vote(Some(&wire::RaftVote::default())), Err(Malformed("vote.leader")));
-        assert_eq!(to_append_response(&wire::RaftAppended::default()), Err(Malformed("appended.outcome")));
+        let leader = LeaderId { term: 1, node_id: NodeId(1) };
+        let empty = wire::RaftAppended::default();
+        assert_eq!(to_append_response(&empty, &leader), Err(Malformed("appended.outcome")));
     }
 }

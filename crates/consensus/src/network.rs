@@ -98,7 +98,9 @@ impl RaftNetworkV2<Types> for Client {
     ) -> Result<AppendResponse, Error> {
         let body = Body::Append(convert::from_append(&rpc));
         match self.request(body, RPCTypes::AppendEntries, option.hard_ttl()).await? {
-            Body::Appended(response) => convert::to_append_response(&response).map_err(malformed),
+            Body::Appended(response) => {
+                convert::to_append_response(&response, &rpc.vote.leader_id).map_err(malformed)
+            }
             _ => Err(malformed(Malformed("answer"))),
         }
     }

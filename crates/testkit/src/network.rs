@@ -7,6 +7,7 @@
 //! its calls and streams are reset on both sides. A process that is gone refuses; its streams are reset.
 
 mod cuts;
+mod exchange;
 mod fabric;
 mod incoming;
 mod outgoing;
@@ -66,9 +67,7 @@ impl SimulatedNetwork {
 
     /// One way, `from` to `to`; both may be the same datacenter.
     pub fn set_latency(&self, from: &DatacenterName, to: &DatacenterName, latency: Duration) {
-        self.fabric.with(|state| {
-            state.latency.entry(from.clone()).or_default().insert(to.clone(), latency);
-        });
+        self.fabric.with(|state| state.set_latency(from, to, latency));
     }
 
     /// Each message takes up to so much longer, at random; order per direction is kept.

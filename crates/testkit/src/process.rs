@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -49,13 +50,14 @@ struct Inner {
     name: String,
     random: Random,
     origin: Instant,
+    /// These two are looked at whenever a task is polled; they change under the lock of `state`.
+    alive: AtomicBool,
+    paused: AtomicBool,
     state: Mutex<State>,
     ended: watch::Sender<Option<String>>,
 }
 
 struct State {
-    alive: bool,
-    paused: bool,
     clock_offset_ms: i64,
     next_task: u64,
     tasks: BTreeMap<u64, TaskEntry>,
@@ -78,8 +80,6 @@ impl SimulatedProcess {
     /// A process whose wall clock has stood at [`EPOCH_MS`] at `origin`.
     pub fn new(name: impl Into<String>, random: Random, origin: Instant) -> Self {
         let state = State {
-            alive: true,
-            paused: false,
             clock_offset_ms: 0,
             next_task: 0,
             tasks: BTreeMap::new(),
@@ -87,7 +87,15 @@ impl SimulatedProcess {
             on_end: Vec::new(),
         };
         let ended = watch::Sender::new(None);
-        Self(Arc::new(Inner { name: name.into(), random, origin, state: Mutex::new(state), ended }))
+        Self(Arc::new(Inner {
+            name: name.into(),
+            random,
+            origin,
+            alive: AtomicBool::new(true),
+            paused: AtomicBool::new(false),
+            state: Mutex::new(state),
+            ended,
+        }))
     }
 
     /// For a test of one service: no network, and a clock that begins now.
@@ -111,13 +119,14 @@ impl SimulatedProcess {
 
     /// Tasks stand still, as under SIGSTOP; what arrives waits for them.
     pub fn pause(&self) {
-        self.0.state().paused = true;
+        let _state = self.0.state();
+        self.0.paused.store(true, Ordering::Relaxed);
     }
 
     pub fn resume(&self) {
         let waiting = {
             let mut state = self.0.state();
-            state.paused = false;
+            self.0.paused.store(false, Ordering::Relaxed);
             std::mem::take(&mut state.waiting_for_resume)
         };
         waiting.into_values().for_each(Waker::wake);
@@ -129,7 +138,7 @@ impl SimulatedProcess {
     }
 
     pub fn is_alive(&self) -> bool {
-        self.0.state().alive
+        self.0.is_alive()
     }
 
     /// Why the process ended; `None` while it lives.
@@ -170,6 +179,10 @@ impl fmt::Debug for SimulatedProcess {
 }
 
 impl Inner {
+    fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,10 +190,9 @@ impl Inner {
     fn end(&self, why: &str) {
         let (hooks, tasks) = {
             let mut state = self.state();
-            if !state.alive {
+            if !self.alive.swap(false, Ordering::Relaxed) {
                 return;
             }
-            state.alive = false;
             state.waiting_for_resume.clear();
             (std::mem::take(&mut state.on_end), std::mem::take(&mut state.tasks))
         };
@@ -213,7 +225,7 @@ impl ProcessPort for SimulatedProcess {
         let slot = Arc::new(Slot { name, future: Mutex::new(Some(task)) });
         let number = {
             let mut state = self.0.state();
-            if !state.alive {
+            if !self.0.is_alive() {
                 return tokio::spawn(std::future::ready(()));
             }
             state.next_task += 1;
@@ -260,12 +272,12 @@ impl Future for Gate {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        {
+        if !self.process.is_alive() {
+            return Poll::Ready(());
+        }
+        if self.process.paused.load(Ordering::Relaxed) {
             let mut state = self.process.state();
-            if !state.alive {
-                return Poll::Ready(());
-            }
-            if state.paused {
+            if self.process.paused.load(Ordering::Relaxed) {
                 state.waiting_for_resume.insert(self.number, context.waker().clone());
                 return Poll::Pending;
             }
@@ -279,7 +291,7 @@ impl Future for Gate {
             self.process.panicked(self.slot.name, panic.as_ref());
             true
         });
-        if ended || !self.process.state().alive {
+        if ended || !self.process.is_alive() {
             let future = slot.take();
             drop(slot);
             drop(future);
@@ -320,7 +332,7 @@ impl Drop for Polled {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
 

@@ -94,7 +94,7 @@ impl MemoryStorage {
     /// An empty disk that syncs at once.
     pub fn new() -> Self {
         let disk = Disk {
-            rows: Rows::new(),
+            rows: Rows::default(),
             unreadable: BTreeSet::new(),
             pending: VecDeque::new(),
             visibility: Visibility::AtOnce,
@@ -152,7 +152,7 @@ impl MemoryStorage {
         disk.settle(Instant::now());
         let kept = random.below(disk.pending.len() as u64 + 1);
         let lost = disk.pending.split_off(usize::try_from(kept).unwrap_or(0));
-        lost.into_iter().rev().for_each(|pending| take_back(&mut disk.rows, pending.undo));
+        lost.into_iter().rev().for_each(|pending| take_back(&mut disk.rows, &pending.batch, pending.undo));
         while let Some(pending) = disk.pending.pop_front() {
             disk.is_on_disk(pending.batch);
         }
@@ -174,7 +174,9 @@ impl MemoryStorage {
         disk.settle(Instant::now());
         let other = Self::new().with_sync_latency(disk.sync_latency).with_visibility(disk.visibility);
         let mut rows = disk.rows.clone();
-        disk.pending.iter().rev().for_each(|pending| take_back(&mut rows, pending.undo.clone()));
+        for pending in disk.pending.iter().rev() {
+            take_back(&mut rows, &pending.batch, pending.undo.clone());
+        }
         other.disk().rows = rows;
         other
     }
@@ -228,6 +230,9 @@ impl MemoryStorage {
     /// What a read came to, unless it met a row that cannot be read.
     fn met(&self, space: Space, rows: Vec<Row>) -> Result<Vec<Row>, StorageError> {
         let unreadable = &self.disk().unreadable;
+        if unreadable.is_empty() {
+            return Ok(rows);
+        }
         match rows.iter().find(|(key, _)| unreadable.contains(&(space, key.clone()))) {
             Some((key, _)) => Err(StorageError::Corrupt(format!("{} {key:x}", space.name))),
             None => Ok(rows),
@@ -272,7 +277,7 @@ impl Disk {
             batch.changes.iter().for_each(|change| watcher(change));
         }
         if self.visibility == Visibility::AtSync {
-            apply(&mut self.rows, batch, None);
+            apply(&mut self.rows, &batch);
         }
     }
 }
@@ -290,15 +295,17 @@ impl Storage for MemoryStorage {
         }
         disk.settle(now);
         let at = disk.on_disk_at(now);
-        for change in &batch.changes {
-            if let Change::Put(space, key, _) = change {
-                disk.unreadable.remove(&(*space, key.clone()));
+        if !disk.unreadable.is_empty() {
+            for change in &batch.changes {
+                if let Change::Put(space, key, _) = change {
+                    disk.unreadable.remove(&(*space, key.clone()));
+                }
             }
         }
-        let mut undo = Vec::new();
-        if disk.visibility == Visibility::AtOnce {
-            apply(&mut disk.rows, batch.clone(), Some(&mut undo));
-        }
+        let undo = match disk.visibility {
+            Visibility::AtOnce => apply(&mut disk.rows, &batch),
+            Visibility::AtSync => Vec::new(),
+        };
         if at <= now && disk.pending.is_empty() {
             disk.is_on_disk(batch);
             return std::future::ready(Ok(())).boxed();

@@ -148,6 +148,10 @@ pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * MIB;
 pub const GROUP_COMMIT_BYTES_MAX: usize = 8 * MIB;
 pub const RECENT_RECORDS_BYTES_DEFAULT: usize = 128 * MIB;
 pub const READ_WAITERS_MAX: usize = 100_000;
+/// What one answer of a Reads stream carries, unless a single message is larger.
+pub const READ_ANSWER_BYTES_MAX: u64 = MIB as u64;
+/// Answers on their way to one pop server: beyond it a store answers that one no more until it has taken some.
+pub const READS_UNDER_WAY_BYTES_MAX: u64 = 8 * MIB as u64;
 /// Reads that wait until a record is fetched anew from another store. One record is, at a time.
 pub const REPAIRS_WAITING_MAX: usize = 16;
 
@@ -164,7 +168,7 @@ pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 1 << 20;
 /// Ranges of acknowledged IDs that one subscription is remembered by.
 pub const ACKNOWLEDGED_RANGES_MAX: usize = 20_000;
 /// Acknowledgements wait so long for more of their kind before they are committed.
-pub const COMMIT_DELAY: Duration = Duration::from_millis(50);
+pub const COMMIT_DELAY: Duration = Duration::from_millis(200);
 /// What a dispatcher reads ahead of its clients, per subscription.
 pub const READ_AHEAD_MESSAGES_MAX: u64 = 1_000;
 pub const READ_AHEAD_BYTES_MAX: u64 = 4 << 20;
@@ -190,6 +194,9 @@ const _: () =
 const _: () = assert!(POP_BYTES_MAX + PAYLOAD_INLINE_BYTES_MAX < FRAME_BYTES_MAX);
 // One in two of a window and of what an earlier dispatcher handed out beyond it may be acknowledged.
 const _: () = assert!(ACKNOWLEDGED_RANGES_MAX as u64 > (DELIVERY_WINDOW_MAX + 2 * HANDED_OUT_MAX) / 2);
+const _: () = assert!(READ_ANSWER_BYTES_MAX * 4 <= READS_UNDER_WAY_BYTES_MAX);
+// So that it is the window that a slow reader runs into, and no other stream's answers wait behind its own.
+const _: () = assert!(READS_UNDER_WAY_BYTES_MAX < STREAM_WINDOW_BYTES as u64);
 const _: () = assert!(READ_AHEAD_BYTES_MAX < HELD_BYTES_MAX);
 const _: () = assert!(HANDED_OUT_COMMIT_AT < HANDED_OUT_MAX && HANDED_OUT_MAX < DELIVERY_WINDOW_MAX);
 const _: () = assert!(HEARTBEAT_INTERVAL.as_millis() * 3 < SILENCE_MAX.as_millis());

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
-use trunkline_ports::{CallContext, Host, Receiver, Responder, Router, Storage};
-use trunkline_types::limits::{CONNECT_TIMEOUT, DEADLINE_MARGIN, HEARTBEAT_INTERVAL, SILENCE_MAX};
+use tokio::time::timeout;
+use trunkline_ports::{Host, Receiver, Responder, Router, Storage};
+use trunkline_types::limits::{CONNECT_TIMEOUT, HEARTBEAT_INTERVAL, SILENCE_MAX};
 use trunkline_types::{LogName, checksum};
 use trunkline_wire::Status;
 use trunkline_wire::convert::number;
@@ -21,7 +21,7 @@ use crate::follow_stream::silent;
 use crate::handle::{Handle, Input, Location, ReadAnswer};
 use crate::outlet::Inlet;
 use crate::repair::Repairs;
-use crate::{cold, convert, copy_index, follow_stream, repair};
+use crate::{cold, convert, copy_index, follow_stream, read_stream, repair};
 
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
@@ -38,12 +38,15 @@ pub(crate) struct Doors {
 
 pub(crate) fn router(doors: &Doors) -> Router {
     let (append, read, resolve, find) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
-    let (follow, copy, fetch) = (doors.clone(), doors.clone(), doors.clone());
+    let (reads, follow, copy, fetch) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
     Router::new()
         .streaming(store_service::APPEND, move |_, requests, responses| {
             append.clone().append(requests, responses)
         })
-        .unary(store_service::READ, move |context, request| read.clone().read(context, request))
+        .streaming(store_service::READS, move |_, requests, responses| {
+            read_stream::serve(reads.clone(), requests, responses)
+        })
+        .unary(store_service::READ, move |_, request| read.clone().read(request))
         .unary(store_service::RESOLVE, move |_, request| resolve.clone().resolve(request))
         .unary(store_service::FIND_TOPIC, move |_, request| find.clone().find_topic(request))
         .streaming(follow_service::FOLLOW, move |_, requests, responses| {
@@ -139,29 +142,21 @@ impl Doors {
         answer(responses, &AppendResponse { hello: None, results: refused }).await
     }
 
-    async fn read(self, context: CallContext, request: ReadRequest) -> Result<ReadResponse, Status> {
+    async fn read(self, request: ReadRequest) -> Result<ReadResponse, Status> {
         self.host.check(request.envelope.as_ref())?;
         if request.from == 0 {
             return Err(status::invalid("from", "must be at least 1"));
         }
-        let left = context.deadline.saturating_duration_since(Instant::now()).saturating_sub(DEADLINE_MARGIN);
-        let wait = Duration::from_millis(request.wait_ms.into()).min(left);
-        let mut answer = None;
-        if !wait.is_zero() {
-            let ask = |reply| Input::Read { request, wait: true, reply };
-            answer = match timeout(wait, self.handle.ask(ask)).await {
-                Ok(Ok(answer)) => Some(answer),
-                Ok(Err(_)) => return Err(status::overloaded("too many reads wait", RETRY_AFTER)),
-                Err(_) => None,
-            };
-        }
-        let answer = match answer {
-            Some(answer) => answer,
-            None => {
-                let ask = |reply| Input::Read { request, wait: false, reply };
-                self.handle.ask(ask).await?
-            }
-        };
+        let answer = self.handle.ask(|reply| Input::Read { request, reply }).await?;
+        self.found(&request, answer).await
+    }
+
+    /// The worker's answer, with what has to come from disk.
+    pub(crate) async fn found(
+        &self,
+        request: &ReadRequest,
+        answer: ReadAnswer,
+    ) -> Result<ReadResponse, Status> {
         match answer {
             ReadAnswer::Ready(response) => Ok(response),
             ReadAnswer::Cold { watermark, indexed, runs } => {
@@ -170,7 +165,7 @@ impl Doors {
                     .acquire()
                     .await
                     .map_err(|_| Status::unavailable("the store is ending"))?;
-                cold::read(&*self.storage, &self.repairs, &request, watermark, indexed, runs).await
+                cold::read(&*self.storage, &self.repairs, request, watermark, indexed, runs).await
             }
         }
     }

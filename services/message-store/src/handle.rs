@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use trunkline_ordering::store::{IndexRun, LogNo};
+use trunkline_ports::Span;
 use trunkline_types::limits::APPEND_QUEUE_BYTES_MAX;
 use trunkline_types::{Boot, Bucket, LogName, NodeId, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
-    AppendRecord, AppendResponse, FollowRequest, FollowResponse, ReadRequest, ReadResponse, Record,
-    SessionRequest, session_response,
+    AppendRecord, AppendResponse, FollowRequest, FollowResponse, ReadAsked, ReadRequest, ReadResponse,
+    Record, SessionRequest, session_response,
 };
 
 use crate::copy_index::{CopiedPart, Snapshot};
@@ -27,7 +28,9 @@ const OUTLET_MAX: usize = 4;
 pub(crate) enum Input {
     AppendUp { stream: u64, outlet: Outlet<AppendResponse> },
     Append { stream: u64, records: Vec<AppendRecord>, permit: OwnedSemaphorePermit },
-    Read { request: ReadRequest, wait: bool, reply: oneshot::Sender<ReadAnswer> },
+    Read { request: ReadRequest, reply: oneshot::Sender<ReadAnswer> },
+    ReadsUp { stream: u64, outlet: Outlet<Vec<ReadReady>> },
+    Reads { stream: u64, asked: Vec<ReadAsked>, abandoned: Vec<u64>, taken_bytes: u64 },
     Locate { log: LogName, reply: oneshot::Sender<Option<Location>> },
     Replicas { log: LogName, seq: u64, reply: oneshot::Sender<Option<Vec<Arc<str>>>> },
     Rewrite { log: LogName, at: (LogNo, u64), record: Record, reply: oneshot::Sender<()> },
@@ -54,6 +57,18 @@ pub(crate) enum ReadAnswer {
         indexed: u64,
         runs: Vec<IndexRun>,
     },
+}
+
+/// A read of a Reads stream with its answer, or why it is refused.
+#[derive(Debug)]
+pub(crate) struct ReadReady {
+    pub(crate) tag: u64,
+    pub(crate) request: ReadRequest,
+    pub(crate) answer: Result<ReadAnswer, Status>,
+    /// What it takes of the stream's window.
+    pub(crate) counted_bytes: u64,
+    /// Ends when the answer has left.
+    pub(crate) span: Option<Span>,
 }
 
 /// Where a log is in this store.

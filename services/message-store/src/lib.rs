@@ -31,6 +31,7 @@ mod layout;
 mod metrics;
 mod options;
 mod outlet;
+mod read_stream;
 mod recent;
 mod recover;
 mod repair;

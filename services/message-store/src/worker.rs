@@ -214,7 +214,11 @@ impl Worker {
         match input {
             Input::AppendUp { stream, outlet } => self.append_up(stream, outlet),
             Input::Append { stream, records, permit } => self.append(stream, records, permit),
-            Input::Read { request, wait, reply } => self.read(request, wait, reply),
+            Input::Read { request, reply } => drop(reply.send(self.answer_read(&request))),
+            Input::ReadsUp { stream, outlet } => self.reads_up(stream, outlet),
+            Input::Reads { stream, asked, abandoned, taken_bytes } => {
+                self.reads(stream, asked, &abandoned, taken_bytes);
+            }
             Input::Locate { log, reply } => drop(reply.send(self.locate(&log))),
             Input::Replicas { log, seq, reply } => drop(reply.send(self.replicas(&log, seq))),
             Input::Rewrite { log, at, record, reply } => self.rewrite(log, at, &record, reply),
@@ -308,7 +312,8 @@ impl Worker {
         self.forget_complete();
         self.flush_answers();
         self.fill_sessions();
-        if self.sessions.want_tick() || self.following.want_tick() {
+        self.fill_readers();
+        if self.sessions.want_tick() || self.following.want_tick() || self.readers.want_tick() {
             self.pace.want();
         }
         let catalog = &self.catalog;
@@ -356,7 +361,7 @@ impl Worker {
         self.drop_gone_followers();
         self.session_second();
         self.look_for_unknown_topics();
-        self.readers.sweep();
+        self.sweep_readers();
         self.publish();
     }
 

@@ -12,6 +12,7 @@
 //! - `table`: the subscriptions dispatched here; `handle`: one of them; `routes`: where others are.
 //! - `errand`: a call that may be done here or forwarded; `reply`: what is said to it.
 //! - `callers`, `memory`, `under_way`, `tools`: of a worker, who waits, what it holds, what it waits for, what it uses.
+//! - `read_link`: the stream on which one store is read.
 //! - `nearest`: asks the nearest node that answers.
 //! - `subscriptions`: Subscribe, GetSubscription, ListSubscriptions; `reading`: Read.
 
@@ -27,6 +28,7 @@ mod nearest;
 mod options;
 mod peers;
 mod positions;
+mod read_link;
 mod reading;
 mod reply;
 mod routes;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
+use trunkline_placement::{replicas, voters_by_nearness};
 use trunkline_ports::{Class, Host, Peer};
-use trunkline_types::NodeId;
 use trunkline_types::limits::SILENCE_MAX;
+use trunkline_types::{Bucket, ClusterMap, GroupId, Node, NodeId};
 use trunkline_wire::method::Unary;
 use trunkline_wire::{Message, Status, status};
 
@@ -23,6 +24,7 @@ const AVOIDED_MAX: usize = 4_096;
 #[derive(Clone)]
 pub(crate) struct Nearest {
     host: Host,
+    ranked: Arc<Mutex<Ranked>>,
     avoided: Arc<Mutex<FxHashMap<NodeId, Instant>>>,
 }
 
@@ -34,35 +36,74 @@ pub(crate) struct Candidate {
     pub(crate) is_local: bool,
 }
 
+/// Who may be asked: every call asks for it, and only another map changes it.
+#[derive(Default)]
+struct Ranked {
+    /// Of the map.
+    version: u64,
+    known: FxHashMap<Whom, Arc<[Candidate]>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Whom {
+    Stores(Bucket),
+    Voters(GroupId),
+}
+
 impl Nearest {
     pub(crate) fn new(host: Host) -> Self {
-        Self { host, avoided: Arc::default() }
+        Self { host, ranked: Arc::default(), avoided: Arc::default() }
     }
 
     pub(crate) fn host(&self) -> &Host {
         &self.host
     }
 
-    /// Nodes as candidates in the order given, those last that did not answer a moment ago.
-    pub(crate) fn candidates<'a>(
-        &self,
-        nodes: impl IntoIterator<Item = &'a trunkline_types::Node>,
-        class: Class,
-    ) -> Vec<Candidate> {
-        let mut candidates: Vec<Candidate> = nodes
-            .into_iter()
-            .map(|node| Candidate {
-                node: node.id,
-                peer: Peer::new(node.address.as_str(), class),
-                is_local: node.datacenter == self.host.identity.datacenter,
-            })
-            .collect();
-        let mut avoided = self.avoided.lock().expect("nobody panics while holding it");
-        if !avoided.is_empty() {
-            avoided.retain(|_, since| since.elapsed() < AVOIDED_FOR);
-            candidates.sort_by_key(|candidate| avoided.contains_key(&candidate.node));
+    /// The stores of a bucket: local replicas by rank, then the others by round trip.
+    pub(crate) fn stores(&self, bucket: Bucket) -> Arc<[Candidate]> {
+        self.ranked(Whom::Stores(bucket))
+    }
+
+    /// The voters of a group, by round trip.
+    pub(crate) fn voters(&self, group: GroupId) -> Arc<[Candidate]> {
+        self.ranked(Whom::Voters(group))
+    }
+
+    /// Those come last that did not answer a moment ago.
+    fn ranked(&self, whom: Whom) -> Arc<[Candidate]> {
+        let map = self.host.map();
+        let mut ranked = self.ranked.lock().expect("nobody panics while holding it");
+        if ranked.version != map.version {
+            *ranked = Ranked { version: map.version, known: FxHashMap::default() };
         }
-        candidates
+        let candidates = ranked.known.entry(whom).or_insert_with(|| self.rank(&map, whom)).clone();
+        drop(ranked);
+        let mut avoided = self.avoided.lock().expect("nobody panics while holding it");
+        avoided.retain(|_, since| since.elapsed() < AVOIDED_FOR);
+        if avoided.is_empty() {
+            return candidates;
+        }
+        let mut candidates = candidates.to_vec();
+        candidates.sort_by_key(|candidate| avoided.contains_key(&candidate.node));
+        candidates.into()
+    }
+
+    fn rank(&self, map: &ClusterMap, whom: Whom) -> Arc<[Candidate]> {
+        let here = &self.host.identity.datacenter;
+        let (nodes, class) = match whom {
+            Whom::Stores(bucket) => {
+                let mut nodes = replicas(map, bucket);
+                nodes.sort_by_key(|node| (node.datacenter != *here, map.round_trip(here, &node.datacenter)));
+                (nodes, Class::Records)
+            }
+            Whom::Voters(group) => (voters_by_nearness(map, group, here), Class::Calls),
+        };
+        let candidate = |node: &Node| Candidate {
+            node: node.id,
+            peer: Peer::new(node.address.as_str(), class),
+            is_local: node.datacenter == *here,
+        };
+        nodes.into_iter().map(candidate).collect()
     }
 
     pub(crate) fn avoid(&self, node: NodeId) {

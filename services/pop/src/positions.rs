@@ -4,8 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use trunkline_placement::voters_by_nearness;
-use trunkline_ports::Class;
 use trunkline_types::{ConsumerName, GroupId, IntervalSet, TopicId, TopicName};
 use trunkline_wire::internal::position_service::{
     ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
@@ -162,7 +160,7 @@ impl Positions {
         deadline: Instant,
     ) -> Result<Vec<StoredSubscription>, Status> {
         let host = self.nearest.host();
-        let voters = self.voters_of(group);
+        let voters = self.nearest.voters(group);
         let (mut after_topic, mut after_consumer) = after;
         let mut found = Vec::new();
         loop {
@@ -184,13 +182,8 @@ impl Positions {
         }
     }
 
-    fn voters(&self, key: &Key) -> Vec<Candidate> {
-        self.voters_of(self.nearest.host().map().position_group(key.topic, key.consumer.as_str()))
-    }
-
-    fn voters_of(&self, group: GroupId) -> Vec<Candidate> {
-        let (host, map) = (self.nearest.host(), self.nearest.host().map());
-        self.nearest.candidates(voters_by_nearness(&map, group, &host.identity.datacenter), Class::Calls)
+    fn voters(&self, key: &Key) -> Arc<[Candidate]> {
+        self.nearest.voters(self.nearest.host().map().position_group(key.topic, key.consumer.as_str()))
     }
 }
 

@@ -7,8 +7,6 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 use tracing::warn;
-use trunkline_placement::{replicas, replicas_in};
-use trunkline_ports::Class;
 use trunkline_types::limits::{READ_THROUGH_AFTER, SILENCE_MAX};
 use trunkline_types::{TopicId, checksum};
 use trunkline_wire::internal::store_service::READ;
@@ -18,6 +16,7 @@ use trunkline_wire::{Code, Message, Status, v1};
 use crate::error;
 use crate::metrics::Metrics;
 use crate::nearest::{Candidate, Nearest};
+use crate::read_link::{Answer, Ask, ReadLinks};
 use crate::trace;
 
 /// An ID above every other, and far from overflowing.
@@ -71,19 +70,21 @@ enum Said {
 
 pub(crate) struct Stores {
     nearest: Nearest,
+    links: ReadLinks,
     metrics: Metrics,
 }
 
 impl Stores {
     pub(crate) fn new(nearest: Nearest, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { nearest, metrics })
+        let links = ReadLinks::new(nearest.host().clone());
+        Arc::new(Self { nearest, links, metrics })
     }
 
     /// Messages from an ID on, waiting for a first one. An empty batch after the wait; errors when no store answers.
     pub(crate) async fn read(&self, span: Span) -> Result<Batch, ReadError> {
         let until = Instant::now() + span.wait;
         let (mut damaged, mut failed, mut nothing) = (0, None, None);
-        let candidates = self.candidates(span.topic);
+        let candidates = self.nearest.stores(span.topic.bucket());
         for (index, candidate) in candidates.iter().enumerate() {
             // Only the nearest that answers is asked to wait; the others may have what it lacks.
             let waits = nothing.is_none() && damaged == 0;
@@ -125,10 +126,9 @@ impl Stores {
     /// The watermark and the earliest ID, by the nearest store that knows the topic; zeros where none does.
     pub(crate) async fn ends(&self, topic: TopicId, deadline: Instant) -> Result<Batch, Status> {
         let (mut failed, mut answered) = (None, false);
-        for candidate in self.candidates(topic) {
-            let span = Span { topic, from: BEYOND, messages_max: 1, bytes_max: 1, wait: Duration::ZERO };
+        for candidate in self.nearest.stores(topic.bucket()).iter() {
             let until = deadline.min(Instant::now() + SILENCE_MAX);
-            match self.call(&candidate, span, Duration::ZERO, until).await {
+            match self.beyond(candidate, topic, until).await {
                 Ok(response) if response.unknown_topic => answered = true,
                 Ok(response) => {
                     let (watermark, earliest) = (response.watermark, response.earliest);
@@ -148,10 +148,9 @@ impl Stores {
 
     /// The highest watermark that any store knows that answers.
     pub(crate) async fn watermark_highest(&self, topic: TopicId, deadline: Instant) -> u64 {
-        let span = Span { topic, from: BEYOND, messages_max: 1, bytes_max: 1, wait: Duration::ZERO };
         let until = deadline.min(Instant::now() + SILENCE_MAX);
-        let candidates = self.candidates(topic);
-        let asked = candidates.iter().map(|candidate| self.call(candidate, span, Duration::ZERO, until));
+        let candidates = self.nearest.stores(topic.bucket());
+        let asked = candidates.iter().map(|candidate| self.beyond(candidate, topic, until));
         let answers = futures::future::join_all(asked).await;
         answers.into_iter().flatten().map(|response| response.watermark).max().unwrap_or(0)
     }
@@ -166,13 +165,13 @@ impl Stores {
             };
             let asked = Instant::now();
             let wait = patience.saturating_duration_since(asked);
-            let response = match self.call(candidate, span, wait, asked + wait + SILENCE_MAX).await {
+            let response = match self.ask(candidate, span, wait).await {
                 // The store itself has found the first record corrupt.
                 Err(error) if error.code() == Code::DataLoss => return Ok(Said::Damaged),
                 response => response?,
             };
             let indexed = response.indexed;
-            match self.decode(span, response, candidate) {
+            match self.decode(span, &response, candidate) {
                 Said::Nothing { batch, .. } => {
                     // A store that knows of more answers early only when it has waited as long itself.
                     let waited = behind_since.get_or_insert(asked).elapsed() >= READ_THROUGH_AFTER;
@@ -185,33 +184,50 @@ impl Stores {
         }
     }
 
-    async fn call(
-        &self,
-        to: &Candidate,
-        span: Span,
-        wait: Duration,
-        until: Instant,
-    ) -> Result<ReadResponse, Status> {
-        let host = self.nearest.host();
-        let request = ReadRequest {
-            envelope: Some(host.envelope()),
-            topic_id: span.topic.0,
+    /// Asks for what there is, waiting so long for a first message.
+    async fn ask(&self, to: &Candidate, span: Span, wait: Duration) -> Answer {
+        let ask = |waits| Ask {
+            topic: span.topic,
             from: span.from,
-            max_messages: u32::try_from(span.messages_max).unwrap_or(u32::MAX),
-            max_bytes: span.bytes_max,
-            // Rounded up: a wait of less than a millisecond would be none, and asking again would not pass the time.
-            wait_ms: u32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX),
+            messages_max: u32::try_from(span.messages_max).unwrap_or(u32::MAX),
+            bytes_max: span.bytes_max,
+            waits,
+            traceparent: trace::current(),
         };
-        let answer = host.network.call(&to.peer, READ, &request, trace::until(until)).await;
-        if let Err(error) = &answer
-            && error::is_silence(error)
-        {
-            self.nearest.avoid(to.node);
+        let mut answer = Err(Status::deadline_exceeded("not asked yet"));
+        if !wait.is_zero() {
+            answer = self.links.ask(to.node, &to.peer, ask(true), Instant::now() + wait).await;
         }
+        if answer.as_ref().is_err_and(|error| error.code() == Code::DeadlineExceeded) {
+            // Nothing has come; the store says how things stand.
+            answer = self.links.ask(to.node, &to.peer, ask(false), Instant::now() + SILENCE_MAX).await;
+        }
+        self.note(to, answer.as_ref().err());
         answer
     }
 
-    fn decode(&self, span: Span, response: ReadResponse, from: &Candidate) -> Said {
+    /// Where a topic ends: it has nothing beyond.
+    async fn beyond(&self, to: &Candidate, topic: TopicId, until: Instant) -> Result<ReadResponse, Status> {
+        let host = self.nearest.host();
+        let request = ReadRequest {
+            envelope: Some(host.envelope()),
+            topic_id: topic.0,
+            from: BEYOND,
+            max_messages: 1,
+            max_bytes: 1,
+        };
+        let answer = host.network.call(&to.peer, READ, &request, trace::until(until)).await;
+        self.note(to, answer.as_ref().err());
+        answer
+    }
+
+    fn note(&self, to: &Candidate, failed: Option<&Status>) {
+        if failed.is_some_and(error::is_silence) {
+            self.nearest.avoid(to.node);
+        }
+    }
+
+    fn decode(&self, span: Span, response: &ReadResponse, from: &Candidate) -> Said {
         if response.topic_deleted {
             return Said::Deleted;
         }
@@ -220,9 +236,15 @@ impl Stores {
         }
         let (watermark, indexed, earliest) = (response.watermark, response.indexed, response.earliest);
         let first_id = response.first_id;
-        let mut messages = Vec::with_capacity(response.records.len());
-        for (id, record) in (first_id..).zip(response.records) {
-            let Some(message) = message(id, &record) else {
+        // Who shares an answer may have asked for less.
+        let most = usize::try_from(span.messages_max).unwrap_or(usize::MAX);
+        let (mut messages, mut bytes) = (Vec::with_capacity(response.records.len().min(most)), 0);
+        for (id, record) in (first_id..).zip(&response.records).take(most) {
+            bytes += record.body.len() as u64;
+            if bytes > span.bytes_max && !messages.is_empty() {
+                break;
+            }
+            let Some(message) = message(id, record) else {
                 self.metrics.damaged.inc();
                 warn!(topic = %span.topic, id, store = %from.node, "a record is corrupt, another replica is asked");
                 if messages.is_empty() {
@@ -238,18 +260,6 @@ impl Stores {
         } else {
             Said::Batch(batch)
         }
-    }
-
-    /// Local replicas by rank, then the others by round trip.
-    fn candidates(&self, topic: TopicId) -> Vec<Candidate> {
-        let (map, here) = (self.nearest.host().map(), &self.nearest.host().identity.datacenter);
-        let bucket = topic.bucket();
-        let mut nodes = replicas_in(&map, bucket, here);
-        let mut others = replicas(&map, bucket);
-        others.retain(|node| node.datacenter != *here);
-        others.sort_by_key(|node| map.round_trip(here, &node.datacenter));
-        nodes.extend(others);
-        self.nearest.candidates(nodes, Class::Records)
     }
 
     fn count_elsewhere(&self, candidate: &Candidate) {

@@ -1,3 +1,4 @@
+mod reads;
 mod traces;
 mod world;
 

@@ -7,9 +7,7 @@ use std::time::Duration;
 use futures::future::select;
 use rustc_hash::FxHashMap;
 use tokio::time::{Instant, timeout};
-use trunkline_placement::{replicas_in, voters_by_nearness};
-use trunkline_ports::Class;
-use trunkline_types::{ClusterMap, GroupId, TopicId, TopicName};
+use trunkline_types::{TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::order_service::{CREATE_TOPIC, FIND_TOPIC};
 use trunkline_wire::internal::{
@@ -73,14 +71,13 @@ impl Topics {
     /// Whether the nearest voter that answers knows that it is deleted, which is final. One that is behind, or none that
     /// answers, does not.
     pub(crate) async fn is_deleted(&self, id: TopicId, deadline: Instant) -> bool {
-        let map = self.nearest.host().map();
         let request = OrderFindTopicRequest {
             envelope: Some(self.nearest.host().envelope()),
             name: String::new(),
             topic_id: id.0,
             confirmed: false,
         };
-        let voters = self.voters_of(&map, map.ordering_group(id.bucket()));
+        let voters = self.nearest.voters(self.nearest.host().map().ordering_group(id.bucket()));
         let answer = self.nearest.ask(&voters, FIND_TOPIC, &request, deadline).await;
         answer.is_ok_and(|answer| answer.deleted)
     }
@@ -97,7 +94,7 @@ impl Topics {
             options: None,
             automatic: true,
         };
-        let voters = self.voters(&self.nearest.host().map(), name);
+        let voters = self.voters(name);
         let created = self.nearest.ask(&voters, CREATE_TOPIC, &request, deadline).await?;
         let topic = created.topic.ok_or_else(|| Status::internal("malformed message: topic"))?;
         self.remember(name, TopicId(topic.topic_id));
@@ -125,16 +122,13 @@ impl Topics {
     }
 
     async fn find_at_voters(&self, name: &TopicName, until: Instant) -> Option<TopicId> {
-        let map = self.nearest.host().map();
-        let voters: Vec<_> = self.voters(&map, name).into_iter().filter(|voter| voter.is_local).collect();
+        let voters = local(&self.voters(name));
         let answer = self.nearest.ask(&voters, FIND_TOPIC, &self.question(name, false), until).await.ok()?;
         answer.topic.filter(|_| answer.found).map(|topic| TopicId(topic.topic_id))
     }
 
     async fn find_at_replicas(&self, name: &TopicName, until: Instant) -> Option<TopicId> {
-        let (map, here) = (self.nearest.host().map(), &self.nearest.host().identity.datacenter);
-        let replicas =
-            self.nearest.candidates(replicas_in(&map, name.bucket(map.buckets), here), Class::Records);
+        let replicas = local(&self.nearest.stores(name.bucket(self.nearest.host().map().buckets)));
         let envelope = Some(self.nearest.host().envelope());
         let request = StoreFindTopicRequest { envelope, name: name.as_str().to_owned() };
         let answer = self.nearest.ask(&replicas, store_service::FIND_TOPIC, &request, until).await.ok()?;
@@ -143,7 +137,7 @@ impl Topics {
 
     /// By the group's leader, through the nearest voter that can ask it.
     async fn confirm(&self, name: &TopicName, deadline: Instant) -> Result<Option<TopicId>, Status> {
-        let voters = self.voters(&self.nearest.host().map(), name);
+        let voters = self.voters(name);
         let answer = self.nearest.ask(&voters, FIND_TOPIC, &self.question(name, true), deadline).await?;
         Ok(answer.topic.filter(|_| answer.found).map(|topic| TopicId(topic.topic_id)))
     }
@@ -153,13 +147,9 @@ impl Topics {
         OrderFindTopicRequest { envelope, name: name.as_str().to_owned(), topic_id: 0, confirmed }
     }
 
-    fn voters(&self, map: &ClusterMap, name: &TopicName) -> Vec<Candidate> {
-        self.voters_of(map, map.ordering_group(name.bucket(map.buckets)))
-    }
-
-    fn voters_of(&self, map: &ClusterMap, group: GroupId) -> Vec<Candidate> {
-        let here = &self.nearest.host().identity.datacenter;
-        self.nearest.candidates(voters_by_nearness(map, group, here), Class::Calls)
+    fn voters(&self, name: &TopicName) -> Arc<[Candidate]> {
+        let map = self.nearest.host().map();
+        self.nearest.voters(map.ordering_group(name.bucket(map.buckets)))
     }
 
     fn remember(&self, name: &TopicName, id: TopicId) {
@@ -169,4 +159,9 @@ impl Topics {
         }
         known.insert(name.clone(), (id, Instant::now()));
     }
+}
+
+/// Those of this datacenter.
+fn local(candidates: &[Candidate]) -> Vec<Candidate> {
+    candidates.iter().filter(|candidate| candidate.is_local).cloned().collect()
 }

@@ -30,7 +30,7 @@ use crate::trace;
 use crate::under_way::{UnderWay, finished};
 
 /// How long one read waits at a store: also how soon it is noticed that the store cannot give what is committed.
-const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_secs(10);
 /// A commit takes at most so long; then its outcome is unknown and it is repeated.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(50);

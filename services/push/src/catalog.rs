@@ -110,7 +110,6 @@ async fn watermark(host: &Host, topic: TopicId, next_id: u64, until: Instant) ->
         from: next_id.max(1),
         max_messages: 1,
         max_bytes: 1,
-        wait_ms: 0,
     };
     for store in stores {
         let trip = map.round_trip(&host.identity.datacenter, &store.datacenter);

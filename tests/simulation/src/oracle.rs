@@ -164,15 +164,24 @@ fn failure(status: &Status) -> Outcome {
 /// A payload of at least so many bytes that names its message.
 pub fn payload(message: Message, bytes: usize) -> Vec<u8> {
     let mut payload = format!("{:0DIGITS$} ", message.0).into_bytes();
-    let filler = u8::try_from(message.0 % 251).unwrap_or(0);
-    payload.resize(bytes.max(payload.len()), filler);
+    payload.resize(bytes.max(payload.len()), filler(message));
     payload
+}
+
+/// What fills a message's payload.
+fn filler(message: Message) -> u8 {
+    u8::try_from(message.0 % 251).unwrap_or(0)
 }
 
 /// The message that a payload belongs to, if it is whole.
 pub fn number_of(body: &[u8]) -> Option<Message> {
-    let number: u64 = std::str::from_utf8(body.get(..DIGITS)?).ok()?.parse().ok()?;
-    (payload(Message(number), body.len()) == body).then_some(Message(number))
+    let (digits, rest) = body.split_at_checked(DIGITS)?;
+    let (b' ', rest) = rest.split_first()? else { return None };
+    let number = digits
+        .iter()
+        .try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0')))?;
+    let filler = [filler(Message(number)); 256];
+    rest.chunks(filler.len()).all(|part| part == &filler[..part.len()]).then_some(Message(number))
 }
 
 #[cfg(test)]
@@ -185,6 +194,8 @@ mod tests {
         assert_eq!((number_of(&body), body.len()), (Some(Message(77)), 40));
         body[30] ^= 1;
         assert_eq!(number_of(&body), None);
-        assert_eq!(number_of(b"other"), None);
+        for other in [&b"other"[..], b"0000000077", b"+000000077 ", b"0000000077x"] {
+            assert_eq!(number_of(other), None);
+        }
     }
 }

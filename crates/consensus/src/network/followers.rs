@@ -35,7 +35,7 @@ struct Said {
 impl Followers {
     /// A follower has said this after it had accepted the vote of `leader`.
     pub(super) fn said(&self, follower: NodeId, leader: LeaderId, on_disk: Option<&RaftLogId>) {
-        let Ok(Some(on_disk)) = convert::to_log_id_or_none(on_disk) else { return };
+        let Some(Ok(on_disk)) = on_disk.map(|on_disk| convert::naming(on_disk, &leader)) else { return };
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if said.get(&follower).is_none_or(|said| said.leader != leader) {
             said.insert(follower, Said { leader, on_disk, answered: 0 });

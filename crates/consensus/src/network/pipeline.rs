@@ -102,7 +102,7 @@ fn send(
             None => Ok(Ok(previous)),
             Some(answer) => match answer.await {
                 Ok(Body::Appended(response)) => {
-                    let outcome = convert::to_append_response(&response);
+                    let outcome = convert::to_append_response(&response, &leader);
                     let outcome = outcome.and_then(|response| outcome_of(response, previous, last));
                     if !matches!(outcome, Ok(Err(StreamAppendError::HigherVote(_)))) {
                         followers.said(peer, leader, response.on_disk.as_ref());

@@ -36,13 +36,15 @@ async fn body_of_answer(member: &Arc<Member>, request: Body) -> Result<Option<Bo
     let raft = member.raft();
     Ok(match request {
         Body::Append(request) => {
-            let response = raft.append_entries(convert::to_append(request)?).await.ok();
+            let request = convert::to_append(request)?;
+            let leader = request.vote.leader_id;
+            let response = raft.append_entries(request).await.ok();
             if response.as_ref().is_some_and(|response| !matches!(response, AppendResponse::HigherVote(_))) {
                 member.hears_leader();
             }
-            let on_disk = member.on_disk();
+            let on_disk = member.on_disk().map(|on_disk| convert::sparing(on_disk, &leader));
             response.map(|response| {
-                Body::Appended(RaftAppended { on_disk, ..convert::from_append_response(&response) })
+                Body::Appended(RaftAppended { on_disk, ..convert::from_append_response(&response, &leader) })
             })
         }
         Body::Vote(request) => {

@@ -6,7 +6,7 @@ use trunkline_types::limits::{COMMIT_DELAY, HANDED_OUT_COMMIT_AT, HANDED_OUT_MAX
 use super::Effect;
 use super::effect::{AckRefusal, Expired};
 
-const COMMIT_DELAY_MS: u64 = 50;
+const COMMIT_DELAY_MS: u64 = 200;
 const _: () = assert!(COMMIT_DELAY.as_millis() == COMMIT_DELAY_MS as u128);
 
 /// An Ack that waits for the commit of what it acknowledges.

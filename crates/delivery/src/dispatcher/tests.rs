@@ -193,7 +193,7 @@ fn a_client_gets_the_messages_in_order_and_acknowledges_what_it_echoes() {
     let second = bench.pop(named("a"), &tokens(&first), 10);
     assert_eq!(ids(&second), [(3, 1), (4, 1), (5, 1)]);
     assert_eq!((bench.dispatcher.position(), bench.dispatcher.outstanding()), (2, 3));
-    bench.advance(60);
+    bench.advance(210);
     assert_eq!(bench.commit(), [1..3], "committed behind it");
 }
 
@@ -225,7 +225,7 @@ fn clients_of_one_consumer_compete_and_never_acknowledge_for_each_other() {
     assert_eq!((ids(&a), ids(&b)), (vec![(1, 1), (2, 1)], vec![(3, 1), (4, 1)]));
     assert_eq!(ids(&bench.pop(named("b"), &tokens(&b), 2)), [(5, 1), (6, 1)]);
     assert_eq!(bench.dispatcher.position(), 0, "a is slow, and its messages hold the position");
-    bench.advance(60);
+    bench.advance(210);
     assert_eq!(bench.commit(), [3..5], "an exact set, never a high-water mark");
 }
 
@@ -339,7 +339,7 @@ fn a_take_over_starts_from_what_was_committed_and_honors_tokens_until_it_hands_o
     let refused = new.ack(&given[..1]);
     assert!(matches!(new.acked(refused), Some(Err(AckRefusal::Expired(_)))), "b has it now");
     assert_eq!(ids(&new.pop(named("a"), &given[1..], 9)), [(5, 1), (6, 1), (7, 1), (8, 1), (9, 1)]);
-    new.advance(60);
+    new.advance(210);
     assert_eq!(new.commit(), [2..3, 4..5]);
 }
 
@@ -427,7 +427,7 @@ fn beyond_the_window_only_redeliveries_are_handed_out() {
         let given = bench.pop(named("fast"), &echo, 900);
         delivered += given.len() as u64;
         echo = tokens(&given);
-        bench.advance(60);
+        bench.advance(210);
         if bench.commit.is_some() {
             bench.commit();
         }
@@ -592,7 +592,7 @@ fn ahead_is_read_in_large_batches_and_not_at_the_end_of_the_topic() {
         assert_eq!(given.len(), 1);
         echo = tokens(&given);
         reads.insert(bench.dispatcher.reading.begun());
-        bench.advance(60);
+        bench.advance(210);
         if bench.commit.is_some() {
             bench.commit();
         }
@@ -655,7 +655,7 @@ fn an_expired_range_is_told_before_the_position_passes_it() {
     bench.step(Event::Read { number: wanted.number, first_id: 4, messages, more: false, earliest: 4 });
     let (pop, deliveries, expired) = expiring(&mut bench);
     assert_eq!((pop, ids(&deliveries), &expired), (waiting, vec![(4, 1), (5, 1)], &vec![1..4]));
-    bench.advance(60);
+    bench.advance(210);
     assert_eq!((bench.dispatcher.position(), &bench.commit), (0, &None), "nobody was told yet");
     bench.step(Event::TakenBack { deliveries: tokens(&deliveries), expired });
     let waiting = bench.begin(named("b"), &[], 1, 5_000);
@@ -663,7 +663,7 @@ fn an_expired_range_is_told_before_the_position_passes_it() {
     assert_eq!((pop, ids(&deliveries), &expired), (waiting, vec![(4, 1)], &vec![1..4]), "told to the next");
     bench.step(Event::Told { expired });
     assert_eq!(bench.dispatcher.position(), 3);
-    bench.advance(60);
+    bench.advance(210);
     assert_eq!(bench.commit(), [1..4]);
 }
 
@@ -729,7 +729,7 @@ fn a_dispatcher_that_nobody_asks_is_idle_and_reads_when_somebody_does() {
     let given = tokens(&bench.pop(named("a"), &[], 1));
     assert!(!bench.dispatcher.is_idle());
     assert_eq!(ids(&bench.pop(named("a"), &given, 1)), []);
-    bench.advance(60);
+    bench.advance(210);
     bench.commit();
     assert!(bench.dispatcher.is_idle());
     assert_eq!((bench.reads.len(), bench.dispatcher.wake_at()), (0, None));

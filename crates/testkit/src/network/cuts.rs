@@ -1,27 +1,58 @@
 //! Which links are cut, and since when.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use trunkline_types::{DatacenterName, hash64};
 
 /// Where a node is: its name and its datacenter.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) datacenter: DatacenterName,
-    hash: u64,
+    /// Of its name.
+    pub(crate) hash: u64,
+    /// The same for the same name and datacenter, as is the datacenter's own: every message looks something up by them.
+    pub(crate) number: u32,
+    pub(crate) datacenter_number: u32,
 }
 
-impl Place {
-    pub(crate) fn new(name: &str, datacenter: &DatacenterName) -> Self {
-        Self { name: name.to_owned(), datacenter: datacenter.clone(), hash: hash64(name.as_bytes()) }
+/// All places of a network.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    places: Vec<Arc<Place>>,
+    datacenters: Vec<DatacenterName>,
+}
+
+impl Places {
+    pub(crate) fn place(&mut self, name: &str, datacenter: &DatacenterName) -> Arc<Place> {
+        let same = |place: &&Arc<Place>| place.name == name && place.datacenter == *datacenter;
+        if let Some(place) = self.places.iter().find(same) {
+            return place.clone();
+        }
+        let place = Arc::new(Place {
+            name: name.to_owned(),
+            datacenter: datacenter.clone(),
+            hash: hash64(name.as_bytes()),
+            number: count(self.places.len()),
+            datacenter_number: self.datacenter(datacenter),
+        });
+        self.places.push(place.clone());
+        place
     }
 
-    /// Of its name.
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
+    pub(crate) fn datacenter(&mut self, name: &DatacenterName) -> u32 {
+        let known = self.datacenters.iter().position(|datacenter| datacenter == name);
+        count(known.unwrap_or_else(|| {
+            self.datacenters.push(name.clone());
+            self.datacenters.len() - 1
+        }))
     }
+}
+
+fn count(places: usize) -> u32 {
+    u32::try_from(places).expect("far fewer places than that")
 }
 
 /// One end of a cut.
@@ -89,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_datacenter_that_is_cut_off_still_talks_within_itself() {
-        let place = |name: &str, datacenter: &str| Place::new(name, &datacenter.into());
+        let mut places = Places::default();
+        let mut place = |name: &str, datacenter: &str| places.place(name, &datacenter.into());
         let (a, b, c) = (place("sea-1", "sea"), place("sea-2", "sea"), place("nyc-1", "nyc"));
         let mut cuts = Cuts::default();
         cuts.cut(&Side::datacenter("sea"), &Side::Others, Instant::now());

@@ -5,67 +5,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-use trunkline_ports::{Class, Router};
+use trunkline_ports::{Class, Handler, Router};
 use trunkline_types::{DatacenterName, hash64};
 use trunkline_wire::Status;
 use trunkline_wire::status::{reason, unavailable};
 
 use super::RESET_AFTER;
-use super::cuts::{Cuts, Place, Side};
-use super::incoming::{self, Served};
+use super::cuts::{Cuts, Place, Places, Side};
+use super::exchange::{Exchange, Message, Waiting};
+use super::incoming;
 use super::trouble::Trouble;
 use crate::process::{SimulatedProcess, millis};
 use crate::random::Random;
-
-/// A frame of a stream, with its share of the window until it is taken.
-pub(super) type Frame = (Bytes, OwnedSemaphorePermit);
-pub(super) type Frames = mpsc::Sender<Result<Frame, Status>>;
-
-/// What travels. The first four go to the callee, the rest to the caller.
-pub(super) enum Message {
-    Call {
-        path: &'static str,
-        body: Bytes,
-        deadline: Instant,
-        trace: Option<String>,
-    },
-    Open {
-        path: &'static str,
-        deadline: Instant,
-        trace: Option<String>,
-    },
-    /// The caller has no more frames.
-    LastRequest,
-    /// The caller is gone.
-    Cancel,
-    Accepted,
-    Answer(Result<Bytes, Status>),
-    Finished(Result<(), Status>),
-    /// Either way, by the exchange's direction flag.
-    Frame(Frame),
-}
-
-/// What the caller waits with.
-pub(super) enum Waiting {
-    Call(oneshot::Sender<Result<Bytes, Status>>),
-    Stream { opened: Option<oneshot::Sender<()>>, frames: Frames, _ended: oneshot::Sender<()> },
-}
-
-/// One call or stream, from its begin until one side has ended it.
-pub(super) struct Exchange {
-    pub(super) caller: u64,
-    from: Arc<Place>,
-    to: Arc<Place>,
-    address: String,
-    class: Class,
-    begun: Instant,
-    pub(super) callee: Option<u64>,
-    pub(super) waiting: Option<Waiting>,
-    pub(super) served: Option<Served>,
-}
 
 enum Event {
     Arrival {
@@ -77,24 +32,30 @@ enum Event {
     Reset,
 }
 
-/// One direction of a connection.
-type Link = (Arc<Place>, Arc<Place>, Class);
+/// One direction of a connection, by the places' numbers.
+type Link = (u32, u32, Class);
 
 pub(super) struct State {
     pub(super) random: Random,
+    known: Places,
     places: BTreeMap<u64, Arc<Place>>,
     declared: BTreeMap<String, Arc<Place>>,
     pub(super) processes: BTreeMap<u64, SimulatedProcess>,
     pub(super) listeners: BTreeMap<String, (u64, Router)>,
-    pub(super) latency: BTreeMap<DatacenterName, BTreeMap<DatacenterName, Duration>>,
+    /// By the datacenters' numbers.
+    latency: FxHashMap<(u32, u32), Duration>,
     pub(super) jitter: Duration,
     cuts: Cuts,
     pub(super) trouble: Trouble,
     events: BTreeMap<(Instant, u64), Event>,
     /// The last arrival per direction of a connection: the next one is not earlier.
-    last_arrival: BTreeMap<Link, Instant>,
+    last_arrival: FxHashMap<Link, Instant>,
     held: VecDeque<(u64, bool, Message)>,
-    pub(super) exchanges: BTreeMap<u64, Exchange>,
+    pub(super) exchanges: FxHashMap<u64, Exchange>,
+    /// When the carrier looks by itself; `None` while it waits to be told.
+    looks_at: Option<Instant>,
+    /// Something has to be delivered before that.
+    is_early: bool,
     next: u64,
     pub(super) fingerprint: u64,
     pub(super) deliveries: u64,
@@ -112,18 +73,21 @@ impl Fabric {
     pub(super) fn start(random: Random) -> Arc<Self> {
         let state = State {
             random,
+            known: Places::default(),
             places: BTreeMap::new(),
             declared: BTreeMap::new(),
             processes: BTreeMap::new(),
             listeners: BTreeMap::new(),
-            latency: BTreeMap::new(),
+            latency: FxHashMap::default(),
             jitter: Duration::ZERO,
             cuts: Cuts::default(),
             trouble: Trouble::default(),
             events: BTreeMap::new(),
-            last_arrival: BTreeMap::new(),
+            last_arrival: FxHashMap::default(),
             held: VecDeque::new(),
-            exchanges: BTreeMap::new(),
+            exchanges: FxHashMap::default(),
+            looks_at: None,
+            is_early: false,
             next: 0,
             fingerprint: 0,
             deliveries: 0,
@@ -152,15 +116,17 @@ impl Fabric {
     }
 
     pub(super) fn declare(&self, address: &str, name: &str, datacenter: &DatacenterName) {
-        let place = Arc::new(Place::new(name, datacenter));
-        self.lock().declared.insert(address.to_owned(), place);
+        let mut state = self.lock();
+        let place = state.known.place(name, datacenter);
+        state.declared.insert(address.to_owned(), place);
     }
 
     /// A process begins; its number and its randomness.
     pub(super) fn arrive(&self, name: &str, datacenter: &DatacenterName) -> (u64, Random) {
         let mut state = self.lock();
         let number = state.number();
-        state.places.insert(number, Arc::new(Place::new(name, datacenter)));
+        let place = state.known.place(name, datacenter);
+        state.places.insert(number, place);
         let random = state.random.fork(&format!("{name} {number}"));
         (number, random)
     }
@@ -180,9 +146,7 @@ impl Fabric {
         state.processes.remove(&number);
         state.places.remove(&number);
         state.listeners.retain(|_, (owner, _)| *owner != number);
-        let concerned: Vec<u64> =
-            state.exchanges.iter().filter(|(_, e)| e.concerns(number)).map(|(id, _)| *id).collect();
-        for id in concerned {
+        for id in state.exchanges_that(|exchange| exchange.concerns(number)) {
             let Some(exchange) = state.exchanges.get_mut(&id) else { continue };
             if exchange.caller == number {
                 exchange.waiting = None;
@@ -192,8 +156,7 @@ impl Fabric {
                 state.send(id, false, Message::Finished(Err(lost("the connection was reset"))));
             }
         }
-        drop(state);
-        self.changed.notify_one();
+        self.carry_on(state);
     }
 
     pub(super) fn cut(&self, from: &Side, to: &Side) {
@@ -201,8 +164,7 @@ impl Fabric {
         let mut state = self.lock();
         state.cuts.cut(from, to, now);
         state.schedule(now + RESET_AFTER, Event::Reset);
-        drop(state);
-        self.changed.notify_one();
+        self.carry_on(state);
     }
 
     pub(super) fn heal(&self, which: impl Fn(&Side, &Side) -> bool) {
@@ -210,15 +172,14 @@ impl Fabric {
         state.cuts.heal(&which);
         state.trouble.heal(&which);
         state.release_held();
-        drop(state);
-        self.changed.notify_one();
+        self.carry_on(state);
     }
 
     /// Begins a call or a stream of `process` to whoever listens at `address`.
     pub(super) fn begin(
         &self,
         process: &SimulatedProcess,
-        address: &str,
+        address: &Arc<str>,
         class: Class,
         waiting: Waiting,
         first: Message,
@@ -227,14 +188,14 @@ impl Fabric {
         let caller = state.number_of(process).ok_or_else(|| lost("the process has ended"))?;
         let from = state.places.get(&caller).cloned().ok_or_else(|| lost("the process has ended"))?;
         let to =
-            state.declared.get(address).cloned().ok_or_else(|| lost(format!("nobody is at {address}")))?;
+            state.declared.get(&**address).cloned().ok_or_else(|| lost(format!("nobody is at {address}")))?;
         let id = state.number();
         let is_cut = state.cuts.since_either_way(&from, &to).is_some();
         let exchange = Exchange {
             caller,
             from,
             to,
-            address: address.to_owned(),
+            address: address.clone(),
             class,
             begun: Instant::now(),
             callee: None,
@@ -246,14 +207,14 @@ impl Fabric {
         if is_cut {
             state.schedule(Instant::now() + RESET_AFTER, Event::Reset);
         }
-        drop(state);
-        self.changed.notify_one();
+        self.carry_on(state);
         Ok(id)
     }
 
     pub(super) fn send(&self, exchange: u64, to_callee: bool, message: Message) {
-        self.lock().send(exchange, to_callee, message);
-        self.changed.notify_one();
+        let mut state = self.lock();
+        state.send(exchange, to_callee, message);
+        self.carry_on(state);
     }
 
     /// The caller is gone: nobody waits any more, and the callee will learn it.
@@ -263,30 +224,42 @@ impl Fabric {
             known.waiting = None;
             state.send(exchange, true, Message::Cancel);
         }
-        drop(state);
-        self.changed.notify_one();
+        self.carry_on(state);
+    }
+
+    /// The carrier is told where it would look too late.
+    fn carry_on(&self, mut state: MutexGuard<'_, State>) {
+        if std::mem::take(&mut state.is_early) {
+            drop(state);
+            self.changed.notify_one();
+        }
     }
 
     /// Delivers what is due; when to look again.
     fn deliver_due(self: &Arc<Self>) -> Option<Instant> {
-        loop {
-            let mut state = self.lock();
-            let (key @ (at, _), _) = state.events.first_key_value()?;
-            let (key, at) = (*key, *at);
-            if at > Instant::now() {
-                return Some(at);
-            }
-            match state.events.remove(&key) {
-                Some(Event::Arrival { exchange, to_callee, message }) => {
-                    self.arrival(&mut state, exchange, to_callee, message);
+        let now = Instant::now();
+        let mut state = self.lock();
+        while let Some(event) = state.take_due(now) {
+            match event {
+                Event::Arrival { exchange, to_callee, message } => {
+                    self.arrival(&mut state, now, exchange, to_callee, message);
                 }
-                Some(Event::Reset) => state.reset_cut_links(),
-                None => {}
+                Event::Reset => state.reset_cut_links(),
             }
         }
+        state.looks_at = state.events.first_key_value().map(|((at, _), _)| *at);
+        state.is_early = false;
+        state.looks_at
     }
 
-    fn arrival(self: &Arc<Self>, state: &mut State, id: u64, to_callee: bool, message: Message) {
+    fn arrival(
+        self: &Arc<Self>,
+        state: &mut State,
+        now: Instant,
+        id: u64,
+        to_callee: bool,
+        message: Message,
+    ) {
         let Some(exchange) = state.exchanges.get_mut(&id) else { return };
         let (from, to) = exchange.ends(to_callee);
         if state.cuts.since(from, to).is_some() {
@@ -298,9 +271,9 @@ impl Fabric {
             return;
         }
         state.deliveries += 1;
-        let now = Instant::now().saturating_duration_since(self.origin);
+        let elapsed = now.saturating_duration_since(self.origin);
         let (kind, body) = message.fingerprint();
-        let parts = [state.fingerprint, millis(now), from.hash(), to.hash(), kind, body];
+        let parts = [state.fingerprint, millis(elapsed), from.hash, to.hash, kind, body];
         state.fingerprint = hash64(parts.map(u64::to_le_bytes).as_flattened());
         if to_callee {
             incoming::arrive(self, state, id, message);
@@ -345,23 +318,42 @@ impl State {
         self.processes.iter().find(|(_, known)| known.is_same(process)).map(|(number, _)| *number)
     }
 
-    /// Who answers an exchange, and with what.
-    pub(super) fn callee_of(&self, id: u64) -> Option<(u64, Router, SimulatedProcess)> {
+    /// Who answers an exchange, and how; without a handler where the method is not served there.
+    pub(super) fn callee_of(&self, id: u64, path: &str) -> Option<(u64, Option<Handler>, SimulatedProcess)> {
         let exchange = self.exchanges.get(&id)?;
-        let (number, router) = self.listeners.get(&exchange.address)?;
-        Some((*number, router.clone(), self.processes.get(number)?.clone()))
+        let (number, router) = self.listeners.get(&*exchange.address)?;
+        Some((*number, router.handler(path).cloned(), self.processes.get(number)?.clone()))
+    }
+
+    /// Those that `which` is true of, in the order in which they began.
+    fn exchanges_that(&self, which: impl Fn(&Exchange) -> bool) -> Vec<u64> {
+        let mut ids: Vec<u64> =
+            self.exchanges.iter().filter(|(_, exchange)| which(exchange)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub(super) fn set_latency(&mut self, from: &DatacenterName, to: &DatacenterName, latency: Duration) {
+        let link = (self.known.datacenter(from), self.known.datacenter(to));
+        self.latency.insert(link, latency);
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<Event> {
+        let first = self.events.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
     }
 
     fn schedule(&mut self, at: Instant, event: Event) {
         let number = self.number();
+        self.is_early |= self.looks_at.is_none_or(|looks_at| at < looks_at);
         self.events.insert((at, number), event);
     }
 
     pub(super) fn send(&mut self, id: u64, to_callee: bool, message: Message) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let (from, to) = exchange.ends(to_callee);
-        let link: Link = (from.clone(), to.clone(), exchange.class);
-        let latency = self.latency.get(&from.datacenter).and_then(|from| from.get(&to.datacenter));
+        let link: Link = (from.number, to.number, exchange.class);
+        let latency = self.latency.get(&(from.datacenter_number, to.datacenter_number));
         let latency = latency.copied().unwrap_or_default();
         let jitter = Duration::from_millis(self.random.below(millis(self.jitter) + 1));
         let earliest = Instant::now() + latency + jitter + self.trouble.delay(from, to);
@@ -394,7 +386,7 @@ impl State {
     fn link(&self, id: u64, to_callee: bool) -> Option<Link> {
         let exchange = self.exchanges.get(&id)?;
         let (from, to) = exchange.ends(to_callee);
-        Some((from.clone(), to.clone(), exchange.class))
+        Some((from.number, to.number, exchange.class))
     }
 
     fn arrive_at_caller(&mut self, id: u64, message: Message) {
@@ -446,38 +438,8 @@ impl State {
             let since = self.cuts.since_either_way(&exchange.from, &exchange.to);
             since.is_some_and(|since| since.max(exchange.begun) + RESET_AFTER <= now)
         };
-        let ids: Vec<u64> = self.exchanges.iter().filter(|(_, e)| dead(e)).map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in self.exchanges_that(dead) {
             self.reset(id, "the connection is silent");
-        }
-    }
-}
-
-impl Exchange {
-    fn ends(&self, to_callee: bool) -> (&Arc<Place>, &Arc<Place>) {
-        if to_callee { (&self.from, &self.to) } else { (&self.to, &self.from) }
-    }
-
-    fn concerns(&self, process: u64) -> bool {
-        self.caller == process || self.callee == Some(process)
-    }
-}
-
-impl Message {
-    /// What it is, and a hash of what it carries.
-    fn fingerprint(&self) -> (u64, u64) {
-        match self {
-            Self::Call { path, body, .. } => (1, hash64(path.as_bytes()) ^ hash64(body)),
-            Self::Open { path, .. } => (2, hash64(path.as_bytes())),
-            Self::LastRequest => (3, 0),
-            Self::Cancel => (4, 0),
-            Self::Accepted => (5, 0),
-            Self::Answer(Ok(body)) => (6, hash64(body)),
-            Self::Answer(Err(status)) | Self::Finished(Err(status)) => {
-                (7, u64::from(i32::from(status.code()).unsigned_abs()))
-            }
-            Self::Finished(Ok(())) => (8, 0),
-            Self::Frame((bytes, _)) => (9, hash64(bytes)),
         }
     }
 }

@@ -13,7 +13,8 @@ use trunkline_wire::Status;
 use trunkline_wire::status::not_stored;
 
 use super::STREAM_FRAMES_MAX;
-use super::fabric::{Fabric, Frames, Message, State, lost};
+use super::exchange::{Frames, Message};
+use super::fabric::{Fabric, State, lost};
 use super::outgoing::{forward, frames_of, window};
 
 /// What the callee has of an exchange. Dropping it aborts the handler.
@@ -59,12 +60,12 @@ fn begin(
     context: CallContext,
     body: Option<Bytes>,
 ) {
-    let Some((callee, router, process)) = state.callee_of(id) else {
+    let Some((callee, handler, process)) = state.callee_of(id, path) else {
         state.send(id, false, Message::Finished(Err(not_stored(&lost("connection refused")))));
         return;
     };
     let fabric = fabric.clone();
-    let (handler, requests) = match (router.handler(path).cloned(), body) {
+    let (handler, requests) = match (handler, body) {
         (Some(Handler::Unary(handler)), Some(body)) => {
             let serve = async move {
                 let deadline = context.deadline;

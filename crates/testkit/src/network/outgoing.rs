@@ -14,7 +14,8 @@ use trunkline_types::limits::{DEADLINE_DEFAULT, STREAM_QUEUE_MAX, STREAM_WINDOW_
 use trunkline_wire::Status;
 
 use super::STREAM_FRAMES_MAX;
-use super::fabric::{Fabric, Frame, Message, Waiting, lost};
+use super::exchange::{Frame, Message, Waiting};
+use super::fabric::{Fabric, lost};
 use super::incoming::far_away;
 use crate::process::SimulatedProcess;
 

@@ -4,51 +4,47 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use trunkline_ports::storage::{Change, Row};
 use trunkline_ports::{Batch, ScanLimit, Space};
 
-/// A row as it was.
-pub(super) type Undo = (Space, Bytes, Option<Bytes>);
+/// What a change has replaced.
+#[derive(Clone, Debug)]
+pub(super) enum Undo {
+    Row(Option<Bytes>),
+    Range(Vec<Row>),
+}
 
-pub(super) type Rows = BTreeMap<Space, BTreeMap<Bytes, Bytes>>;
+pub(super) type Rows = FxHashMap<Space, BTreeMap<Bytes, Bytes>>;
 
-pub(super) fn take_back(rows: &mut Rows, undo: Vec<Undo>) {
-    for (space, key, before) in undo.into_iter().rev() {
-        let rows = rows.entry(space).or_default();
+/// Takes a batch back that was applied last; without `undo` it was not applied.
+pub(super) fn take_back(rows: &mut Rows, batch: &Batch, undo: Vec<Undo>) {
+    for (change, before) in batch.changes.iter().zip(undo).rev() {
+        let (Change::Put(space, key, _) | Change::Delete(space, key) | Change::DeleteRange(space, key, _)) =
+            change;
+        let rows = rows.entry(*space).or_default();
         match before {
-            Some(value) => drop(rows.insert(key, value)),
-            None => drop(rows.remove(&key)),
+            Undo::Row(Some(value)) => drop(rows.insert(key.clone(), value)),
+            Undo::Row(None) => drop(rows.remove(key)),
+            Undo::Range(deleted) => rows.extend(deleted),
         }
     }
 }
 
-/// Applies a batch; `undo` is told what was there before.
-pub(super) fn apply(rows: &mut Rows, batch: Batch, mut undo: Option<&mut Vec<Undo>>) {
-    let mut was = |space: Space, key: &Bytes, before: Option<Bytes>| {
-        if let Some(undo) = &mut undo {
-            undo.push((space, key.clone(), before));
+/// Applies a batch; what takes it back.
+pub(super) fn apply(rows: &mut Rows, batch: &Batch) -> Vec<Undo> {
+    let apply = |change: &Change| match change {
+        Change::Put(space, key, value) => {
+            Undo::Row(rows.entry(*space).or_default().insert(key.clone(), value.clone()))
+        }
+        Change::Delete(space, key) => Undo::Row(rows.entry(*space).or_default().remove(key)),
+        Change::DeleteRange(space, from, to) => {
+            let rows = rows.entry(*space).or_default();
+            let keys: Vec<Bytes> = between(rows, from, to).map(|(key, _)| key.clone()).collect();
+            Undo::Range(keys.iter().filter_map(|key| rows.remove_entry(key)).collect())
         }
     };
-    for change in batch.changes {
-        match change {
-            Change::Put(space, key, value) => {
-                let before = rows.entry(space).or_default().insert(key.clone(), value);
-                was(space, &key, before);
-            }
-            Change::Delete(space, key) => {
-                let before = rows.entry(space).or_default().remove(&key);
-                was(space, &key, before);
-            }
-            Change::DeleteRange(space, from, to) => {
-                let rows = rows.entry(space).or_default();
-                let keys: Vec<Bytes> = between(rows, &from, &to).map(|(key, _)| key.clone()).collect();
-                for key in keys {
-                    let before = rows.remove(&key);
-                    was(space, &key, before);
-                }
-            }
-        }
-    }
+    batch.changes.iter().map(apply).collect()
 }
 
 pub(super) fn between<'a>(

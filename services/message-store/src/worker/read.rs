@@ -1,139 +1,27 @@
 //! What pop servers ask: messages from an ID on, from memory where they are fresh; where a record is.
+//!
+//! Reads of a Reads stream are looked up only when they can be answered and there is room for the answer: until then a
+//! read is no more than its question, so what a slow reader can hold of this store's memory is bounded by its window.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
+mod streams;
+mod waiting;
+
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
-use trunkline_ordering::store::{LogNo, Topic};
-use trunkline_types::limits::{READ_BYTES_MAX, READ_MESSAGES_MAX, READ_THROUGH_AFTER, READ_WAITERS_MAX};
+use trunkline_ordering::store::LogNo;
+use trunkline_types::limits::{READ_BYTES_MAX, READ_MESSAGES_MAX};
 use trunkline_types::{LogName, TopicId};
 use trunkline_wire::internal::{ReadRequest, ReadResponse, Record};
 
 use super::Worker;
 use crate::handle::{Location, ReadAnswer};
 use crate::layout::PeerStore;
-
-#[derive(Debug)]
-struct Waiter {
-    request: ReadRequest,
-    reply: oneshot::Sender<ReadAnswer>,
-    /// What it asks for is ordered and not readable here: at this time it is told so, and asks elsewhere.
-    late_at: Option<Instant>,
-}
-
-/// Reads that wait for a topic's watermark.
-#[derive(Debug, Default)]
-pub(crate) struct Readers {
-    waiters: BTreeMap<TopicId, Vec<Waiter>>,
-    count: usize,
-    /// When waiters of a topic are late, in order of time: at most one entry for each that came within the last
-    /// `READ_THROUGH_AFTER`, or was told of more within it.
-    late: VecDeque<(Instant, TopicId)>,
-}
-
-impl Readers {
-    /// `indexed`: what it asks for is ordered already.
-    fn wait(&mut self, topic: TopicId, mut waiter: Waiter, indexed: bool) {
-        if self.count >= READ_WAITERS_MAX {
-            self.sweep();
-        }
-        // Beyond the bound a reader is not told: it answers by itself when its time is over.
-        if self.count < READ_WAITERS_MAX {
-            if indexed {
-                let late_at = Instant::now() + READ_THROUGH_AFTER;
-                waiter.late_at = Some(late_at);
-                self.late.push_back((late_at, topic));
-            }
-            self.waiters.entry(topic).or_default().push(waiter);
-            self.count += 1;
-        }
-    }
-
-    /// Forgets readers that wait no more.
-    pub(super) fn sweep(&mut self) {
-        self.waiters.retain(|_, waiters| {
-            waiters.retain(|waiter| !waiter.reply.is_closed());
-            !waiters.is_empty()
-        });
-        self.count = self.waiters.values().map(Vec::len).sum();
-    }
-
-    /// Takes the waiters of a topic that `which` is true of.
-    fn take(&mut self, topic: TopicId, which: impl FnMut(&mut Waiter) -> bool) -> Vec<Waiter> {
-        let Some(waiters) = self.waiters.get_mut(&topic) else { return Vec::new() };
-        let taken: Vec<Waiter> = waiters.extract_if(.., which).collect();
-        if waiters.is_empty() {
-            self.waiters.remove(&topic);
-        }
-        self.count -= taken.len();
-        taken
-    }
-
-    /// `ids` of a topic are ordered and not readable here: who waits for one of them waits a while longer.
-    fn indexed(&mut self, topic: TopicId, ids: &Range<u64>) {
-        let late_at = Instant::now() + READ_THROUGH_AFTER;
-        let mut any = false;
-        for waiter in self.waiters.get_mut(&topic).into_iter().flatten() {
-            if waiter.late_at.is_none() && ids.contains(&waiter.request.from) {
-                waiter.late_at = Some(late_at);
-                any = true;
-            }
-        }
-        if any {
-            self.late.push_back((late_at, topic));
-        }
-    }
-
-    /// When the next waiter is late.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.late.front().map(|&(at, _)| at)
-    }
-}
+pub(crate) use streams::Readers;
 
 impl Worker {
-    pub(super) fn read(&mut self, request: ReadRequest, wait: bool, reply: oneshot::Sender<ReadAnswer>) {
-        let id = TopicId(request.topic_id);
-        let waits = wait
-            && self.catalog.topic(id).is_some_and(|topic| !topic.deleted && request.from > topic.watermark());
-        if waits {
-            let indexed = self.catalog.topic(id).is_some_and(|topic| request.from < topic.next());
-            self.readers.wait(id, Waiter { request, reply, late_at: None }, indexed);
-        } else {
-            let answer = self.answer_read(&request);
-            let _ = reply.send(answer);
-        }
-    }
-
-    /// A topic's watermark has moved.
-    pub(super) fn readable(&mut self, topic: TopicId) {
-        let Some(watermark) = self.catalog.topic(topic).map(Topic::watermark) else { return };
-        for waiter in self.readers.take(topic, |waiter| waiter.request.from <= watermark) {
-            if !waiter.reply.is_closed() {
-                self.read(waiter.request, false, waiter.reply);
-            }
-        }
-    }
-
-    /// More of a topic is ordered, which may be readable here or not.
-    pub(super) fn indexed(&mut self, topic: TopicId) {
-        if let Some(known) = self.catalog.topic(topic).filter(|known| known.watermark() + 1 < known.next()) {
-            self.readers.indexed(topic, &(known.watermark() + 1..known.next()));
-        }
-    }
-
-    /// Answers reads that have waited long enough for what is ordered and does not come.
-    pub(super) fn answer_late_reads(&mut self, now: Instant) {
-        while let Some((_, topic)) = self.readers.late.pop_front_if(|(at, _)| *at <= now) {
-            let late = |waiter: &mut Waiter| waiter.late_at.is_some_and(|at| at <= now);
-            for waiter in self.readers.take(topic, late) {
-                self.read(waiter.request, false, waiter.reply);
-            }
-        }
-    }
-
-    fn answer_read(&self, request: &ReadRequest) -> ReadAnswer {
+    /// What there is, now.
+    pub(super) fn answer_read(&self, request: &ReadRequest) -> ReadAnswer {
         let id = TopicId(request.topic_id);
         let mut response = ReadResponse { first_id: request.from, earliest: 1, ..ReadResponse::default() };
         let Some(topic) = self.catalog.topic(id) else {

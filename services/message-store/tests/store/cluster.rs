@@ -24,6 +24,7 @@ use trunkline_wire::internal::{
 use trunkline_wire::v1::AckLevel;
 
 use crate::orderer::Orderer;
+use crate::reader::Reader;
 
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
@@ -228,6 +229,13 @@ impl Cluster {
         from: u64,
         wait: Duration,
     ) -> Result<ReadResponse, Status> {
+        if !wait.is_zero() {
+            let mut reader = self.reader(store).await;
+            reader.ask(1, topic, from, true).await;
+            if let Ok((_, found)) = tokio::time::timeout(wait, reader.answer()).await {
+                return found;
+            }
+        }
         let (host, address) = self.host(store);
         let request = ReadRequest {
             envelope: Some(host.envelope()),
@@ -235,9 +243,13 @@ impl Cluster {
             from,
             max_messages: 1_000,
             max_bytes: 0,
-            wait_ms: u32::try_from(wait.as_millis()).unwrap(),
         };
         call(&host.network, &address, READ, &request).await
+    }
+
+    pub(crate) async fn reader(&self, store: &str) -> Reader {
+        let (host, address) = self.host(store);
+        Reader::open(&host, &address).await
     }
 
     /// Everything of a topic at a store, once there are `count` messages.

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod orderer;
+mod reader;
 
 mod catch_up;
 mod chaos;
@@ -17,6 +18,7 @@ mod patience;
 mod peers;
 mod producers;
 mod reading;
+mod reads;
 mod repair;
 mod routes;
 mod three_datacenters;

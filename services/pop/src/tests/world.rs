@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
-use trunkline_ports::{CallOptions, Class, Network, Peer, Router};
+use tokio::time::Instant;
+use trunkline_ports::{CallOptions, Class, Host, Network, Peer, Receiver, Responder, Router};
 use trunkline_runtime::{Service, Shutdown};
 use trunkline_testkit::fixture::node;
 use trunkline_testkit::{MapBuilder, MemoryCluster, Random, SimulatedNetwork, SimulatedNode};
+use trunkline_types::limits::{HEARTBEAT_INTERVAL, READ_THROUGH_AFTER};
 use trunkline_types::{ClusterMap, GroupId, Node, NodeId, Role, TopicId, TopicName, checksum, hash64};
 use trunkline_wire::internal::{
-    OrderCreateTopicResponse, OrderFindTopicResponse, ReadRequest, ReadResponse, Record, RecordBody,
-    StoreFindTopicResponse, order_service, store_service,
+    OrderCreateTopicResponse, OrderFindTopicResponse, ReadAnswered, ReadAsked, ReadRequest, ReadResponse,
+    ReadsRequest, ReadsResponse, Record, RecordBody, StoreFindTopicResponse, order_service, read_answered,
+    store_service,
 };
 use trunkline_wire::method::Unary;
 use trunkline_wire::v1::pop_service;
@@ -61,7 +63,6 @@ impl Truth {
 
     fn answer(&self, store: &str, request: &ReadRequest) -> ReadResponse {
         self.with(|data| {
-            *data.reads.entry(store.to_owned()).or_default() += 1;
             let topic = TopicId(request.topic_id);
             let Some(records) = data.records.get(&topic) else {
                 return ReadResponse { unknown_topic: true, ..ReadResponse::default() };
@@ -86,23 +87,73 @@ impl Truth {
         })
     }
 
-    fn store(&self, name: &str) -> Router {
-        let (reads, finds, store) = (self.clone(), self.clone(), name.to_owned());
-        Router::new()
-            .unary(store_service::READ, move |context, request: ReadRequest| {
-                reads.with(|data| data.traced_reads.extend(context.trace));
-                let (truth, store) = (reads.clone(), store.clone());
-                async move {
-                    let until = Instant::now() + Duration::from_millis(request.wait_ms.into());
-                    let mut changed = truth.changed.subscribe();
-                    loop {
-                        let response = truth.answer(&store, &request);
-                        if !response.records.is_empty() || response.topic_deleted || Instant::now() >= until {
-                            return Ok(response);
-                        }
-                        let _ = timeout_at(until, changed.changed()).await;
-                    }
+    fn asked(&self, store: &str) {
+        self.with(|data| *data.reads.entry(store.to_owned()).or_default() += 1);
+    }
+
+    /// The stream on which pop servers read, as stores serve it.
+    async fn reads(
+        self,
+        host: Host,
+        mut requests: Receiver<ReadsRequest>,
+        responses: Responder<ReadsResponse>,
+    ) -> Result<(), Status> {
+        let store = &host.identity.name;
+        let mut request = requests.next().await?.expect("a hello");
+        host.check(request.hello.as_ref())?;
+        let welcome = ReadsResponse { hello: Some(host.envelope()), answers: Vec::new() };
+        let _ = responses.send(&welcome).await;
+        let mut changed = self.changed.subscribe();
+        let mut waiting: Vec<(Instant, ReadAsked)> = Vec::new();
+        let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL / 5);
+        loop {
+            for asked in std::mem::take(&mut request.asked) {
+                self.asked(store);
+                let recorded = Some(asked.traceparent.clone()).filter(|trace| !trace.is_empty());
+                self.with(|data| data.traced_reads.extend(recorded));
+                waiting.push((Instant::now(), asked));
+            }
+            waiting.retain(|(_, asked)| !request.abandoned.contains(&asked.tag));
+            let mut answers = Vec::new();
+            waiting.retain(|(since, asked)| {
+                let read = asked.read.as_ref().expect("a read");
+                let found = self.answer(store, read);
+                let late = found.indexed >= read.from && since.elapsed() >= READ_THROUGH_AFTER;
+                let is_over = found.unknown_topic || found.topic_deleted || late;
+                let is_answered = !asked.wait || !found.records.is_empty() || is_over;
+                if is_answered {
+                    let counted_bytes = found.records.iter().map(|record| record.body.len() as u64).sum();
+                    let what = Some(read_answered::What::Read(found));
+                    answers.push(ReadAnswered { tag: asked.tag, counted_bytes, what });
                 }
+                !is_answered
+            });
+            // An empty one is a heartbeat.
+            if responses.send(&ReadsResponse { hello: None, answers }).await.is_err() {
+                return Ok(());
+            }
+            tokio::select! {
+                next = requests.next() => match next? {
+                    Some(next) => request = next,
+                    None => return Ok(()),
+                },
+                _ = changed.changed() => {}
+                _ = beat.tick() => {}
+            }
+        }
+    }
+
+    fn store(&self, host: &Host) -> Router {
+        let (reads, ends, finds) = (self.clone(), self.clone(), self.clone());
+        let (stream, store) = (host.clone(), host.identity.name.clone());
+        Router::new()
+            .streaming(store_service::READS, move |_, requests, responses| {
+                reads.clone().reads(stream.clone(), requests, responses)
+            })
+            .unary(store_service::READ, move |_, request: ReadRequest| {
+                ends.asked(&store);
+                let response = ends.answer(&store, &request);
+                async move { Ok(response) }
             })
             .unary(store_service::FIND_TOPIC, move |_, request| {
                 let found = finds.with(|data| data.ids.get(&request.name).copied());
@@ -191,7 +242,7 @@ impl World {
     async fn start_node(&mut self, node: &Node) {
         let started = SimulatedNode::start(&self.network, &self.map, node, 1);
         match node.role {
-            Role::MessageStore => started.listen(self.truth.store(&node.name)),
+            Role::MessageStore => started.listen(self.truth.store(&started.host)),
             Role::MessageId => started.listen(self.truth.voter(&self.map)),
             _ => {
                 let consensus = Arc::new(self.memory.consensus(node.id));
