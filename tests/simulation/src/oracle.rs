@@ -91,7 +91,11 @@ impl Oracle {
                 reached,
                 id,
                 receipt: result.receipt.clone(),
-                copies: if result.duplicate { self.copies_of_name(message) } else { self.disks.copies(message) },
+                copies: if result.duplicate {
+                    self.copies_of_name(message)
+                } else {
+                    self.disks.copies(message)
+                },
                 duplicate: result.duplicate,
             }),
         };

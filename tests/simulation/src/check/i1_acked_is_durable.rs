@@ -12,9 +12,13 @@ pub(super) fn check(record: &Record) -> Findings {
     let least = record.deployment.stores_min();
     let none = Copies::default();
     let ids = record.ids();
-    let first: BTreeMap<_, _> = record.by_name().into_iter().filter_map(|(name, messages)| {
-        Some((name, messages.into_iter().find(|message| ids.contains_key(message))?))
-    }).collect();
+    let first: BTreeMap<_, _> = record
+        .by_name()
+        .into_iter()
+        .filter_map(|(name, messages)| {
+            Some((name, messages.into_iter().find(|message| ids.contains_key(message))?))
+        })
+        .collect();
     let mut findings = Findings::new();
     for (message, push) in record.messages().filter(|(_, push)| push.is_durable()) {
         let Outcome::Acked(acked) = &push.outcome else { continue };
@@ -52,8 +56,7 @@ mod tests {
         record.copies_at_the_end.insert(good, copies(&[(0, 0), (0, 1)]));
         push(&mut record, 0, 1, acked(AckLevel::None, None));
         assert_eq!(check(&record), Findings::new());
-        let early =
-            Acked { reached: AckLevel::Local, copies: copies(&[(0, 0)]), ..Acked::default() };
+        let early = Acked { reached: AckLevel::Local, copies: copies(&[(0, 0)]), ..Acked::default() };
         let early = push(&mut record, 0, 1, Outcome::Acked(early));
         record.copies_at_the_end.insert(early, copies(&[(0, 0), (0, 1)]));
         assert_eq!(check(&record), ["#2 was acknowledged at Local while on disk on 1 store(s)"]);

@@ -10,9 +10,11 @@ pub(super) fn check(record: &Record) -> Findings {
     let ids = record.ids();
     let mut findings = Findings::new();
     for ((topic, of), messages) in record.by_name() {
-        let with_id: Vec<_> = messages.iter().filter_map(|message| Some((message, ids.get(message)?))).collect();
+        let with_id: Vec<_> =
+            messages.iter().filter_map(|message| Some((message, ids.get(message)?))).collect();
         if with_id.len() > 1 {
-            let said: Vec<String> = with_id.iter().map(|(message, ids)| format!("{message} as {ids:?}")).collect();
+            let said: Vec<String> =
+                with_id.iter().map(|(message, ids)| format!("{message} as {ids:?}")).collect();
             let (producer, sequence) = (of.producer, of.sequence);
             findings.push(format!(
                 "sequence {sequence} of producer {producer} in topic {topic} has IDs {}",
@@ -40,12 +42,17 @@ pub(super) fn check(record: &Record) -> Findings {
 fn wrong_first(record: &Record, message: Message, id: u64, by: &str) -> Option<String> {
     let push = record.push(message)?;
     let named = record.named.get(&Name { topic: push.topic, id });
-    let firsts = named.into_iter().flatten().filter_map(|seen| Some((seen.message, record.push(seen.message)?)));
-    let other = firsts.filter(|(_, first)| first.produced.is_none() || first.produced != push.produced).map(|(m, _)| m);
+    let firsts =
+        named.into_iter().flatten().filter_map(|seen| Some((seen.message, record.push(seen.message)?)));
+    let other = firsts
+        .filter(|(_, first)| first.produced.is_none() || first.produced != push.produced)
+        .map(|(m, _)| m);
     let other = other.collect::<Vec<_>>();
     match (named.is_some(), other.first()) {
         (true, None) => None,
-        (true, Some(other)) => Some(format!("{message} is a duplicate of ID {id} to {by}, which is {other}, of another name")),
+        (true, Some(other)) => {
+            Some(format!("{message} is a duplicate of ID {id} to {by}, which is {other}, of another name"))
+        }
         (false, _) => Some(format!("{message} is a duplicate of ID {id} to {by}, which nobody has seen")),
     }
 }
@@ -73,7 +80,8 @@ mod tests {
         *duplicate = true;
         [first, again].into_iter().for_each(|message| produced(&mut record, message, 5));
         named(&mut record, 1, first);
-        let receipt = ResolvedReceipt { message: again, state: ReceiptState::Duplicate, id: 1, datacenter: 2 };
+        let receipt =
+            ResolvedReceipt { message: again, state: ReceiptState::Duplicate, id: 1, datacenter: 2 };
         record.receipts.push(receipt);
         assert_eq!(check(&record), Findings::new());
         record
@@ -104,6 +112,9 @@ mod tests {
         assert_eq!(check(&record), ["#1 is a duplicate of ID 2 to sea, which is #2, of another name"]);
         let mut record = good();
         record.pushes[1].produced = None;
-        assert_eq!(check(&record).last().unwrap(), "#1 is a duplicate of ID 1 to sea, which is #0, of another name");
+        assert_eq!(
+            check(&record).last().unwrap(),
+            "#1 is a duplicate of ID 1 to sea, which is #0, of another name"
+        );
     }
 }

@@ -63,13 +63,15 @@ impl Producer {
     }
 
     async fn push(&self, sequence: u64) {
-        tokio::time::sleep(self.plan.pace * u32::try_from(between(&self.random, 1, 3)).unwrap_or(1) / 2).await;
+        tokio::time::sleep(self.plan.pace * u32::try_from(between(&self.random, 1, 3)).unwrap_or(1) / 2)
+            .await;
         while !self.shared.is_pushing() {
             tokio::time::sleep(AFTER_ERROR).await;
         }
         let home = self.plan.datacenter;
         let mut stored = if self.random.one_in(3) {
-            let (here, there) = join(self.attempt(home, sequence), self.attempt(self.anywhere(), sequence)).await;
+            let (here, there) =
+                join(self.attempt(home, sequence), self.attempt(self.anywhere(), sequence)).await;
             here || there
         } else {
             self.attempt(home, sequence).await
