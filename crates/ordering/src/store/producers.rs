@@ -27,8 +27,8 @@ pub struct Producers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Unfit {
     #[error(
-        "the producer's sequences in this topic have {PRODUCER_RANGES_MAX} gaps, as many as are allowed: fill one, or \
-         go on as another producer"
+        "the producer's sequences in this topic are {PRODUCER_RANGES_MAX} ranges, as many as are allowed: fill a gap \
+         between them, or go on as another producer"
     )]
     Ranges,
     #[error("the topic has {PRODUCERS_PER_TOPIC_MAX} producers, as many as are allowed")]
