@@ -15,6 +15,7 @@ use crate::endpoints::{Endpoint, Endpoints};
 use crate::nearness::Nearness;
 use crate::options::Options;
 use crate::ping;
+use crate::producer::Producer;
 use crate::retry::{Budget, Kind, Verdict, verdict};
 
 /// Pause before a call is made again where it has been made already: grows to the second, with full jitter above half.
@@ -29,6 +30,8 @@ pub struct Client {
     pub(crate) inner: Arc<Inner>,
     /// Only this endpoint, and never another.
     only: Option<usize>,
+    /// Of messages that are pushed one call at a time; clones share it.
+    producer: Arc<Mutex<Producer>>,
 }
 
 #[derive(Debug)]
@@ -75,7 +78,7 @@ impl Client {
         let inner =
             Arc::new(Inner { network, process: process.clone(), options, endpoints, state, measured });
         process.spawn("nearness", ping::run(Arc::downgrade(&inner), told));
-        Self { inner, only: None }
+        Self { inner, only: None, producer: Arc::default() }
     }
 
     /// The same client, bound to one datacenter: it fails rather than go elsewhere.
@@ -88,7 +91,7 @@ impl Client {
             let known: Vec<_> = self.datacenters();
             return Err(UnknownDatacenter { name: datacenter.to_owned(), known: known.join(", ") });
         };
-        Ok(Self { inner: self.inner.clone(), only: Some(place) })
+        Ok(Self { inner: self.inner.clone(), only: Some(place), producer: Arc::default() })
     }
 
     /// All datacenters that it knows, as configured.
@@ -116,6 +119,10 @@ impl Client {
         best.expect("there is an endpoint")
     }
 
+    pub(crate) fn producer(&self) -> MutexGuard<'_, Producer> {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn tried(&self) -> Vec<u32> {
         vec![0; self.inner.endpoints.len()]
     }
@@ -131,7 +138,7 @@ impl Client {
         request: &Q,
         needs: Needs,
     ) -> Result<A, Status> {
-        self.inner.state().budget.deposit();
+        self.inner.deposit();
         let mut tried = self.tried();
         let mut said = None;
         loop {
@@ -155,7 +162,7 @@ impl Client {
         }
     }
 
-    async fn attempt<Q: Message, A: Message + Default>(
+    pub(crate) async fn attempt<Q: Message, A: Message + Default>(
         &self,
         endpoint: usize,
         method: Unary<Q, A>,
@@ -226,6 +233,11 @@ impl Inner {
         self.state().nearness.failed(endpoint, Instant::now());
     }
 
+    /// A call begins.
+    pub(crate) fn deposit(&self) {
+        self.state().budget.deposit();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,7 +255,7 @@ impl Inner {
 }
 
 /// Whether the error is of the way to the server, or of a server that goes.
-fn lost(error: &Status) -> bool {
+pub(crate) fn lost(error: &Status) -> bool {
     error.code() == Code::Unavailable
         && matches!(reason_of(error).as_deref(), None | Some(reason::UNREACHABLE | reason::DRAINING))
 }

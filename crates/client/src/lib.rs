@@ -4,8 +4,9 @@
 //! plugs in the transport.
 //!
 //! - [`Endpoints`]: where the datacenters are.
-//! - [`Client`]: every call, at the endpoint that is best at the moment. Pushes are made again only when it is certain
-//!   that nothing was stored; everything else whenever it may help, within a budget.
+//! - [`Client`]: every call, at the endpoint that is best at the moment. Whatever fails is made again wherever that may
+//!   help, within a budget: also pushes, for their messages have producer ids and sequences, and so count once. Those
+//!   without are made again only when it is certain that nothing was stored.
 //! - [`PushStream`]: many messages to one topic, in order, batched.
 //! - [`Subscriber`]: pops, and echoes what it was given.
 
@@ -14,6 +15,7 @@ mod endpoints;
 mod nearness;
 mod options;
 mod ping;
+mod producer;
 mod push;
 mod push_stream;
 mod retry;

@@ -12,11 +12,13 @@ pub struct Options {
     pub deadline: Duration,
     /// How often each endpoint is pinged.
     pub ping_every: Duration,
+    /// Messages that have no producer id get one, so that a push can be made again whatever became of it.
+    pub producers: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { deadline: DEADLINE_DEFAULT, ping_every: Duration::from_secs(3) }
+        Self { deadline: DEADLINE_DEFAULT, ping_every: Duration::from_secs(3), producers: true }
     }
 }
 
@@ -30,8 +32,9 @@ pub struct StreamOptions {
     pub batch_bytes: usize,
     /// Messages that are sent and not answered; beyond it sending waits.
     pub window: usize,
-    /// When the stream ends early, go on over a new one with what was certainly not stored. What was sent before and
-    /// what is sent after may then be ordered the other way round. Without it the caller decides.
+    /// When the stream ends early, go on over a new one: with what was not answered, or, where messages have no producer
+    /// id, with what was certainly not stored. What was acknowledged before, but not at ORDERED, and what is sent after
+    /// may then be ordered the other way round. Without it the caller decides.
     pub reopen: bool,
 }
 

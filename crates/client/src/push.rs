@@ -5,13 +5,14 @@ use std::time::Duration;
 use trunkline_ports::Class;
 use trunkline_wire::Status;
 use trunkline_wire::check;
-use trunkline_wire::status::from_message;
+use trunkline_wire::status::{from_message, is_not_stored, reason, reason_of, to_message};
 use trunkline_wire::v1::{
     AckLevel, GetReceiptRequest, GetReceiptResponse, Message, PushRequest, PushResult, push_service,
 };
 
-use crate::client::{Client, IDEMPOTENT, Needs};
-use crate::retry::Kind;
+use crate::client::{Client, IDEMPOTENT, Needs, lost};
+use crate::producer::unname;
+use crate::retry::{Kind, Verdict, uncertain, verdict};
 
 /// A message that reached its level.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Pushed {
     pub reached: AckLevel,
     /// At `EVERYWHERE`: the datacenters that have it on disk.
     pub datacenters: Vec<String>,
+    /// A message of the same producer and sequence was there before; the ID is that one's.
+    pub duplicate: bool,
 }
 
 /// A message that did not reach its level.
@@ -51,31 +54,90 @@ impl std::fmt::Display for Failure {
 }
 
 impl Client {
-    /// Pushes messages to a topic, in order, and creates the topic if need be. Made again, here or elsewhere, only
-    /// when it is certain that nothing was stored.
+    /// Pushes messages to a topic, in order, and creates the topic if need be. Made again, here or elsewhere, where it
+    /// may help: messages that have a producer id, as all have unless the options say otherwise, count once; without one
+    /// only when it is certain that nothing was stored.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` before anything is sent, where a limit is exceeded. The call's status when none of it was stored, or when it broke and nothing is known of it.
     pub async fn push(
         &self,
         topic: &str,
-        messages: Vec<Message>,
+        mut messages: Vec<Message>,
         level: AckLevel,
     ) -> Result<Vec<Outcome>, Status> {
         check::messages(&messages)?;
-        let count = messages.len();
-        let request = PushRequest { topic: topic.to_owned(), messages, ack_level: level.into() };
+        let named =
+            self.inner.options.producers && self.producer().name(&self.inner.process, topic, &mut messages);
+        let kind = if named || messages.iter().all(|one| !one.producer_id.is_empty()) {
+            Kind::Produced
+        } else {
+            Kind::Push
+        };
+        let mut request = PushRequest { topic: topic.to_owned(), messages, ack_level: level.into() };
         let needs = Needs {
             class: Class::Records,
-            kind: Kind::Push,
+            kind,
             deadline: self.deadline(Duration::ZERO),
             wait: Duration::ZERO,
         };
-        let answer = self.call(push_service::PUSH, &request, needs).await?;
-        if answer.results.len() != count {
+        let mut answer = self.call_push(&request, needs).await;
+        if self.goes_without_producer(&mut request, &answer) {
+            answer = self.call_push(&request, Needs { kind: Kind::Push, ..needs }).await;
+        }
+        let failed = |result: &PushResult| result.error.is_some();
+        if answer.as_ref().map_or(true, |results| results.iter().any(failed)) {
+            self.producer().failed();
+        }
+        let results = answer?;
+        if results.len() != request.messages.len() {
             return Err(Status::internal("the server has not answered every message"));
         }
-        Ok(answer.results.into_iter().map(outcome).collect())
+        Ok(results.into_iter().map(outcome).collect())
+    }
+
+    /// Whether the cluster takes no more producers here: what this client has named itself is pushed without, then.
+    fn goes_without_producer(
+        &self,
+        request: &mut PushRequest,
+        answer: &Result<Vec<PushResult>, Status>,
+    ) -> bool {
+        let mut producer = self.producer();
+        let own = request.messages.iter().all(|message| producer.is_own(message));
+        let is_it = own && answer.as_ref().is_err_and(is_producer_limit);
+        if is_it {
+            producer.too_many(&request.topic);
+            request.messages.iter_mut().for_each(unname);
+        }
+        is_it
+    }
+
+    async fn call_push(&self, request: &PushRequest, needs: Needs) -> Result<Vec<PushResult>, Status> {
+        self.inner.deposit();
+        let mut tried = self.tried();
+        let mut stored = false;
+        loop {
+            let endpoint = self.endpoint(&tried, needs.deadline).await;
+            let answer = self.attempt(endpoint, push_service::PUSH, request, needs).await;
+            let answer = answer.map(|answer| answer.results);
+            let why = match &answer {
+                // What is not certain is the caller's; and what is, its server has tried again.
+                Ok(_) if needs.kind == Kind::Push => None,
+                Ok(results) => failed_as_a_whole(results),
+                Err(why) => Some(why.clone()),
+            };
+            let Some(why) = why else { return answer };
+            tried[endpoint] += 1;
+            let verdict = verdict(needs.kind, &why);
+            if verdict == Verdict::Final && lost(&why) {
+                // The outcome is unknown and the caller's to handle; the next call goes elsewhere.
+                self.inner.failed(endpoint);
+            }
+            if !self.again(verdict, endpoint, &tried, needs.deadline).await {
+                return if stored { no_longer_certain(answer) } else { answer };
+            }
+            stored |= !is_not_stored(&why);
+        }
     }
 
     /// Pushes one message.
@@ -103,6 +165,27 @@ impl Client {
     }
 }
 
+/// Why nothing of it was acknowledged, or even stored with a receipt.
+fn failed_as_a_whole(results: &[PushResult]) -> Option<Status> {
+    let fails = |result: &PushResult| result.error.is_some() && result.receipt.is_empty();
+    let first = results.first().and_then(|result| result.error.as_ref());
+    first.filter(|_| results.iter().all(fails)).map(from_message)
+}
+
+/// An earlier attempt may have stored what the last one did not.
+fn no_longer_certain(answer: Result<Vec<PushResult>, Status>) -> Result<Vec<PushResult>, Status> {
+    let mut results = answer.map_err(|why| uncertain(&why))?;
+    for error in results.iter_mut().filter_map(|result| result.error.as_mut()) {
+        *error = to_message(&uncertain(&from_message(error)));
+    }
+    Ok(results)
+}
+
+/// A topic has too many producers, or a producer too many gaps.
+pub(crate) fn is_producer_limit(why: &Status) -> bool {
+    reason_of(why).as_deref() == Some(reason::PRODUCER_LIMIT)
+}
+
 pub(crate) fn outcome(result: PushResult) -> Outcome {
     let reached = result.reached();
     match &result.error {
@@ -111,6 +194,7 @@ pub(crate) fn outcome(result: PushResult) -> Outcome {
             message_id: (result.message_id > 0).then_some(result.message_id),
             reached,
             datacenters: result.datacenters,
+            duplicate: result.duplicate,
         }),
         Some(error) => Err(Failure {
             status: from_message(error),

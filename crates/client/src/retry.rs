@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkline_wire::status::{is_not_stored, reason, reason_of, retry_after};
+use trunkline_wire::status::{is_not_stored, reason, reason_of, retry_after, unavailable};
 use trunkline_wire::{Code, Status};
 
 /// What a call risks when it is made twice.
@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Idempotent,
     /// A duplicate, unless it is certain that nothing was stored.
     Push,
+    /// A push of messages that have producer ids: nothing, and what it may have stored stays unknown.
+    Produced,
 }
 
 /// What to do after an error.
@@ -24,6 +26,17 @@ pub(crate) enum Verdict {
     Elsewhere { suspect: bool },
     /// After this delay, wherever.
     After(Duration),
+}
+
+/// The same error where an earlier attempt may have stored what this one did not.
+pub(crate) fn uncertain(error: &Status) -> Status {
+    if !is_not_stored(error) {
+        return error.clone();
+    }
+    match reason_of(error) {
+        Some(reason) if error.code() == Code::Unavailable => unavailable(&reason, error.message()),
+        _ => Status::new(error.code(), error.message()),
+    }
 }
 
 /// Decides by the error rules of the API (docs/errors.md).
@@ -44,7 +57,7 @@ pub(crate) fn verdict(kind: Kind, error: &Status) -> Verdict {
             Verdict::Elsewhere { suspect }
         }
         Code::FailedPrecondition if because == Some(reason::STALE) => Verdict::Elsewhere { suspect: false },
-        Code::DeadlineExceeded | Code::Cancelled if kind == Kind::Idempotent => {
+        Code::DeadlineExceeded | Code::Cancelled if kind != Kind::Push => {
             Verdict::Elsewhere { suspect: true }
         }
         _ => Verdict::Final,
@@ -125,6 +138,16 @@ mod tests {
         for (error, push, read) in table {
             assert_eq!(verdict(Kind::Push, &error), push, "push: {error:?}");
             assert_eq!(verdict(Kind::Idempotent, &error), read, "read: {error:?}");
+            assert_eq!(verdict(Kind::Produced, &error), read, "with a producer: {error:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_may_have_stored_is_not_called_certain() {
+        let gone = unavailable(reason::UNREACHABLE, "gone");
+        for error in [not_stored(&gone), gone, overloaded("full", Duration::ZERO)] {
+            let now = uncertain(&error);
+            assert!(!is_not_stored(&now) && now.code() == error.code() && now.message() == error.message());
         }
     }
 

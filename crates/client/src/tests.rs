@@ -2,6 +2,7 @@
 
 mod calls;
 mod fakes;
+mod producers;
 mod streams;
 
 use std::time::Duration;
@@ -20,6 +21,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    /// Its client gives messages no producer id.
+    fn without_producers() -> Self {
+        Self::with(Options { producers: false, ..Options::default() })
+    }
+
+    fn with(options: Options) -> Self {
         let network = SimulatedNetwork::new(&Random::new(3));
         network.follow(&MapBuilder::three_datacenters().build());
         let servers: Vec<_> = ["sea", "mci", "nyc"].map(|name| Server::start(&network, name)).into();
@@ -29,8 +39,7 @@ impl World {
         };
         let endpoints = Endpoints::new(servers.iter().map(endpoint).collect()).expect("three");
         let process = network.process("client", &"nyc".into());
-        let client =
-            Client::new(network.network(&process), process.process(), &endpoints, Options::default());
+        let client = Client::new(network.network(&process), process.process(), &endpoints, options);
         Self { network, servers, client }
     }
 

@@ -5,6 +5,7 @@
 //! - [`topic`]: which (log, sequence) each ID of a topic is, and up to which ID all is readable.
 //! - [`catalog`]: all logs, topics and groups; [`facts`] enter it in two steps: staged when they come, settled when they
 //!   may be told: an ordering at once, what is on disk when it is. Or all of a group at once, by [`copy`].
+//! - [`producers`]: who has pushed what with a sequence, for bounds; the group decides.
 //! - `closed`: what stays of logs that are closed and complete. [`unknown`]: records that wait for a topic to be created.
 //! - [`reports`]: what a session with a voter is told; [`held`]: what is said beside it each second.
 //! - [`source`]: from whom a follower takes what it lacks. [`boots`]: who must not go on under its identity.
@@ -23,6 +24,7 @@ pub mod copy;
 pub mod facts;
 pub mod held;
 pub mod log;
+pub mod producers;
 pub mod reports;
 pub mod runs;
 pub mod source;
@@ -40,6 +42,7 @@ pub use copy::{Copied, CopiedLog, CopiedTopic};
 pub use facts::{Fact, FactsAt, Inconsistent, Row, Settled};
 pub use held::{Held, LogHeld};
 pub use log::{Accepted, Log, LogNo};
+pub use producers::{Producers, Unfit};
 pub use reports::{LogReport, Report, Reports};
 pub use runs::{Run, RunWindow};
 pub use source::{Ask, Candidate, Pull};

@@ -4,9 +4,10 @@
 //! it would not notice the mistake if we made it. Nothing here is ever part of the shipped binary.
 //!
 //! - [`tamper`]: the workbench: messages changed at a node's door.
-//! - [`lying_disk`], [`sessions`], [`entries`], [`streams`], [`delivery`]: what is broken, by port.
+//! - [`lying_disk`], [`sessions`], [`entries`] and [`duplicates`], [`streams`], [`delivery`]: what is broken, by port.
 
 mod delivery;
+mod duplicates;
 mod entries;
 mod lying_disk;
 mod sessions;
@@ -23,6 +24,7 @@ use trunkline_ports::{Consensus, Host, Identity, Router, Storage};
 use trunkline_types::{ClusterMap, DatacenterName, NodeId, Role};
 
 use crate::parts::Parts;
+use duplicates::Dedupe;
 use entries::{Breaks, BrokenConsensus};
 use lying_disk::LyingDisk;
 use tamper::Tamper;
@@ -48,13 +50,16 @@ pub enum Mutant {
     TakeOverCountsHandedOut,
     PositionAsHighWaterMark,
     PopAcknowledgesLastAnswer,
+    DedupeByHighWaterMark,
+    DedupeByCoordinator,
+    ProducerForgottenTooEarly,
     LocalWaitsForOrder,
     AppendsOutOfOrder,
     FailuresCalledCertain,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeFsync,
         Self::ReportBeforeFsync,
         Self::OrderAtOneDatacenter,
@@ -68,6 +73,9 @@ impl Mutant {
         Self::TakeOverCountsHandedOut,
         Self::PositionAsHighWaterMark,
         Self::PopAcknowledgesLastAnswer,
+        Self::DedupeByHighWaterMark,
+        Self::DedupeByCoordinator,
+        Self::ProducerForgottenTooEarly,
         Self::LocalWaitsForOrder,
         Self::AppendsOutOfOrder,
         Self::FailuresCalledCertain,
@@ -89,6 +97,9 @@ impl Mutant {
             Self::TakeOverCountsHandedOut => "take-over counts handed-out as delivered",
             Self::PositionAsHighWaterMark => "position as a high-water mark",
             Self::PopAcknowledgesLastAnswer => "pop acknowledges what the caller last got",
+            Self::DedupeByHighWaterMark => "duplicates by high-water mark",
+            Self::DedupeByCoordinator => "duplicates only at the coordinator",
+            Self::ProducerForgottenTooEarly => "a producer forgotten too early",
             Self::LocalWaitsForOrder => "LOCAL waits for the order",
             Self::AppendsOutOfOrder => "a coordinator appends in its own order",
             Self::FailuresCalledCertain => "every failure is called certain",
@@ -138,7 +149,10 @@ impl BrokenBuild {
             Mutant::FollowOnlyFromTheOrigin
             | Mutant::OrderAtOneDatacenter
             | Mutant::EntryAppliedAsWritten
-            | Mutant::FactsDroppedTooEarly => None,
+            | Mutant::FactsDroppedTooEarly
+            | Mutant::DedupeByHighWaterMark
+            | Mutant::DedupeByCoordinator
+            | Mutant::ProducerForgottenTooEarly => None,
         };
         Self { mutant, hosts: Mutex::default(), tamper, silence }
     }
@@ -169,6 +183,9 @@ impl Parts for BrokenBuild {
         let breaks = match self.mutant {
             Mutant::EntryAppliedAsWritten => Breaks::AppliesAsWritten,
             Mutant::FactsDroppedTooEarly => Breaks::ForgetsFacts,
+            Mutant::DedupeByHighWaterMark => Breaks::Duplicates(Dedupe::HighWater),
+            Mutant::DedupeByCoordinator => Breaks::Duplicates(Dedupe::ByCoordinator),
+            Mutant::ProducerForgottenTooEarly => Breaks::Duplicates(Dedupe::Forgets),
             _ => return consensus,
         };
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -222,10 +222,39 @@ impl fmt::Display for GroupId {
 #[serde(transparent)]
 pub struct ClientId(pub String);
 
-/// A producer, 128 bits. Reserved: duplicates are not recognized yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A producer, 128 bits that it has chosen itself.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProducerId(pub [u8; 16]);
+
+impl fmt::Display for ProducerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for ProducerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProducerId({self})")
+    }
+}
+
+/// What a producer calls one of its messages in a topic; of consecutive ones, the first. Another message under the
+/// same name is a duplicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Produced {
+    pub producer: ProducerId,
+    /// From 1, at most `limits::PRODUCER_SEQUENCE_MAX`.
+    pub sequence: u64,
+}
+
+impl Produced {
+    /// The one so many after it.
+    #[must_use]
+    pub fn plus(self, count: u64) -> Self {
+        Self { sequence: self.sequence + count, ..self }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -95,6 +95,26 @@ impl IntervalSet {
         }
     }
 
+    /// Takes every integer of `range` out of the set.
+    pub fn remove(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let before = self.ranges.range(..range.start).next_back().map(|(&start, &end)| (start, end));
+        if let Some((start, end)) = before.filter(|(_, end)| *end > range.start) {
+            self.ranges.insert(start, range.start);
+            if end > range.end {
+                self.ranges.insert(range.end, end);
+            }
+        }
+        while let Some((&start, &end)) = self.ranges.range(range.clone()).next() {
+            self.ranges.remove(&start);
+            if end > range.end {
+                self.ranges.insert(range.end, end);
+            }
+        }
+    }
+
     /// The parts of `range` that are not in the set, in order.
     pub fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
@@ -135,6 +155,7 @@ mod tests {
         #[test]
         fn it_agrees_with_a_plain_set(
             ranges in prop::collection::vec((0u64..60, 0u64..12), 0..30), bound in 0u64..80, probe in 0u64..80,
+            removed in (0u64..70, 0u64..20),
         ) {
             let (mut set, mut plain) = (IntervalSet::new(), BTreeSet::new());
             for (start, length) in ranges {
@@ -151,6 +172,11 @@ mod tests {
             set.remove_below(bound);
             plain.retain(|n| *n >= bound);
             prop_assert_eq!(set.iter().flatten().collect::<Vec<_>>(), plain.into_iter().collect::<Vec<_>>());
+            let mut rest = set.clone();
+            rest.remove(removed.0..removed.0 + removed.1);
+            let kept = |n: &u64| !(removed.0..removed.0 + removed.1).contains(n);
+            let expected: Vec<u64> = set.iter().flatten().filter(kept).collect();
+            prop_assert_eq!(rest.iter().flatten().collect::<Vec<_>>(), expected);
             let starts: Vec<_> = set.iter().collect();
             prop_assert!(starts.windows(2).all(|pair| pair[0].end < pair[1].start));
         }

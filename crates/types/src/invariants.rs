@@ -37,7 +37,7 @@ invariants! {
     NOTHING_HIDES = "I5", "nothing hides behind a position",
         "A position never passes an ID that was not delivered, skipped by its owner, or expired and said so.";
     ONCE_PER_SEQUENCE = "I6", "once per producer sequence",
-        "Of all pushes of one (topic, producer, sequence) exactly one gets an ID. (Reserved: not built yet.)";
+        "Of all pushes of one (topic, producer, sequence) exactly one gets an ID, wherever they were made.";
     PUSH_IS_LOCAL = "I7", "push is local",
         "LOCAL pushes to an existing topic succeed while two stores of its bucket, one of them local, can talk.";
     PRODUCER_ORDER = "I8", "producer order",

@@ -23,7 +23,7 @@ pub mod receipt;
 pub use byte_size::ByteSize;
 pub use ids::{
     Boot, Bucket, ClientId, ClusterId, FencingToken, Generation, GroupId, GroupKind, Lane, LogName,
-    MessageId, NodeId, Ordinal, ProducerId, Sequence, TopicId,
+    MessageId, NodeId, Ordinal, Produced, ProducerId, Sequence, TopicId,
 };
 pub use interval_set::IntervalSet;
 pub use map::{ClusterMap, Datacenter, DatacenterName, Node, Role};

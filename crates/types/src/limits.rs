@@ -26,6 +26,9 @@ pub const READ_MESSAGES_MAX: usize = 1_000;
 pub const READ_BYTES_MAX: usize = 4 * MIB;
 pub const PAGE_SIZE_MAX: usize = 1_000;
 pub const TOKENS_MAX: usize = 1_000;
+pub const PRODUCER_ID_BYTES: usize = 16;
+/// The last sequence of a producer.
+pub const PRODUCER_SEQUENCE_MAX: u64 = (1 << 63) - 1;
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// A waiting answer leaves this long before the caller's deadline, so that it still arrives.
@@ -113,6 +116,24 @@ pub const OVERTAKE_AFTER: Duration = Duration::from_secs(5);
 /// No second overtaking change of a bucket within this time: one outage ends in several contacts.
 pub const OVERTAKE_INTERVAL: Duration = Duration::from_secs(30);
 
+// Producers.
+/// Ranges of sequences that one producer is remembered by in one topic. Stores refuse what would be one more; the group
+/// takes what is stored nevertheless.
+pub const PRODUCER_RANGES_MAX: usize = 1_024;
+/// Producers that are known in one topic; as above.
+pub const PRODUCERS_PER_TOPIC_MAX: usize = 10_000;
+/// Producers that one store knows, of all topics; as above.
+pub const PRODUCERS_PER_STORE_MAX: usize = 1 << 20;
+/// A producer is known for so long after its last push at least, by order time: 14 days, and an hour for what is on its
+/// way when they are over.
+pub const PRODUCER_KEPT_MIN: Duration = Duration::from_secs(14 * 24 * 3_600 + 3_600);
+/// Producers that a leader looks at in a second for whether they may be forgotten.
+pub const PRODUCERS_LOOKED_AT_MAX: usize = 4_096;
+/// Producers that one entry forgets.
+pub const PRODUCERS_FORGOTTEN_MAX: usize = 256;
+/// Runs that one entry comes to at most: duplicates among them split what was one. What lies beyond is for the next.
+pub const ENTRY_FACT_RUNS_MAX: usize = 2 * ASSIGNMENT_RUNS_MAX;
+
 // Push.
 /// Names that one push server looks up nearby at the same time.
 pub const TOPIC_LOOKUPS_MAX: usize = 1_024;
@@ -170,9 +191,10 @@ const _: () = assert!(BATCH_BYTES_MAX > PAYLOAD_INLINE_BYTES_MAX + KEY_BYTES_MAX
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + BATCH_MESSAGES_MAX * KIB);
 const _: () = assert!(PAGE_BYTES_MAX + 2 * (LABELS_BYTES_MAX + LABELS_MAX * KIB) < FRAME_BYTES_MAX);
 // Facts of one entry, at most two log names and a run for each of its runs, still fit.
-const _: () = assert!(FACTS_MESSAGE_BYTES_MAX + ASSIGNMENT_RUNS_MAX * 256 < FRAME_BYTES_MAX);
-const _: () =
-    assert!(WORDS_BYTES_MAX + FACTS_MESSAGE_BYTES_MAX + ASSIGNMENT_RUNS_MAX * 256 < FRAME_BYTES_MAX);
+const _: () = assert!(
+    WORDS_BYTES_MAX + FACTS_MESSAGE_BYTES_MAX + ASSIGNMENT_RUNS_MAX * 192 + ENTRY_FACT_RUNS_MAX * 80
+        < FRAME_BYTES_MAX
+);
 const _: () = assert!(POP_BYTES_MAX + PAYLOAD_INLINE_BYTES_MAX < FRAME_BYTES_MAX);
 // One in two of a window and of what an earlier dispatcher handed out beyond it may be acknowledged.
 const _: () = assert!(ACKNOWLEDGED_RANGES_MAX as u64 > (DELIVERY_WINDOW_MAX + 2 * HANDED_OUT_MAX) / 2);

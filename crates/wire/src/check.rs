@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tonic::Status;
 use trunkline_types::limits::{
     ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, KEY_BYTES_MAX,
-    PAYLOAD_INLINE_BYTES_MAX,
+    PAYLOAD_INLINE_BYTES_MAX, PRODUCER_ID_BYTES, PRODUCER_SEQUENCE_MAX,
 };
 
 use crate::status::invalid;
@@ -54,7 +54,25 @@ pub fn message(index: usize, message: &Message) -> Result<(), Status> {
         return Err(invalid(format!("messages[{index}].key"), problem));
     }
     let field = || format!("messages[{index}].attributes");
-    pairs(field, &message.attributes, ATTRIBUTES_MAX, ATTRIBUTES_BYTES_MAX)
+    pairs(field, &message.attributes, ATTRIBUTES_MAX, ATTRIBUTES_BYTES_MAX)?;
+    producer(index, message)
+}
+
+fn producer(index: usize, message: &Message) -> Result<(), Status> {
+    let (bytes, sequence) = (message.producer_id.len(), message.producer_sequence);
+    let of = |field: &str| format!("messages[{index}].{field}");
+    match (bytes, sequence) {
+        (0, 0) | (PRODUCER_ID_BYTES, 1..=PRODUCER_SEQUENCE_MAX) => Ok(()),
+        (0, _) => Err(invalid(of("producer_id"), "must not be empty where there is a producer_sequence")),
+        (PRODUCER_ID_BYTES, _) => {
+            let problem = format!("is {sequence}, 1 to {PRODUCER_SEQUENCE_MAX} are allowed");
+            Err(invalid(of("producer_sequence"), problem))
+        }
+        _ => {
+            let problem = format!("is {bytes} bytes long, it must be {PRODUCER_ID_BYTES} or empty");
+            Err(invalid(of("producer_id"), problem))
+        }
+    }
 }
 
 fn inline(index: usize, message: &Message) -> Result<(), Status> {
@@ -122,8 +140,12 @@ mod tests {
 
     #[test]
     fn every_limit_of_a_push_is_named_with_its_field() {
+        let produced = |bytes, producer_sequence| {
+            let producer_id = vec![7; bytes].into();
+            vec![Message { producer_id, producer_sequence, ..Message::default() }]
+        };
         let keyed = |bytes| Message { key: "k".repeat(bytes), ..Message::default() };
-        let table: [(Vec<Message>, &str); 8] = [
+        let table: [(Vec<Message>, &str); 12] = [
             (vec![], "messages must not be empty"),
             (vec![of(0); 1_001], "messages has 1001 messages, at most 1000 are allowed"),
             (vec![of(1 << 20); 5], "messages has 5242880 bytes, at most 4194304 are allowed"),
@@ -146,6 +168,13 @@ mod tests {
             (
                 vec![with_attributes(64, 253)],
                 "messages[0].attributes has 16448 bytes, at most 16384 are allowed",
+            ),
+            (produced(3, 1), "messages[0].producer_id is 3 bytes long, it must be 16 or empty"),
+            (produced(0, 1), "messages[0].producer_id must not be empty where there is a producer_sequence"),
+            (produced(16, 0), "messages[0].producer_sequence is 0, 1 to 9223372036854775807 are allowed"),
+            (
+                produced(16, 1 << 63),
+                "messages[0].producer_sequence is 9223372036854775808, 1 to 9223372036854775807 are allowed",
             ),
         ];
         for (batch, problem) in table {

@@ -3,7 +3,9 @@
 
 mod envelope;
 mod log_name;
+mod produced;
 
+pub use produced::{from_produced, produced, produced_run, producer};
 use thiserror::Error;
 use trunkline_types::limits::PEER_NUMBER_MAX;
 

@@ -22,6 +22,8 @@ pub mod reason {
     pub const OPTIONS_DIFFER: &str = "OPTIONS_DIFFER";
     pub const OVERLOADED: &str = "OVERLOADED";
     pub const DISK_FULL: &str = "DISK_FULL";
+    /// A producer has too many gaps, or a topic too many producers.
+    pub const PRODUCER_LIMIT: &str = "PRODUCER_LIMIT";
     pub const UNREACHABLE: &str = "UNREACHABLE";
     pub const NO_QUORUM: &str = "NO_QUORUM";
     pub const LEVEL_NOT_REACHED: &str = "LEVEL_NOT_REACHED";
@@ -74,6 +76,11 @@ pub fn disk_full(message: impl Into<String>) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(DISK_FULL_RETRY));
     details.set_error_info(reason::DISK_FULL, DOMAIN, []);
     Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// `RESOURCE_EXHAUSTED`, reason `PRODUCER_LIMIT`: what waiting does not cure, refused before anything was written.
+pub fn producer_limit(message: impl Into<String>) -> Status {
+    with_info(Code::ResourceExhausted, message, reason::PRODUCER_LIMIT)
 }
 
 /// The same error with the certainty that nothing was stored.

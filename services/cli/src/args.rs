@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use trunkline_client::Endpoints;
 use trunkline_client::api::{AckLevel, Start, start};
+use trunkline_types::ProducerId;
+use trunkline_types::limits::PRODUCER_ID_BYTES;
 
 use crate::failure::Failure;
 
@@ -110,6 +112,26 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// A UUID or 32 hexadecimal digits as they are, or the bytes of a short name, filled up with zeros.
+pub(crate) fn producer(text: &str) -> Result<ProducerId, String> {
+    let digits: String = text.chars().filter(|letter| *letter != '-').collect();
+    if digits.len() == 2 * PRODUCER_ID_BYTES
+        && let Ok(id) = u128::from_str_radix(&digits, 16)
+    {
+        return Ok(ProducerId(id.to_be_bytes()));
+    }
+    let mut id = [0; PRODUCER_ID_BYTES];
+    match id.get_mut(..text.len()).filter(|_| !text.is_empty()) {
+        Some(name) => name.copy_from_slice(text.as_bytes()),
+        None => {
+            return Err(format!(
+                "write a UUID, 32 hexadecimal digits, or a name of 1 to {PRODUCER_ID_BYTES} bytes"
+            ));
+        }
+    }
+    Ok(ProducerId(id))
+}
+
 /// `5s`, `200ms`, `1m`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u64>() {
@@ -163,6 +185,12 @@ mod tests {
         assert!(duration("soon").is_err());
         assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert!(pair("a").is_err());
+        let id = ProducerId(*b"billing-1\0\0\0\0\0\0\0");
+        assert_eq!(producer("billing-1"), Ok(id));
+        for same in [id.to_string(), "62696c6c-696e-672d-3100-000000000000".to_owned()] {
+            assert_eq!(producer(&same), Ok(id));
+        }
+        assert!(producer("").is_err() && producer("a name of 17 byte").is_err());
         assert_eq!("7".parse(), Ok(StartAt::MessageId(7)));
         assert!("0".parse::<StartAt>().is_err());
     }

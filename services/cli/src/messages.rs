@@ -107,7 +107,8 @@ mod tests {
 
     fn received(payload: &'static [u8]) -> ReceivedMessage {
         let attributes = [("k".to_owned(), "v".to_owned())].into();
-        let message = Message { payload: payload.into(), key: "order-1".to_owned(), attributes };
+        let message =
+            Message { payload: payload.into(), key: "order-1".to_owned(), attributes, ..Message::default() };
         let push_time = Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 250_000_000 });
         ReceivedMessage { message_id: 7, message: Some(message), push_time }
     }

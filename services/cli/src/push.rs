@@ -8,9 +8,10 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use trunkline_client::api::Message;
 use trunkline_client::{Client, Outcome, Pending, StreamOptions};
+use trunkline_types::ProducerId;
 use trunkline_wire::status::is_not_stored;
 
-use crate::args::{Acks, Connection, pair};
+use crate::args::{Acks, Connection, pair, producer};
 use crate::context::Context;
 use crate::failure::{Failure, code_name, describe_push};
 use crate::{input, output};
@@ -19,6 +20,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   trunkline push orders 'hello'
   trunkline push orders --file order.json --key customer-7 --attribute kind=order
   trunkline push orders 'hello' --dc sea --ack ordered --json
+  trunkline push orders 'hello' --producer billing-1 --sequence 7    # again, anywhere: it counts once
   seq 1000 | trunkline push numbers --lines";
 
 /// Failures that are told one by one.
@@ -45,6 +47,13 @@ pub struct Args {
     /// An attribute; may be given several times
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = pair)]
     attributes: Vec<(String, String)>,
+    /// Who pushes: of all messages with the same producer and sequence one gets an ID, however often and wherever they
+    /// are pushed. A UUID, 32 hexadecimal digits, or a name of at most 16 bytes [default: drawn at random]
+    #[arg(long, value_name = "ID", value_parser = producer)]
+    producer: Option<ProducerId>,
+    /// The message's sequence, from 1; with --lines, that of the first line
+    #[arg(long, value_name = "N", requires = "producer", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
+    sequence: u64,
     #[command(flatten)]
     acks: Acks,
     #[command(flatten)]
@@ -56,6 +65,9 @@ struct Line<'a> {
     topic: &'a str,
     receipt: Option<&'a str>,
     message_id: Option<u64>,
+    /// It had been pushed before; the ID is that message's. Absent where it had not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,7 +94,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         }
         (None, None) => return Err(Failure::Usage("a message is missing".to_owned())),
     };
-    let outcome = client.push_one(&args.topic, args.message_of(payload), args.acks.level()).await;
+    let outcome = client.push_one(&args.topic, args.message_of(payload, 0), args.acks.level()).await;
     tell(context, &args, &outcome)?;
     let Err(failure) = outcome else { return Ok(()) };
     Err(match Failure::from(failure.status.clone()) {
@@ -92,9 +104,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 }
 
 impl Args {
-    fn message_of(&self, payload: Vec<u8>) -> Message {
+    /// The first message is number 0.
+    fn message_of(&self, payload: Vec<u8>, number: u64) -> Message {
         let attributes: BTreeMap<_, _> = self.attributes.iter().cloned().collect();
-        Message { payload: payload.into(), key: self.key.clone(), attributes }
+        let message =
+            Message { payload: payload.into(), key: self.key.clone(), attributes, ..Message::default() };
+        let Some(producer) = self.producer else { return message };
+        let producer_sequence = self.sequence.saturating_add(number);
+        Message { producer_id: producer.0.to_vec().into(), producer_sequence, ..message }
     }
 }
 
@@ -104,12 +121,21 @@ fn tell(context: &mut Context, args: &Args, outcome: &Outcome) -> Result<(), Fai
     match outcome {
         Ok(pushed) if args.connection.json => {
             let receipt = Some(pushed.receipt.as_str()).filter(|receipt| !receipt.is_empty());
-            output::json(context, &Line { topic, receipt, message_id: pushed.message_id })?;
+            output::json(
+                context,
+                &Line {
+                    topic,
+                    receipt,
+                    message_id: pushed.message_id,
+                    duplicate: pushed.duplicate.then_some(true),
+                },
+            )?;
         }
         Ok(_) if args.lines => {}
         Ok(pushed) => {
             let id = pushed.message_id.map(|id| format!(" as message {id}")).unwrap_or_default();
-            writeln!(context.stdout, "pushed to {topic}{id}")?;
+            let before = if pushed.duplicate { ", where it was already: a duplicate" } else { "" };
+            writeln!(context.stdout, "pushed to {topic}{id}{before}")?;
             if !pushed.receipt.is_empty() {
                 writeln!(context.stdout, "receipt {}", pushed.receipt)?;
             }
@@ -138,22 +164,26 @@ async fn lines(args: &Args, client: &Client, context: &mut Context) -> Result<()
     let (sent, mut pending) = mpsc::channel::<Pending>(options.window);
     let mut lines = input::lines(input);
     let sending = async move {
+        let mut numbers = 0..;
         while let Some(line) = lines.recv().await {
-            let line = line?;
-            let one = stream.send(args.message_of(line)).await?;
+            let (line, number) = (line?, numbers.next().unwrap_or(u64::MAX));
+            let one = stream.send(args.message_of(line, number)).await?;
             if sent.send(one).await.is_err() {
                 break;
             }
         }
         Ok::<_, Failure>(())
     };
-    let (mut pushed, mut failed) = (0u64, 0u64);
+    let (mut pushed, mut failed, mut duplicates) = (0u64, 0u64, 0u64);
     let telling = async {
         while let Some(one) = pending.recv().await {
             let outcome = one.outcome().await;
             tell(context, args, &outcome)?;
             match outcome {
-                Ok(_) => pushed += 1,
+                Ok(one) => {
+                    pushed += 1;
+                    duplicates += u64::from(one.duplicate);
+                }
                 Err(failure) => {
                     failed += 1;
                     if failed <= FAILURES_TOLD_MAX {
@@ -168,7 +198,9 @@ async fn lines(args: &Args, client: &Client, context: &mut Context) -> Result<()
     // Both go on to their end: what was sent before a failure still has its result.
     let (sending, telling) = futures::join!(sending, telling);
     if !args.connection.json {
-        writeln!(context.stdout, "pushed {pushed} messages to {}", args.topic)?;
+        let of_them =
+            if duplicates > 0 { format!(", {duplicates} of them duplicates") } else { String::new() };
+        writeln!(context.stdout, "pushed {pushed} messages to {}{of_them}", args.topic)?;
     }
     telling.and(sending)?;
     if failed > 0 {

@@ -97,7 +97,8 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
                 }
                 _ => {
                     push.lock().expect("not poisoned").pushed.extend(request.messages);
-                    Ok(PushResponse { results: vec![result(6)] })
+                    let duplicate = request.topic == "again";
+                    Ok(PushResponse { results: vec![PushResult { duplicate, ..result(6) }] })
                 }
             };
             async move { answer }
@@ -193,6 +194,9 @@ fn what_is_wrong_with_the_words_is_found_before_anything_is_done() {
         "push orders hello --lines",
         "push orders hello --ack sometimes",
         "push orders hello --attribute novalue",
+        "push orders hello --sequence 7",
+        "push orders hello --producer p --sequence 0",
+        "push orders hello --producer a-name-of-too-many-bytes",
         "push orders hello --endpoints nyc",
         "pop orders",
         "pop orders billing --max 0",
@@ -258,8 +262,21 @@ async fn a_push_says_where_it_is() {
     let pushed = world.state.lock().expect("not poisoned").pushed[0].clone();
     assert_eq!((&pushed.payload[..], pushed.key.as_str()), (&b"hello"[..], "k"));
     assert_eq!(pushed.attributes["kind"], "order");
+    assert_eq!((pushed.producer_id.len(), pushed.producer_sequence), (16, 1), "drawn at random");
     let (_, out, _) = world.run("push orders hello").await;
     assert_eq!(out, "pushed to orders as message 7\nreceipt r6\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_with_a_producer_says_when_it_is_a_duplicate() {
+    let world = World::new();
+    let (_, out, _) = world.run("push again hello --producer billing-1 --sequence 7").await;
+    assert_eq!(out, "pushed to again as message 7, where it was already: a duplicate\nreceipt r6\n");
+    let pushed = world.state.lock().expect("not poisoned").pushed[0].clone();
+    assert_eq!((&pushed.producer_id[..9], pushed.producer_sequence), (&b"billing-1"[..], 7));
+    let (_, out, _) = world.run("push again hello --producer billing-1 --json").await;
+    assert_eq!(out, "{\"topic\":\"again\",\"receipt\":\"r6\",\"message_id\":7,\"duplicate\":true}\n");
+    assert_eq!(world.state.lock().expect("not poisoned").pushed[1].producer_sequence, 1);
 }
 
 #[tokio::test(start_paused = true)]

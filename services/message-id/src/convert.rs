@@ -1,11 +1,12 @@
 //! Between the wire and the decisions.
 
+use bytes::Bytes;
 use prost::Message as _;
 use trunkline_ordering::group::{
     Fact, FactsAt, HeldVector, LogReport, OrderedRun, Predecessor, Report, Run, Topic,
 };
 use trunkline_types::{Bucket, LogName, TopicId};
-use trunkline_wire::convert::{Malformed, number};
+use trunkline_wire::convert::{Malformed, from_produced, number, produced_run};
 use trunkline_wire::internal::{self, fact};
 use trunkline_wire::v1;
 
@@ -19,8 +20,11 @@ pub(crate) fn report(report: internal::Report) -> Result<Report, Malformed> {
 }
 
 fn log_report(report: internal::LogReport) -> Result<LogReport, Malformed> {
-    let run =
-        |run: internal::Run| Ok(Run { topic: TopicId(run.topic_id), count: number(run.count, "run.count")? });
+    let run = |run: internal::Run| {
+        let count = number(run.count, "run.count")?;
+        let produced = produced_run(&run.producer_id, run.producer_sequence, count)?;
+        Ok(Run { topic: TopicId(run.topic_id), count, produced })
+    };
     Ok(LogReport {
         log: name(report.log)?,
         predecessor: report.predecessor.map(predecessor).transpose()?,
@@ -52,38 +56,45 @@ pub(crate) fn facts_at(at: &FactsAt, concerns: impl Fn(Bucket) -> bool) -> Optio
 }
 
 pub(crate) fn told(told: &Fact) -> internal::Fact {
-    let what =
-        match told {
-            Fact::TopicCreated { topic, name, options } => fact::What::TopicCreated(internal::TopicCreated {
-                topic: Some(topic_message(*topic, name, options)),
-            }),
-            Fact::TopicDeleted { topic } => {
-                fact::What::TopicDeleted(internal::TopicDeleted { topic_id: topic.0 })
-            }
-            Fact::LogOpened { number, log, predecessor } => fact::What::LogOpened(internal::LogOpened {
+    let what = match told {
+        Fact::TopicCreated { topic, name, options } => fact::What::TopicCreated(internal::TopicCreated {
+            topic: Some(topic_message(*topic, name, options)),
+        }),
+        Fact::TopicDeleted { topic } => {
+            fact::What::TopicDeleted(internal::TopicDeleted { topic_id: topic.0 })
+        }
+        Fact::LogOpened { number, log, predecessor } => {
+            fact::What::LogOpened(internal::LogOpened {
                 number: *number,
                 log: Some((*log).into()),
                 predecessor: predecessor.map(|Predecessor { ordinal, end, overtaking }| {
                     internal::Predecessor { ordinal, end, overtaking }
                 }),
-            }),
-            Fact::Ordered { number, from, runs, .. } => fact::What::Ordered(internal::RecordsOrdered {
-                number: *number,
-                from: *from,
-                runs: runs.iter().map(ordered_run).collect(),
-            }),
-            Fact::BootsEnded { node, counter } => {
-                fact::What::BootEnded(internal::BootEnded { node: node.0, counter: *counter })
-            }
-            Fact::LogClosed { number, end, .. } => {
-                fact::What::LogClosed(internal::LogClosed { number: *number, end: *end })
-            }
-        };
+            })
+        }
+        Fact::Ordered { number, from, runs, .. } => fact::What::Ordered(internal::RecordsOrdered {
+            number: *number,
+            from: *from,
+            runs: runs.iter().map(ordered_run).collect(),
+        }),
+        Fact::BootsEnded { node, counter } => {
+            fact::What::BootEnded(internal::BootEnded { node: node.0, counter: *counter })
+        }
+        Fact::LogClosed { number, end, .. } => {
+            fact::What::LogClosed(internal::LogClosed { number: *number, end: *end })
+        }
+        Fact::ProducersForgotten { topic, producers } => {
+            let producer_ids = producers.iter().map(|id| Bytes::copy_from_slice(&id.0)).collect();
+            fact::What::ProducersForgotten(internal::ProducersForgotten { topic_id: topic.0, producer_ids })
+        }
+    };
     internal::Fact { what: Some(what) }
 }
 
 fn ordered_run(run: &OrderedRun) -> internal::OrderedRun {
-    internal::OrderedRun { topic_id: run.topic.0, first_id: run.first_id, count: run.count }
+    let OrderedRun { topic, first_id, count, produced } = *run;
+    let (producer_id, producer_sequence) = from_produced(produced);
+    internal::OrderedRun { topic_id: topic.0, first_id, count, producer_id, producer_sequence }
 }
 
 /// Options as they are committed: equal options are equal bytes.
@@ -122,7 +133,7 @@ mod tests {
     fn a_report_or_held_vector_with_a_number_that_nobody_can_have_counted_to_is_refused() {
         let of = |from, held, count, end| {
             let predecessor = internal::Predecessor { ordinal: 1, end, overtaking: false };
-            let runs = vec![internal::Run { topic_id: 1, count }];
+            let runs = vec![internal::Run { topic_id: 1, count, ..internal::Run::default() }];
             let log = internal::LogReport { log: log(), from, held, runs, predecessor: Some(predecessor) };
             report(internal::Report { group: 1, session: u64::MAX, first: true, logs: vec![log] }).err()
         };

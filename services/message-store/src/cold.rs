@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use trunkline_ordering::group::OrderedRun;
 use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_ports::{ScanLimit, Storage, StorageError};
-use trunkline_types::{LogName, TopicId};
+use trunkline_types::{LogName, Produced, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{ReadRequest, ReadResponse, ResolveRequest, ResolveResponse};
 use trunkline_wire::status::{self, reason};
@@ -145,21 +146,54 @@ pub(crate) async fn resolve(
             .is_some_and(|record| record.checksum == request.checksum && record.topic_id == request.topic_id);
     }
     if seq < at.ordered
-        && let Some(id) = ordered_as(storage, at.log, seq).await.map_err(|e| failed(&e))?
+        && let Some(one) = ordered_as(storage, at.log, seq).await.map_err(|e| failed(&e))?
     {
-        (response.decided, response.message_id) = (true, id);
+        (response.decided, response.message_id) = (true, one.first_id);
+        if let Some(of) = one.produced.filter(|_| one.is_duplicate()) {
+            let first = first_of(storage, one.topic, of).await.map_err(|e| failed(&e))?;
+            (response.duplicate, response.on_disk) = (true, first.is_some_and(|(_, on_disk)| on_disk));
+            response.message_id = first.map_or(0, |(id, _)| id);
+        }
     }
     Ok(response)
 }
 
-async fn ordered_as(storage: &dyn Storage, log: LogNo, seq: u64) -> Result<Option<u64>, StorageError> {
+/// The ID of the message that has this name, and whether it is on disk here; `None`: its producer is not known any more.
+async fn first_of(
+    storage: &dyn Storage,
+    topic: TopicId,
+    of: Produced,
+) -> Result<Option<(u64, bool)>, StorageError> {
+    let from = keys::sequence_key(topic, &Produced { sequence: 0, ..of });
+    let to = keys::sequence_key(topic, &of.plus(1));
+    let rows = storage.scan_back(keys::SEQUENCES, from, to, ScanLimit::rows(1)).await?;
+    let Some((key, value)) = rows.first() else { return Ok(None) };
+    let (_, first) = keys::sequence_of(key).ok_or_else(|| load::corrupt("sequences"))?;
+    let (first_id, count) = keys::pair(value).ok_or_else(|| load::corrupt("sequences"))?;
+    let nth = of.sequence - first.sequence;
+    if nth >= count {
+        return Ok(None);
+    }
+    let id = first_id + nth;
+    let runs = load::index_runs(storage, topic, id, id + 1, 1).await?;
+    let on_disk = match runs.first().filter(|run| run.first <= id && id < run.end()) {
+        Some(run) => storage.get(keys::RECORDS, keys::place(run.log, run.seq_of(id))).await?.is_some(),
+        None => false,
+    };
+    Ok(Some((id, on_disk)))
+}
+
+/// What was decided of one record, as a run of it alone.
+async fn ordered_as(storage: &dyn Storage, log: LogNo, seq: u64) -> Result<Option<OrderedRun>, StorageError> {
     let (from, to): (Bytes, Bytes) = (keys::place(log, 0), keys::place(log, seq + 1));
     let rows = storage.scan_back(keys::ORDERS, from, to, ScanLimit::rows(1)).await?;
     let Some((key, value)) = rows.first() else { return Ok(None) };
     let (_, first) = keys::place_of(key).ok_or_else(|| load::corrupt("orders"))?;
     let run = keys::order_run(value).ok_or_else(|| load::corrupt("orders"))?;
-    if seq >= first + run.count {
+    let nth = seq - first;
+    if nth >= run.count {
         return Ok(None);
     }
-    Ok(Some(if run.first_id == 0 { 0 } else { run.first_id + (seq - first) }))
+    let first_id = if run.first_id == 0 { 0 } else { run.first_id + nth };
+    Ok(Some(OrderedRun { first_id, count: 1, produced: run.produced.map(|of| of.plus(nth)), ..run }))
 }

@@ -13,10 +13,10 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
-use trunkline_ordering::store::{Catalog, LogNo, Row, Settled};
+use trunkline_ordering::store::{Catalog, LogNo, Row, Run, Settled};
 use trunkline_ports::{Batch, Storage, StorageError};
 use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
-use trunkline_types::{Boot, LogName, NodeId, TopicId};
+use trunkline_types::{Boot, LogName, NodeId, Produced, ProducerId, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::Record;
 
@@ -47,9 +47,10 @@ pub(crate) struct Written {
 struct Gathering {
     batch: Batch,
     written: Written,
-    /// First sequence and runs of (topic, count) by log.
-    runs: BTreeMap<LogNo, (u64, Vec<(u64, u64)>)>,
+    /// First sequence and runs by log.
+    runs: BTreeMap<LogNo, (u64, Vec<Run>)>,
     marks: BTreeSet<TopicId>,
+    producers: BTreeSet<(TopicId, ProducerId)>,
     /// Somebody waits for it: it is written at once.
     urgent: bool,
     /// Has records of other datacenters.
@@ -84,8 +85,8 @@ impl Commit {
         }
     }
 
-    /// A record that was accepted. `near`: pushed in this datacenter.
-    pub(crate) fn record(&mut self, log: LogNo, seq: u64, record: &Record, near: bool) {
+    /// A record that was accepted, and what it is. `near`: pushed in this datacenter.
+    pub(crate) fn record(&mut self, log: LogNo, seq: u64, record: &Record, kind: Run, near: bool) {
         let value = keys::record_value(record);
         let gathering = &mut self.gathering;
         gathering.urgent |= near;
@@ -95,8 +96,8 @@ impl Commit {
         gathering.written.ends.insert(log, seq + 1);
         let (_, runs) = gathering.runs.entry(log).or_insert((seq, Vec::new()));
         match runs.last_mut() {
-            Some((topic, count)) if *topic == record.topic_id => *count += 1,
-            _ => runs.push((record.topic_id, 1)),
+            Some(last) if last.continues_with(&kind) => last.count += 1,
+            _ => runs.push(kind),
         }
     }
 
@@ -196,6 +197,24 @@ impl Commit {
             Row::Order { log, seq, run } => {
                 batch.put(keys::ORDERS, keys::place(log, seq), keys::order_value(&run));
             }
+            Row::Sequences { topic, first, first_id, count } => {
+                batch.put(
+                    keys::SEQUENCES,
+                    keys::sequence_key(topic, &first),
+                    keys::pair_value(first_id, count),
+                );
+            }
+            Row::Producer { topic, producer } => drop(self.gathering.producers.insert((topic, producer))),
+            Row::ForgetProducer { topic, producer } => {
+                let sequence = |sequence| keys::sequence_key(topic, &Produced { producer, sequence });
+                batch.delete_range(keys::SEQUENCES, sequence(0), sequence(u64::MAX));
+                batch.delete(keys::PRODUCERS, keys::producer_key(topic, &producer));
+            }
+            Row::ForgetProducers(topic) => {
+                for space in [keys::SEQUENCES, keys::PRODUCERS] {
+                    batch.delete_range(space, keys::topic_key(topic), keys::topic_end(topic));
+                }
+            }
             Row::Boot { group, node, counter } => {
                 batch.put(keys::META, keys::boot_key(group, node), counter.to_be_bytes().to_vec());
             }
@@ -234,7 +253,8 @@ impl Commit {
         if self.gathering.batch.is_empty() {
             return;
         }
-        let Gathering { mut batch, written, runs, marks, .. } = std::mem::take(&mut self.gathering);
+        let Gathering { mut batch, written, runs, marks, producers, .. } =
+            std::mem::take(&mut self.gathering);
         for (log, (seq, runs)) in runs {
             batch.put(keys::RUNS, keys::place(log, seq), keys::runs_value(&runs));
         }
@@ -242,6 +262,15 @@ impl Commit {
             if let Some(topic) = catalog.topic(id) {
                 let value = keys::pair_value(topic.staged_next, topic.watermark() + 1);
                 batch.put(keys::MARKS, keys::topic_key(id), value);
+            }
+        }
+        for (topic, producer) in producers {
+            // What was forgotten since is gone with its own row.
+            if let Some(sequences) =
+                catalog.producers().sequences(topic, &producer).filter(|set| !set.is_empty())
+            {
+                let value = keys::ranges_value(sequences);
+                batch.put(keys::PRODUCERS, keys::producer_key(topic, &producer), value);
             }
         }
         self.sealed.push_back((batch, written));

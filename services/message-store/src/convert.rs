@@ -1,10 +1,10 @@
 //! Between what a voter says and what the catalog takes.
 
 use trunkline_ordering::group::{OrderedRun, Predecessor};
-use trunkline_ordering::store::{Fact, FactsAt, Held, LogHeld, Report};
+use trunkline_ordering::store::{Fact, FactsAt, Held, LogHeld, Report, Run};
 use trunkline_types::{GroupId, LogName, NodeId, TopicId};
 use trunkline_wire::Message as _;
-use trunkline_wire::convert::{Malformed, number};
+use trunkline_wire::convert::{Malformed, from_produced, number, produced, produced_run, producer};
 use trunkline_wire::internal::{self, fact, session_request};
 use trunkline_wire::v1::TopicOptions;
 
@@ -50,7 +50,8 @@ pub(crate) fn ordered(from: &internal::RecordsOrdered) -> Result<(u64, Vec<Order
         let count = place(run.count, "ordered.runs.count")?;
         end = number(end + count, "ordered.runs.count")?;
         let first_id = number(run.first_id, "ordered.runs.first_id")?;
-        runs.push(OrderedRun { topic: TopicId(run.topic_id), first_id, count });
+        let produced = produced_run(&run.producer_id, run.producer_sequence, count)?;
+        runs.push(OrderedRun { topic: TopicId(run.topic_id), first_id, count, produced });
     }
     Ok((first, runs))
 }
@@ -81,7 +82,28 @@ fn one_fact(from: internal::Fact) -> Result<Fact, Malformed> {
         fact::What::LogClosed(closed) => {
             Fact::LogClosed { number: closed.number, end: place(closed.end, "log_closed.end")? }
         }
+        fact::What::ProducersForgotten(forgotten) => Fact::ProducersForgotten {
+            topic: TopicId(forgotten.topic_id),
+            producers: forgotten.producer_ids.iter().map(|id| producer(id)).collect::<Result<_, _>>()?,
+        },
     })
+}
+
+fn run(run: &Run) -> internal::Run {
+    let (producer_id, producer_sequence) = from_produced(run.produced);
+    internal::Run { topic_id: run.topic.0, count: run.count, producer_id, producer_sequence }
+}
+
+pub(crate) fn ordered_run(run: &OrderedRun) -> internal::OrderedRun {
+    let OrderedRun { topic, first_id, count, produced } = *run;
+    let (producer_id, producer_sequence) = from_produced(produced);
+    internal::OrderedRun { topic_id: topic.0, first_id, count, producer_id, producer_sequence }
+}
+
+/// What a record is.
+pub(crate) fn kind(record: &internal::Record) -> Result<Run, Malformed> {
+    let produced = produced(&record.producer_id, record.producer_sequence)?;
+    Ok(Run::of(TopicId(record.topic_id), produced))
 }
 
 pub(crate) fn report(group: u16, report: Report) -> session_request::What {
@@ -92,11 +114,7 @@ pub(crate) fn report(group: u16, report: Report) -> session_request::What {
             log: Some(log.log.into()),
             from: log.from,
             held: log.held,
-            runs: log
-                .runs
-                .iter()
-                .map(|run| internal::Run { topic_id: run.topic.0, count: run.count })
-                .collect(),
+            runs: log.runs.iter().map(run).collect(),
             predecessor: to_predecessor(log.predecessor),
         })
         .collect();
@@ -127,7 +145,12 @@ mod tests {
     }
 
     fn runs(from: u64, runs: &[(u64, u64)]) -> Result<FactsAt, Malformed> {
-        let run = |&(first_id, count)| internal::OrderedRun { topic_id: 1, first_id, count };
+        let run = |&(first_id, count)| internal::OrderedRun {
+            topic_id: 1,
+            first_id,
+            count,
+            ..internal::OrderedRun::default()
+        };
         let runs = runs.iter().map(run).collect();
         told(fact::What::Ordered(internal::RecordsOrdered { number: 1, from, runs }))
     }

@@ -15,7 +15,7 @@ use trunkline_ordering::store::{self, IndexRun, LogNo, Row};
 use trunkline_types::Bucket;
 
 use crate::worker::Worker;
-use fetch::{Part, Source, Wanted};
+use fetch::{Part, SequencesThere, Source, Wanted};
 
 pub(crate) use fetch::Part as CopiedPart;
 pub(crate) use serve::{Snapshot, serve};
@@ -123,7 +123,14 @@ impl Worker {
 
     fn take_part(&mut self, copying: &mut Copying, part: Part, rows: &mut Vec<Row>) {
         copying.copied.boots_ended.extend(part.boots_ended);
+        // What is known of their producers comes anew.
+        rows.extend(part.topics.iter().map(|topic| Row::ForgetProducers(topic.topic)));
         copying.copied.topics.extend(part.topics);
+        for SequencesThere { topic, first, first_id, count } in part.sequences {
+            rows.push(Row::Sequences { topic, first, first_id, count });
+            let known = copying.copied.producers.entry((topic, first.producer)).or_default();
+            known.insert(first.sequence..first.sequence + count);
+        }
         for there in part.logs {
             // What the facts have closed here, they have ordered to its end here.
             if !self.catalog.is_closed(&there.name) {

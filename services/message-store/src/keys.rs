@@ -4,14 +4,16 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use trunkline_ordering::group::{OrderedRun, Predecessor};
-use trunkline_ordering::store::{IndexRun, LogNo};
+use trunkline_ordering::store::{IndexRun, LogNo, Run};
 use trunkline_ports::Space;
-use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, TopicId};
+use trunkline_types::{
+    Boot, Bucket, IntervalSet, Lane, LogName, NodeId, Ordinal, Produced, ProducerId, TopicId,
+};
 use trunkline_wire::Message as _;
 use trunkline_wire::internal::Record;
 
 /// The version of everything below.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// log no, seq → record.
 pub(crate) const RECORDS: Space = Space::of_payloads("records");
@@ -23,8 +25,12 @@ pub(crate) const CLOSED: Space = Space::new("closed");
 pub(crate) const RUNS: Space = Space::new("runs");
 /// topic, first id → log no, first seq, count.
 pub(crate) const INDEX: Space = Space::new("index");
-/// log no, first seq → topic, first id, count.
+/// log no, first seq → topic, first id, count; of duplicates, also what the first of them is called.
 pub(crate) const ORDERS: Space = Space::new("orders");
+/// topic, producer, first sequence → first id, count.
+pub(crate) const SEQUENCES: Space = Space::new("sequences");
+/// topic, producer → ranges of its sequences that have IDs.
+pub(crate) const PRODUCERS: Space = Space::new("producers");
 /// topic → name, options, deleted.
 pub(crate) const TOPICS: Space = Space::new("topics");
 /// topic → next id, first id that is not readable (at least; a restart finds the rest).
@@ -34,7 +40,8 @@ pub(crate) const MARKS: Space = Space::new("marks");
 pub(crate) const META: Space = Space::new("meta");
 
 /// Everything that a message store keeps. Whoever opens its storage names these.
-pub const SPACES: &[Space] = &[RECORDS, LOGS, CLOSED, RUNS, INDEX, ORDERS, TOPICS, MARKS, META];
+pub const SPACES: &[Space] =
+    &[RECORDS, LOGS, CLOSED, RUNS, INDEX, ORDERS, SEQUENCES, PRODUCERS, TOPICS, MARKS, META];
 
 /// `meta/format`.
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
@@ -70,6 +77,41 @@ pub(crate) fn topic_key(topic: TopicId) -> Bytes {
 /// A topic and an ID in it: keys of the index.
 pub(crate) fn id_key(topic: TopicId, id: u64) -> Bytes {
     [topic.0.to_be_bytes(), id.to_be_bytes()].concat().into()
+}
+
+pub(crate) fn producer_key(topic: TopicId, producer: &ProducerId) -> Bytes {
+    [&topic.0.to_be_bytes()[..], &producer.0].concat().into()
+}
+
+pub(crate) fn producer_of(key: &[u8]) -> Option<(TopicId, ProducerId)> {
+    let mut key = Fields(key);
+    Some((TopicId(key.u64()?), ProducerId(key.take()?)))
+}
+
+/// [start, end) of sequences.
+pub(crate) fn ranges_value(sequences: &IntervalSet) -> Bytes {
+    let ranges: Vec<(u64, u64)> = sequences.iter().map(|range| (range.start, range.end)).collect();
+    encode(&ranges)
+}
+
+pub(crate) fn ranges(value: &[u8]) -> Option<IntervalSet> {
+    let ranges: Vec<(u64, u64)> = decode(value)?;
+    Some(ranges.into_iter().map(|(start, end)| start..end).collect())
+}
+
+pub(crate) fn sequence_key(topic: TopicId, of: &Produced) -> Bytes {
+    [&topic.0.to_be_bytes()[..], &of.producer.0, &of.sequence.to_be_bytes()].concat().into()
+}
+
+pub(crate) fn sequence_of(key: &[u8]) -> Option<(TopicId, Produced)> {
+    let mut key = Fields(key);
+    let (topic, producer) = (TopicId(key.u64()?), ProducerId(key.take()?));
+    Some((topic, Produced { producer, sequence: key.u64()? }))
+}
+
+/// The first key behind all that begin with the topic.
+pub(crate) fn topic_end(topic: TopicId) -> Bytes {
+    topic_key(TopicId(topic.0.saturating_add(1)))
 }
 
 pub(crate) fn facts_key(group: u16) -> Bytes {
@@ -164,12 +206,22 @@ pub(crate) fn index_run(key: &[u8], value: &[u8]) -> Option<IndexRun> {
 }
 
 pub(crate) fn order_value(run: &OrderedRun) -> Bytes {
-    [run.topic.0.to_be_bytes(), run.first_id.to_be_bytes(), run.count.to_be_bytes()].concat().into()
+    let mut value = [run.topic.0, run.first_id, run.count].map(u64::to_be_bytes).concat();
+    if let Some(of) = run.produced.filter(|_| run.is_duplicate()) {
+        value.extend(of.producer.0);
+        value.extend(of.sequence.to_be_bytes());
+    }
+    value.into()
 }
 
 pub(crate) fn order_run(value: &[u8]) -> Option<OrderedRun> {
     let mut value = Fields(value);
-    Some(OrderedRun { topic: TopicId(value.u64()?), first_id: value.u64()?, count: value.u64()? })
+    let (topic, first_id, count) = (TopicId(value.u64()?), value.u64()?, value.u64()?);
+    let produced = match value.take() {
+        Some(producer) => Some(Produced { producer: ProducerId(producer), sequence: value.u64()? }),
+        None => None,
+    };
+    Some(OrderedRun { topic, first_id, count, produced })
 }
 
 pub(crate) fn pair_value(a: u64, b: u64) -> Bytes {
@@ -189,13 +241,15 @@ pub(crate) fn record(value: Bytes) -> Option<Record> {
     Record::decode(value).ok()
 }
 
-/// (topic, count), consecutive.
-pub(crate) fn runs_value(runs: &[(u64, u64)]) -> Bytes {
-    postcard::to_stdvec(runs).expect("writing to memory cannot fail").into()
+/// Topic, count, producer and its first sequence; consecutive.
+pub(crate) fn runs_value(runs: &[Run]) -> Bytes {
+    let runs: Vec<_> = runs.iter().map(|run| (run.topic, run.count, run.produced)).collect();
+    encode(&runs)
 }
 
-pub(crate) fn runs(value: &[u8]) -> Option<Vec<(u64, u64)>> {
-    postcard::from_bytes(value).ok()
+pub(crate) fn runs(value: &[u8]) -> Option<Vec<Run>> {
+    let runs: Vec<(TopicId, u64, Option<Produced>)> = decode(value)?;
+    Some(runs.into_iter().map(|(topic, count, produced)| Run { topic, count, produced }).collect())
 }
 
 /// A row of `logs`.
@@ -287,8 +341,21 @@ mod tests {
         assert_eq!(index_run(&key, &value), Some(run));
         assert_eq!(place(LogNo(1), 2)[..], [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
         assert_eq!(place_of(&place(LogNo(9), 8)), Some((LogNo(9), 8)));
-        let order = OrderedRun { topic: TopicId(3), first_id: 5, count: 2 };
+        let order = OrderedRun { topic: TopicId(3), first_id: 5, count: 2, produced: None };
         assert_eq!(order_run(&order_value(&order)), Some(order));
+        let of = Produced { producer: ProducerId([7; 16]), sequence: 9 };
+        let duplicates = OrderedRun { first_id: 0, produced: Some(of), ..order };
+        assert_eq!(order_value(&duplicates)[24..], [&[7; 16][..], &[0, 0, 0, 0, 0, 0, 0, 9]].concat());
+        assert_eq!(order_run(&order_value(&duplicates)), Some(duplicates));
+        assert_eq!(order_value(&OrderedRun { produced: Some(of), ..order }), order_value(&order));
+        let key = sequence_key(TopicId(3), &of);
+        assert_eq!(key[..], [&[0, 0, 0, 0, 0, 0, 0, 3][..], &[7; 16], &[0, 0, 0, 0, 0, 0, 0, 9]].concat());
+        assert_eq!(sequence_of(&key), Some((TopicId(3), of)));
+        assert_eq!(producer_key(TopicId(3), &of.producer)[..], key[..24]);
+        assert_eq!(producer_of(&key[..24]), Some((TopicId(3), of.producer)));
+        let sequences: IntervalSet = [1..300, 301..302].into_iter().collect();
+        assert_eq!(ranges_value(&sequences)[..], [2, 1, 0xac, 2, 0xad, 2, 0xae, 2]);
+        assert_eq!(ranges(&ranges_value(&sequences)), Some(sequences));
         let boot = Boot { counter: 3, random: 4 };
         let name = LogName { bucket: Bucket(1), node: NodeId(2), boot, lane: Lane(0), ordinal: Ordinal(5) };
         let predecessor = Some(Predecessor { ordinal: 4, end: 300, overtaking: true });
@@ -300,8 +367,12 @@ mod tests {
             [0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 5]
         );
         assert_eq!(closed(&closed_value(LogNo(7), 9)), Some((LogNo(7), 9)));
-        assert_eq!(runs_value(&[(7, 2), (300, 1)])[..], [2, 7, 2, 0xac, 2, 1]);
-        let record = Record { topic_id: 1, checksum: 2, body: Bytes::from_static(b"x") };
+        let plain = Run { topic: TopicId(7), count: 2, produced: None };
+        let produced = Run { topic: TopicId(300), count: 1, produced: Some(of) };
+        let value = runs_value(&[plain, produced]);
+        assert_eq!(value[..], [&[2, 7, 2, 0, 0xac, 2, 1, 1][..], &[7; 16], &[9]].concat());
+        assert_eq!(runs(&value), Some(vec![plain, produced]));
+        let record = Record { topic_id: 1, checksum: 2, body: Bytes::from_static(b"x"), ..Record::default() };
         assert_eq!(record_value(&record)[..], [8, 1, 17, 2, 0, 0, 0, 0, 0, 0, 0, 26, 1, b'x']);
     }
 

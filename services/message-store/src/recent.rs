@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn record(bytes: usize) -> Record {
-        Record { topic_id: 1, checksum: 0, body: vec![0; bytes].into() }
+        Record { topic_id: 1, checksum: 0, body: vec![0; bytes].into(), ..Record::default() }
     }
 
     #[test]

@@ -61,6 +61,12 @@ pub(crate) async fn recover(
         let (next, readable) = keys::pair(&value).ok_or(StartError::Corrupt("marks"))?;
         catalog.recover_mark(id, next, readable);
     }
+    let mut rows = Rows::new(keys::PRODUCERS);
+    while let Some((key, value)) = rows.next(storage).await? {
+        let (topic, producer) = keys::producer_of(&key).ok_or(StartError::Corrupt("producers"))?;
+        let sequences = keys::ranges(&value).ok_or(StartError::Corrupt("producers"))?;
+        catalog.recover_producer(topic, producer, sequences);
+    }
     let mut effects = Vec::new();
     catalog.recovered(&mut effects);
     for log in catalog.all_open_logs().map(|log| catalog.log(log).name) {
@@ -120,7 +126,7 @@ async fn durable_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartErro
     let Some((key, value)) = last.first() else { return Ok(1) };
     let (_, seq) = keys::place_of(key).ok_or(StartError::Corrupt("runs"))?;
     let runs = keys::runs(value).ok_or(StartError::Corrupt("runs"))?;
-    Ok(seq + runs.iter().map(|(_, count)| count).sum::<u64>())
+    Ok(seq + runs.iter().map(|run| run.count).sum::<u64>())
 }
 
 async fn ordered_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartError> {
@@ -137,13 +143,19 @@ async fn ordered_end(storage: &dyn Storage, log: LogNo) -> Result<u64, StartErro
 pub(crate) struct Rows {
     space: Space,
     from: Bytes,
+    end: Bytes,
     page: std::vec::IntoIter<(Bytes, Bytes)>,
     more: bool,
 }
 
 impl Rows {
     pub(crate) fn new(space: Space) -> Self {
-        Self { space, from: Bytes::new(), page: Vec::new().into_iter(), more: true }
+        Self::within(space, Bytes::new(), Bytes::from_static(&[0xff; 32]))
+    }
+
+    /// Those of [from, end).
+    pub(crate) fn within(space: Space, from: Bytes, end: Bytes) -> Self {
+        Self { space, from, end, page: Vec::new().into_iter(), more: true }
     }
 
     pub(crate) async fn next(
@@ -151,8 +163,7 @@ impl Rows {
         storage: &dyn Storage,
     ) -> Result<Option<(Bytes, Bytes)>, StorageError> {
         if self.page.len() == 0 && self.more {
-            let end = Bytes::from_static(&[0xff; 32]);
-            let rows = storage.scan(self.space, self.from.clone(), end, ROWS).await?;
+            let rows = storage.scan(self.space, self.from.clone(), self.end.clone(), ROWS).await?;
             self.more = rows.len() == ROWS.rows;
             if let Some((last, _)) = rows.last() {
                 self.from = [&last[..], &[0]].concat().into();

@@ -280,7 +280,12 @@ fn message(id: u64, record: &Record) -> Option<v1::ReceivedMessage> {
         return None;
     }
     let body = RecordBody::decode(record.body.clone()).ok()?;
-    let message = v1::Message { payload: body.payload, key: body.key, attributes: body.attributes };
+    let message = v1::Message {
+        payload: body.payload,
+        key: body.key,
+        attributes: body.attributes,
+        ..v1::Message::default()
+    };
     let push_time = prost_types::Timestamp {
         seconds: i64::try_from(body.push_time_ms / 1_000).unwrap_or(i64::MAX),
         nanos: i32::try_from(body.push_time_ms % 1_000).unwrap_or(0) * 1_000_000,

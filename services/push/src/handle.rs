@@ -6,9 +6,10 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use trunkline_ports::Host;
-use trunkline_types::checksum;
 use trunkline_types::limits::{DEADLINE_MARGIN, DEADLINE_MAX};
+use trunkline_types::{Produced, checksum};
 use trunkline_wire::Message as _;
+use trunkline_wire::convert::produced;
 use trunkline_wire::internal::RecordBody;
 use trunkline_wire::v1::Message;
 
@@ -43,6 +44,7 @@ pub(crate) struct Server {
 pub(crate) struct Encoded {
     pub(crate) checksum: u64,
     pub(crate) body: Bytes,
+    pub(crate) produced: Option<Produced>,
 }
 
 impl Server {
@@ -59,11 +61,12 @@ impl Server {
         Self { host, topics, voters, coordinators, admission, metrics, options: Arc::new(options), followed }
     }
 
-    /// Encoded once; the checksum is checked by everyone up to the pop server.
+    /// Encoded once; the checksum is checked by everyone up to the pop server. The message is valid.
     pub(crate) fn encode(&self, message: Message, push_time_ms: u64) -> Encoded {
-        let Message { payload, key, attributes } = message;
+        let Message { payload, key, attributes, producer_id, producer_sequence } = message;
+        let produced = produced(&producer_id, producer_sequence).expect("whoever encodes it has checked it");
         let body = Bytes::from(RecordBody { payload, key, attributes, push_time_ms }.encode_to_vec());
-        Encoded { checksum: checksum(&body), body }
+        Encoded { checksum: checksum(&body), body, produced }
     }
 
     /// Asks replicas for a stored record whose coordinator is gone.

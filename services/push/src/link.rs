@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use trunkline_ports::process::TaskGuard;
 use trunkline_ports::{Class, Host, Peer, Span};
-use trunkline_types::{Boot, Node, NodeId, TopicId};
+use trunkline_types::{Boot, Node, NodeId, Produced, TopicId};
 use trunkline_wire::v1::AckLevel;
 
 use crate::admission::Room;
@@ -33,6 +33,7 @@ pub(crate) struct Outgoing {
     pub(crate) topic: TopicId,
     pub(crate) checksum: u64,
     pub(crate) body: Bytes,
+    pub(crate) produced: Option<Produced>,
 }
 
 /// What became of one record, by the caller's own number.

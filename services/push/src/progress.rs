@@ -11,10 +11,12 @@ use crate::error;
 pub(crate) enum Outcome {
     /// In the coordinator's memory.
     Accepted,
-    /// On disk on two stores.
-    Stored(LogName, Sequence),
+    /// On disk on two stores; whether it is known to be a duplicate.
+    Stored(LogName, Sequence, bool),
     /// `MessageId(0)`: decided without one, for the topic was deleted.
     Ordered(MessageId),
+    /// Decided: a duplicate of a message with this ID. `None`: which one, replicas tell.
+    Duplicate(Option<MessageId>),
     /// On disk in all of these datacenters, which are all there are.
     Everywhere(Vec<String>),
     /// Certainly not stored.
@@ -46,6 +48,7 @@ pub(crate) struct Progress {
     reached: AckLevel,
     message_id: MessageId,
     datacenters: Vec<String>,
+    duplicate: bool,
 }
 
 impl Progress {
@@ -60,13 +63,15 @@ impl Progress {
             reached: AckLevel::Unspecified,
             message_id: MessageId(0),
             datacenters: Vec::new(),
+            duplicate: false,
         }
     }
 
     pub(crate) fn step(&mut self, outcome: Outcome) -> Step {
         match outcome {
             Outcome::Accepted => self.reach(AckLevel::None),
-            Outcome::Stored(log, sequence) => {
+            Outcome::Stored(log, sequence, duplicate) => {
+                self.duplicate |= duplicate;
                 let (cluster, topic, checksum) = (self.cluster, self.topic, self.checksum);
                 self.receipt = Some(Receipt { cluster, topic, log, sequence, checksum });
                 self.reach(AckLevel::Local)
@@ -75,6 +80,17 @@ impl Progress {
             Outcome::Ordered(id) => {
                 self.message_id = id;
                 self.reach(AckLevel::Ordered)
+            }
+            Outcome::Duplicate(first) => {
+                self.duplicate = true;
+                match (first, self.receipt) {
+                    (Some(id), _) => {
+                        self.message_id = id;
+                        self.reach(AckLevel::Ordered)
+                    }
+                    (None, Some(receipt)) => Step::Ask(receipt),
+                    (None, None) => Step::Wait, // A store says first that it is stored.
+                }
             }
             Outcome::Everywhere(datacenters) => {
                 self.datacenters = datacenters;
@@ -116,6 +132,7 @@ impl Progress {
             message_id: self.message_id.0,
             reached: self.reached.into(),
             datacenters: self.datacenters.clone(),
+            duplicate: self.duplicate,
         }
     }
 
@@ -193,7 +210,7 @@ mod tests {
 
     #[test]
     fn each_level_is_answered_as_soon_as_it_is_reached() {
-        let stored = Outcome::Stored(log(), Sequence(3));
+        let stored = Outcome::Stored(log(), Sequence(3), false);
         let ordered = Outcome::Ordered(MessageId(11));
         let all = vec!["nyc".to_owned(), "sea".to_owned()];
         let none = done(AckLevel::None, &[Outcome::Accepted]);
@@ -223,13 +240,29 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_asked_for_elsewhere_when_its_coordinator_is_gone() {
-        let (_, step) = run(AckLevel::Ordered, &[Outcome::Stored(log(), Sequence(3)), Outcome::Lost]);
+        let (_, step) = run(AckLevel::Ordered, &[Outcome::Stored(log(), Sequence(3), false), Outcome::Lost]);
         assert!(matches!(step, Step::Ask(receipt) if receipt.log == log()));
     }
 
     #[test]
+    fn a_duplicate_is_answered_as_the_first_message_is() {
+        let stored = |duplicate| Outcome::Stored(log(), Sequence(3), duplicate);
+        let (progress, step) = run(AckLevel::Everywhere, &[stored(false), Outcome::Duplicate(None)]);
+        assert!(matches!(step, Step::Ask(receipt) if receipt.sequence == Sequence(3)));
+        assert!(progress.overdue().duplicate);
+        let first = Outcome::Duplicate(Some(MessageId(9)));
+        let ordered = done(AckLevel::Ordered, &[stored(false), first.clone()]);
+        assert_eq!((ordered.duplicate, ordered.message_id, ordered.reached()), (true, 9, AckLevel::Ordered));
+        let everywhere =
+            done(AckLevel::Everywhere, &[stored(true), first, Outcome::Everywhere(vec!["nyc".to_owned()])]);
+        assert_eq!((everywhere.duplicate, everywhere.message_id, everywhere.datacenters.len()), (true, 9, 1));
+        let local = done(AckLevel::Local, &[stored(true)]);
+        assert_eq!((local.duplicate, local.message_id, local.reached()), (true, 0, AckLevel::Local));
+    }
+
+    #[test]
     fn at_the_deadline_it_says_what_was_reached_and_never_that_nothing_was_stored() {
-        let (progress, _) = run(AckLevel::Ordered, &[Outcome::Stored(log(), Sequence(3))]);
+        let (progress, _) = run(AckLevel::Ordered, &[Outcome::Stored(log(), Sequence(3), false)]);
         let result = progress.overdue();
         let error = error_of(&result);
         assert_eq!(error.code(), Code::Unavailable);
@@ -241,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_message_of_a_deleted_topic_keeps_its_receipt_and_gets_no_id() {
-        let stored = Outcome::Stored(log(), Sequence(3));
+        let stored = Outcome::Stored(log(), Sequence(3), false);
         let result = done(AckLevel::Ordered, &[stored, Outcome::Ordered(MessageId(0))]);
         assert_eq!((error_of(&result).code(), result.message_id), (Code::NotFound, 0));
         assert!(!result.receipt.is_empty());

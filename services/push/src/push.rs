@@ -61,30 +61,53 @@ impl Server {
         let largest = largest(&request.messages);
         let now = self.host.process.wall_clock_ms();
         let records: Vec<_> = request.messages.into_iter().map(|message| self.encode(message, now)).collect();
+        let mut attempts = Attempts { level, done: Vec::new(), failed: Vec::new() };
         let mut instead = None;
-        let mut attempts = 1;
-        loop {
-            let topic = self.topics.find_or_create(&name, until).await?;
-            if let Some((index, message)) = &largest {
-                validate::payload_of_topic(*index, message, topic.message_bytes_max)?;
-            }
-            let level = if level == AckLevel::Unspecified { topic.default_level } else { level };
-            let coordinator = match instead.take() {
-                Some(coordinator) => coordinator,
-                None => self.coordinators.of(topic.id.bucket(), until).await?,
+        for attempt in 1.. {
+            let open = &records[attempts.done.len()..];
+            let (topic, coordinator) = match self.route(&name, &largest, instead.take(), until).await {
+                Ok(route) => route,
+                Err(why) => return attempts.end(&why),
             };
-            let pushed = Pushed { topic, level, records: &records, room: room.clone(), until };
-            let results = self.bring(&coordinator, pushed).await;
-            let Some(why) = nothing_stored(&results) else { return Ok((level, results)) };
-            let node = coordinator.link.node;
-            if attempts >= ATTEMPTS_MAX || !self.worth_another(&name, topic, &why, node, &mut instead) {
-                return Err(why);
+            if attempts.level == AckLevel::Unspecified {
+                attempts.level = topic.default_level;
             }
-            attempts += 1;
+            let room = room.clone();
+            let pushed = Pushed { topic, level: attempts.level, records: open, room, until };
+            let results = self.bring(&coordinator, pushed).await;
+            let why = attempts.take(results, open);
+            let node = coordinator.link.node;
+            match why {
+                Some(why)
+                    if attempt < ATTEMPTS_MAX
+                        && self.worth_another(&name, topic, &why, node, &mut instead) => {}
+                Some(why) => return attempts.end(&why),
+                None => break,
+            }
         }
+        Ok((attempts.level, attempts.done))
     }
 
-    /// Whether another attempt may go better than one that nothing was stored by.
+    /// The topic, and who takes its records.
+    async fn route(
+        &self,
+        name: &TopicName,
+        largest: &Option<(usize, Message)>,
+        instead: Option<Coordinator>,
+        until: Instant,
+    ) -> Result<(Topic, Coordinator), Status> {
+        let topic = self.topics.find_or_create(name, until).await?;
+        if let Some((index, message)) = largest {
+            validate::payload_of_topic(*index, message, topic.message_bytes_max)?;
+        }
+        let coordinator = match instead {
+            Some(coordinator) => coordinator,
+            None => self.coordinators.of(topic.id.bucket(), until).await?,
+        };
+        Ok((topic, coordinator))
+    }
+
+    /// Whether another attempt may go better than one that failed.
     fn worth_another(
         &self,
         name: &TopicName,
@@ -150,6 +173,55 @@ impl Server {
     }
 }
 
+/// What became of a request's messages: at the end those that may be brought to a coordinator again.
+struct Attempts {
+    level: AckLevel,
+    done: Vec<PushResult>,
+    /// Of the last attempt, those behind `done`.
+    failed: Vec<PushResult>,
+}
+
+impl Attempts {
+    /// Takes the results of an attempt; why it failed, if it may be made again for what is not done: nothing of that was
+    /// stored, or it has a producer, so that it counts once. Never for what others of the request were stored behind.
+    fn take(&mut self, mut results: Vec<PushResult>, records: &[Encoded]) -> Option<Status> {
+        for (now, before) in results.iter_mut().zip(&self.failed) {
+            if error_of(now).is_some_and(|why| is_not_stored(&why)) && !is_certain(before) {
+                // This attempt stored nothing; the one before may have.
+                now.clone_from(before);
+            }
+        }
+        let produced = records.iter().all(|record| record.produced.is_some());
+        let fails = |result: &PushResult| {
+            error_of(result).is_some() && result.receipt.is_empty() && (produced || is_certain(result))
+        };
+        let failing = results.iter().rev().take_while(|result| fails(result)).count();
+        let mut first = results.len() - failing;
+        if first > 0 && !produced {
+            first = results.len();
+        }
+        self.failed = results.split_off(first);
+        self.done.append(&mut results);
+        self.failed.first().and_then(error_of)
+    }
+
+    /// No further attempt is made. Fails as a whole if nothing at all was stored.
+    fn end(mut self, why: &Status) -> Result<(AckLevel, Vec<PushResult>), Status> {
+        self.done.append(&mut self.failed);
+        let nothing_stored = self.done.iter().all(|result| result.error.is_some() && is_certain(result));
+        if nothing_stored { Err(why.clone()) } else { Ok((self.level, self.done)) }
+    }
+}
+
+fn error_of(result: &PushResult) -> Option<Status> {
+    result.error.as_ref().map(from_message)
+}
+
+/// Whether it is certain that nothing was stored.
+fn is_certain(result: &PushResult) -> bool {
+    error_of(result).is_some_and(|why| is_not_stored(&why))
+}
+
 /// The messages of one push that are on their way.
 struct Waiting {
     open: usize,
@@ -186,6 +258,7 @@ pub(crate) fn outgoing(topic: Topic, first: u64, records: &[Encoded]) -> Vec<Out
         topic: topic.id,
         checksum: record.checksum,
         body: record.body.clone(),
+        produced: record.produced,
     };
     (first..).zip(records).map(one).collect()
 }
@@ -196,20 +269,7 @@ fn largest(messages: &[Message]) -> Option<(usize, Message)> {
     Some((index, Message { payload: message.payload.clone(), ..Message::default() }))
 }
 
-/// Why it failed, if it is certain that nothing at all was stored.
-fn nothing_stored(results: &[PushResult]) -> Option<Status> {
-    let mut first = None;
-    for result in results {
-        let error = from_message(result.error.as_ref()?);
-        if !is_not_stored(&error) {
-            return None;
-        }
-        first.get_or_insert(error);
-    }
-    first
-}
-
-/// What a certain refusal means for the next attempt.
+/// What a failure means for the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     TopicEnded,
@@ -235,6 +295,8 @@ pub(crate) fn refusal(why: &Status) -> Refusal {
 mod tests {
     use std::time::Duration;
 
+    use bytes::Bytes;
+    use trunkline_types::{Produced, ProducerId};
     use trunkline_wire::status::{
         disk_full, failed_precondition, invalid, not_found, not_stored, overloaded, unavailable,
     };
@@ -257,6 +319,51 @@ mod tests {
         }
     }
 
+    fn record(produced: bool) -> Encoded {
+        let of = Produced { producer: ProducerId([1; 16]), sequence: 1 };
+        Encoded { checksum: 0, body: Bytes::new(), produced: produced.then_some(of) }
+    }
+
+    fn attempts() -> Attempts {
+        Attempts { level: AckLevel::Local, done: Vec::new(), failed: Vec::new() }
+    }
+
+    #[test]
+    fn only_the_end_of_a_request_is_pushed_again_and_only_what_cannot_come_twice() {
+        let no = || progress::refused(&error::not_handed_over());
+        let lost = || progress::refused(&error::coordinator_lost());
+        let late = || PushResult { receipt: "r".to_owned(), ..lost() };
+        let ok = PushResult::default;
+        // (with a producer, results, how many are done then, whether the rest is pushed again)
+        for (produced, results, done, again) in [
+            (false, vec![no(), no()], 0, true),
+            (false, vec![no(), lost()], 2, false),
+            (false, vec![ok(), no()], 2, false),
+            (true, vec![no(), lost()], 0, true),
+            (true, vec![ok(), lost()], 1, true),
+            (true, vec![lost(), ok()], 2, false),
+            (true, vec![lost(), ok(), lost(), no()], 2, true),
+            (true, vec![late(), lost()], 1, true),
+            (true, vec![lost(), late()], 2, false),
+            (true, vec![ok(), ok()], 2, false),
+        ] {
+            let (mut attempts, records) = (attempts(), vec![record(produced); results.len()]);
+            let why = attempts.take(results.clone(), &records);
+            assert_eq!((attempts.done.len(), why.is_some()), (done, again), "{produced}: {results:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_attempt_may_have_stored_no_later_one_takes_back() {
+        let no = || progress::refused(&error::not_handed_over());
+        let lost = || progress::refused(&error::coordinator_lost());
+        let (mut attempts, records) = (attempts(), vec![record(true); 2]);
+        attempts.take(vec![no(), lost()], &records);
+        let why = attempts.take(vec![no(), no()], &records).expect("again");
+        let (_, results) = attempts.end(&why).expect("the second may have been stored");
+        assert_eq!(results.iter().map(is_certain).collect::<Vec<_>>(), [true, false]);
+    }
+
     #[test]
     fn the_call_fails_as_a_whole_only_when_none_of_it_was_stored() {
         let no = progress::refused(&error::not_handed_over());
@@ -267,7 +374,9 @@ mod tests {
             (vec![no, PushResult::default()], false),
         ];
         for (results, fails) in table {
-            assert_eq!(nothing_stored(&results).is_some(), fails, "{results:?}");
+            let mut attempts = attempts();
+            attempts.take(results.clone(), &[record(false)]);
+            assert_eq!(attempts.end(&error::not_handed_over()).is_err(), fails, "{results:?}");
         }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) async fn get(host: &Host, text: &str, deadline: Instant) -> Result<Ge
 
 fn answer(receipt: &Receipt, known: &Known) -> Result<GetReceiptResponse, Status> {
     let state = match known.decided {
+        _ if known.duplicate => ReceiptState::Duplicate,
         Some(id) if id.0 == 0 => ReceiptState::TopicDeleted,
         Some(_) => ReceiptState::Ordered,
         None if known.never_stored => ReceiptState::NeverStored,
@@ -72,7 +73,8 @@ mod tests {
             (Known { answered: 5, ..none.clone() }, None),
             (disk.clone(), Some(ReceiptState::Pending)),
             (Known { decided: Some(MessageId(7)), ..disk.clone() }, Some(ReceiptState::Ordered)),
-            (Known { decided: Some(MessageId(0)), ..disk }, Some(ReceiptState::TopicDeleted)),
+            (Known { decided: Some(MessageId(0)), ..disk.clone() }, Some(ReceiptState::TopicDeleted)),
+            (Known { duplicate: true, ..disk.clone() }, Some(ReceiptState::Duplicate)),
             (Known { never_stored: true, answered: 1, ..none }, Some(ReceiptState::NeverStored)),
         ];
         for (known, state) in table {

@@ -26,12 +26,14 @@ const ASK_AGAIN_MAX: Duration = Duration::from_millis(500);
 /// What all replicas that answered say together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// Decided: with this ID, or without one (0) for its topic is deleted.
+    /// Decided: with this ID, or without one (0) for its topic is deleted; a duplicate: the first message has this ID.
     pub(crate) decided: Option<MessageId>,
+    pub(crate) duplicate: bool,
     /// Its log is closed and ended before it.
     pub(crate) never_stored: bool,
-    /// Where it is on disk.
+    /// Where it is on disk; of those who know that it is a duplicate, where the first message is.
     pub(crate) on_disk: BTreeSet<DatacenterName>,
+    pub(crate) first_on_disk: BTreeSet<DatacenterName>,
     pub(crate) answered: usize,
     pub(crate) asked: usize,
 }
@@ -39,17 +41,25 @@ pub(crate) struct Known {
 impl Known {
     fn take(&mut self, datacenter: DatacenterName, answer: &ResolveResponse) {
         self.answered += 1;
+        self.duplicate |= answer.duplicate;
         if answer.on_disk {
-            self.on_disk.insert(datacenter);
+            let of = if answer.duplicate { &mut self.first_on_disk } else { &mut self.on_disk };
+            of.insert(datacenter);
         }
-        if answer.decided {
+        // Who does not know the first message (any more) leaves that to others.
+        if answer.decided && (!answer.duplicate || answer.message_id > 0) {
             self.decided = Some(MessageId(answer.message_id));
         }
         self.never_stored |= answer.beyond_end;
     }
 
+    /// Where the message is on disk that has, or will have, the ID.
+    fn holders(&self) -> &BTreeSet<DatacenterName> {
+        if self.duplicate { &self.first_on_disk } else { &self.on_disk }
+    }
+
     pub(crate) fn datacenters(&self) -> Vec<String> {
-        self.on_disk.iter().map(|datacenter| datacenter.0.clone()).collect()
+        self.holders().iter().map(|datacenter| datacenter.0.clone()).collect()
     }
 }
 
@@ -81,7 +91,7 @@ pub(crate) async fn ask(host: &Host, receipt: &Receipt, deadline: Instant) -> Kn
         let Ok((datacenter, answer)) = answer else { continue };
         known.take(datacenter, &answer);
         if known.decided.is_some() {
-            if known.on_disk.len() == map.datacenters.len() {
+            if known.holders().len() == map.datacenters.len() {
                 break;
             }
             until = until.min(Instant::now() + LINGER);
@@ -112,11 +122,11 @@ pub(crate) async fn follow(
 
 fn outcomes(known: &Known, level: AckLevel, datacenters: usize) -> Option<Vec<Outcome>> {
     let id = known.decided?;
-    let ordered = Outcome::Ordered(id);
+    let ordered = if known.duplicate { Outcome::Duplicate(Some(id)) } else { Outcome::Ordered(id) };
     if id.0 == 0 || level <= AckLevel::Ordered {
         return Some(vec![ordered]);
     }
-    (known.on_disk.len() == datacenters).then(|| vec![ordered, Outcome::Everywhere(known.datacenters())])
+    (known.holders().len() == datacenters).then(|| vec![ordered, Outcome::Everywhere(known.datacenters())])
 }
 
 #[cfg(test)]
@@ -126,6 +136,29 @@ mod tests {
     fn known(decided: Option<u64>, on_disk: &[&str]) -> Known {
         let on_disk = on_disk.iter().map(|&name| name.into()).collect();
         Known { decided: decided.map(MessageId), on_disk, ..Known::default() }
+    }
+
+    #[test]
+    fn of_a_duplicate_it_counts_where_the_first_message_is_and_not_where_it_is_itself() {
+        let mut known = Known::default();
+        let own = ResolveResponse { on_disk: true, ..ResolveResponse::default() };
+        let forgotten = ResolveResponse { decided: true, duplicate: true, ..ResolveResponse::default() };
+        let first = ResolveResponse { on_disk: true, message_id: 7, ..forgotten };
+        known.take("mci".into(), &own);
+        known.take("nyc".into(), &forgotten);
+        assert!(outcomes(&known, AckLevel::Ordered, 3).is_none() && known.duplicate);
+        known.take("sea".into(), &first);
+        known.take("nyc".into(), &forgotten);
+        assert!(matches!(
+            outcomes(&known, AckLevel::Ordered, 3).as_deref(),
+            Some([Outcome::Duplicate(Some(MessageId(7)))])
+        ));
+        assert!(outcomes(&known, AckLevel::Everywhere, 3).is_none());
+        assert_eq!(known.datacenters(), ["sea"]);
+        known.take("mci".into(), &first);
+        known.take("nyc".into(), &first);
+        let Some(answers) = outcomes(&known, AckLevel::Everywhere, 3) else { panic!("it is everywhere") };
+        assert!(matches!(&answers[1], Outcome::Everywhere(all) if all.len() == 3));
     }
 
     #[test]

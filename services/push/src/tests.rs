@@ -1,6 +1,7 @@
 //! A push server among stores and voters that do as they are told.
 
 mod fakes;
+mod producers;
 mod pushing;
 mod streaming;
 mod topic_calls;
@@ -78,8 +79,17 @@ impl Cluster {
 
     async fn push(&self, topic: &str, level: AckLevel, within: Duration) -> Result<PushResponse, Status> {
         let message = Message { payload: "hello".into(), ..Message::default() };
-        let request =
-            PushRequest { topic: topic.to_owned(), messages: vec![message], ack_level: level.into() };
+        self.push_all(topic, vec![message], level, within).await
+    }
+
+    async fn push_all(
+        &self,
+        topic: &str,
+        messages: Vec<Message>,
+        level: AckLevel,
+        within: Duration,
+    ) -> Result<PushResponse, Status> {
+        let request = PushRequest { topic: topic.to_owned(), messages, ack_level: level.into() };
         let options = CallOptions::until(Instant::now() + within);
         self.client.call(&self.peer(), push_service::PUSH, &request, options).await
     }

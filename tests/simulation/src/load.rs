@@ -1,5 +1,6 @@
-//! Clients at work: publishers by Push and by PushStream, subscribers, readers. All that they see goes to the oracle.
+//! Clients at work: publishers by Push and by PushStream, producers that push again, subscribers, readers. All that they see goes to the oracle.
 
+mod producer;
 mod publisher;
 mod reader;
 mod stream_publisher;
@@ -97,6 +98,10 @@ impl Load {
                 process.spawn("publisher", publisher::run(shared.clone(), publisher))
             };
             tasks.push(task.abort_on_drop());
+        }
+        for producer in &plan.producers {
+            let task = producer::run(shared.clone(), producer.clone());
+            tasks.push(process.spawn("producer", task).abort_on_drop());
         }
         for datacenter in 0..plan.topology.datacenters.len() {
             let task = reader::run(shared.clone(), datacenter);

@@ -9,6 +9,7 @@ mod record;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use trunkline_types::Produced;
 use trunkline_wire::Status;
 use trunkline_wire::status::{is_not_stored, reason_of};
 use trunkline_wire::v1::{AckLevel, PushResult, ReceiptState, ReceivedMessage};
@@ -40,6 +41,7 @@ pub struct Sending {
     pub publisher: String,
     pub stream: Option<u64>,
     pub level: AckLevel,
+    pub produced: Option<Produced>,
 }
 
 impl Oracle {
@@ -70,6 +72,7 @@ impl Oracle {
             publisher: sending.publisher.clone(),
             stream: sending.stream,
             level: sending.level,
+            produced: sending.produced,
             sent: self.now(),
             ended: None,
             outcome: Outcome::Waiting,
@@ -88,13 +91,28 @@ impl Oracle {
                 reached,
                 id,
                 receipt: result.receipt.clone(),
-                copies: self.disks.copies(message),
+                copies: if result.duplicate {
+                    self.copies_of_name(message)
+                } else {
+                    self.disks.copies(message)
+                },
+                duplicate: result.duplicate,
             }),
         };
         let topic = self.end(message, outcome);
-        if let Some(id) = id {
+        if let Some(id) = id.filter(|_| !result.duplicate) {
             self.sees(topic, id, message, "an answer");
         }
+    }
+
+    /// Where, of the messages with the same name, the one is on disk that is in most datacenters.
+    fn copies_of_name(&self, message: Message) -> Copies {
+        let record = self.record();
+        let name = record.push(message).and_then(|push| push.produced.map(|of| (push.topic, of)));
+        let same = name.and_then(|name| record.by_name().remove(&name)).unwrap_or_default();
+        drop(record);
+        let copies = same.into_iter().map(|same| self.disks.copies(same));
+        copies.max_by_key(|copies| (copies.datacenters(), copies.stores())).unwrap_or_default()
     }
 
     /// A push failed as a whole, or nobody will hear of it any more.

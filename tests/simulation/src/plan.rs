@@ -21,6 +21,7 @@ pub struct Plan {
     pub topology: Topology,
     pub topics: usize,
     pub publishers: Vec<Publisher>,
+    pub producers: Vec<Producer>,
     pub subscribers: Vec<Subscriber>,
     pub kinds: Vec<Kind>,
     pub with_faults: Duration,
@@ -64,6 +65,16 @@ pub struct Publisher {
     pub large_one_in: u64,
 }
 
+/// Pushes under a producer id, and again.
+#[derive(Clone, Debug)]
+pub struct Producer {
+    pub name: String,
+    /// Index in the topology: where it runs.
+    pub datacenter: usize,
+    pub topic: usize,
+    pub pace: Duration,
+}
+
 #[derive(Clone, Debug)]
 pub struct Subscriber {
     pub consumer: String,
@@ -85,6 +96,7 @@ impl Plan {
         let topics = between(&load, 2, 4);
         let publishers = publishers(&load, &topology, topics);
         let subscribers = subscribers(&load, &topology, topics);
+        let producers = producers(&random.fork("producers"), &topology, topics);
         let random = random.fork("faults");
         let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.fits(&topology)).collect();
         let wanted = usize::try_from(KINDS_MIN + random.below(KINDS_MORE)).unwrap_or(3);
@@ -99,7 +111,7 @@ impl Plan {
         };
         let with_faults = FAULTS_MIN + Duration::from_millis(random.below(FAULTS_MORE_MS));
         let soon = random.below(4) != 0;
-        Self { topology, topics, publishers, subscribers, kinds, with_faults, stays_dead, soon }
+        Self { topology, topics, publishers, producers, subscribers, kinds, with_faults, stays_dead, soon }
     }
 
     pub fn map(&self) -> ClusterMap {
@@ -183,6 +195,16 @@ fn publishers(random: &Random, topology: &Topology, topics: usize) -> Vec<Publis
     publishers
 }
 
+fn producers(random: &Random, topology: &Topology, topics: usize) -> Vec<Producer> {
+    let producer = |number| Producer {
+        name: format!("producer-{number}"),
+        datacenter: index(random, topology.datacenters.len()),
+        topic: index(random, topics),
+        pace: Duration::from_millis(300 + random.below(300)),
+    };
+    (0..between(random, 1, 3)).map(producer).collect()
+}
+
 /// Two per topic from the begin, of which one is shared by two clients; and one that comes later.
 fn subscribers(random: &Random, topology: &Topology, topics: usize) -> Vec<Subscriber> {
     let mut subscribers = Vec::new();
@@ -219,12 +241,13 @@ impl fmt::Display for Plan {
         let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
         write!(
             f,
-            "{} × ({stores} stores, {voters} voters), {}, jitter {} ms; {} topics, {} publishers; faults: {}; then {}",
+            "{} × ({stores} stores, {voters} voters), {}, jitter {} ms; {} topics, {} publishers, {} producers; faults: {}; then {}",
             datacenters.join(" "),
             if *far { "150 ms" } else { "real round trips" },
             jitter.as_millis(),
             self.topics,
             self.publishers.len(),
+            self.producers.len(),
             kinds.join(", "),
             match self.stays_dead {
                 StaysDead::Nothing => "all return",

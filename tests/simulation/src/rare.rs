@@ -21,10 +21,11 @@ pub enum State {
     DispatcherMoved,
     ThirdDatacenter,
     SnapshotInstalled,
+    DuplicateElsewhere,
 }
 
 impl State {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::RelaySwitched,
         Self::IndexCopied,
         Self::DeadOriginFinished,
@@ -33,6 +34,7 @@ impl State {
         Self::DispatcherMoved,
         Self::ThirdDatacenter,
         Self::SnapshotInstalled,
+        Self::DuplicateElsewhere,
     ];
 
     pub fn name(self) -> &'static str {
@@ -45,6 +47,7 @@ impl State {
             Self::DispatcherMoved => "dispatcher moved with deliveries outstanding",
             Self::ThirdDatacenter => "route through the third datacenter",
             Self::SnapshotInstalled => "snapshot installed",
+            Self::DuplicateElsewhere => "repetition through another datacenter took no ID",
         }
     }
 }
@@ -109,6 +112,7 @@ impl Rare {
     pub fn look_back(&self, record: &Record) {
         let stragglers = stragglers(record);
         self.count((stragglers > 0).then_some(State::StragglerOrdered));
+        self.count(has_duplicate_elsewhere(record).then_some(State::DuplicateElsewhere));
     }
 
     fn count(&self, state: Option<State>) {
@@ -155,6 +159,19 @@ fn goes_through_a_third(said: &Said, cluster: &Cluster) -> bool {
     let here = Some(cluster.node(&said.node).datacenter.clone());
     let (via, leader) = (place("via"), place("leader"));
     via != here && leader != here && via != leader
+}
+
+/// One message of a name has the ID, and another was acknowledged in another datacenter.
+fn has_duplicate_elsewhere(record: &Record) -> bool {
+    let ids = record.ids();
+    record.by_name().into_values().any(|messages| {
+        let known = || messages.iter().filter_map(|message| Some((message, record.push(*message)?)));
+        let first = known().find(|(message, _)| ids.contains_key(message));
+        first.is_some_and(|(first, of)| {
+            known()
+                .any(|(other, push)| other != first && push.is_durable() && push.datacenter != of.datacenter)
+        })
+    })
 }
 
 /// Acknowledged in a datacenter that was cut off or lost its power, and ordered behind what was pushed elsewhere later,

@@ -16,8 +16,9 @@ use trunkline_wire::v1::{AckLevel, Message, PushStreamRequest, PushStreamRespons
 use super::Queued;
 use crate::client::Client;
 use crate::options::StreamOptions;
-use crate::push::{self, Failure, Outcome};
-use crate::retry::{Kind, Verdict, verdict};
+use crate::producer::{Producer, unname};
+use crate::push::{self, Failure, Outcome, is_producer_limit};
+use crate::retry::{Kind, Verdict, uncertain, verdict};
 
 /// Beyond the deadline that the server gives each message: then the stream itself is dead.
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,14 +33,24 @@ struct Waiter {
     _place: OwnedSemaphorePermit,
     /// When it was to be sent first.
     since: Instant,
-    /// How often it was refused with certainty.
+    /// How often it was sent again over the same stream.
     refused: u32,
+    /// It may have been stored: nothing later takes that back.
+    uncertain: bool,
 }
 
 impl Waiter {
-    fn tell(self, outcome: Outcome) {
+    fn tell(self, mut outcome: Outcome) {
+        if let (true, Err(failure)) = (self.uncertain, &mut outcome) {
+            failure.status = uncertain(&failure.status);
+        }
         // Nobody may be listening: then the result is of no interest.
         let _ = self.told.send(outcome);
+    }
+
+    /// What it risks when it is sent twice.
+    fn kind(&self) -> Kind {
+        if self.message.producer_id.is_empty() { Kind::Push } else { Kind::Produced }
     }
 }
 
@@ -48,6 +59,7 @@ pub(super) struct Worker {
     client: Client,
     topic: String,
     options: StreamOptions,
+    producer: Producer,
     queue: mpsc::Receiver<Queued>,
     /// Not sent yet, the oldest first.
     batch: VecDeque<Waiter>,
@@ -68,6 +80,8 @@ struct Stream {
     sending: Option<BoxFuture<'static, Result<(), StreamClosed>>>,
     sent: BTreeMap<u64, (Waiter, Instant)>,
     next: u64,
+    /// Something was answered that was not refused for its producer.
+    answered: bool,
 }
 
 /// How a stream ended.
@@ -90,6 +104,7 @@ impl Worker {
             client,
             topic,
             options,
+            producer: Producer::default(),
             queue,
             batch,
             batch_bytes: 0,
@@ -133,22 +148,32 @@ impl Worker {
         }
     }
 
-    /// Tells those of unknown outcome; takes the others back into the batch, or tells them as well.
+    /// Takes back into the batch what was certainly not stored, and, with a producer, what may have been, if the stream
+    /// may be reopened; tells the others.
     fn settle(&mut self, end: End) {
         let taken = metadata_of(&end.status, "taken").and_then(|taken| taken.parse::<u64>().ok());
         let refused = is_not_stored(&end.status);
         let mut certainly_not = 0;
-        for (index, (waiter, _)) in end.sent.into_iter().rev() {
+        for (index, (mut waiter, _)) in end.sent.into_iter().rev() {
             let certain = refused || taken.is_some_and(|taken| index >= taken);
-            if certain {
-                certainly_not += 1;
+            let counts_once = waiter.kind() == Kind::Produced && self.options.reopen;
+            if certain || (counts_once && waiter.since.elapsed() < self.client.inner.options.deadline) {
+                certainly_not += u64::from(certain);
+                waiter.uncertain |= !certain;
                 self.batch_bytes += size(&waiter.message);
                 self.batch.push_front(waiter);
             } else {
-                waiter.tell(Err(unknown(&end.status)));
+                self.fail(waiter, unknown(&end.status));
             }
         }
         self.carried |= end.next > certainly_not;
+    }
+
+    fn fail(&mut self, waiter: Waiter, failure: Failure) {
+        if self.producer.is_own(&waiter.message) {
+            self.producer.failed();
+        }
+        waiter.tell(Err(failure));
     }
 
     fn give_up(mut self, status: &Status) {
@@ -173,13 +198,18 @@ impl Worker {
         if self.batch.is_empty() {
             self.batch_since = Instant::now();
         }
-        self.batch_bytes += size(&queued.message);
+        let mut message = queued.message;
+        if self.client.inner.options.producers {
+            self.producer.name(&self.client.inner.process, &self.topic, std::slice::from_mut(&mut message));
+        }
+        self.batch_bytes += size(&message);
         self.batch.push_back(Waiter {
-            message: queued.message,
+            message,
             told: queued.told,
             _place: queued.place,
             since: Instant::now(),
             refused: 0,
+            uncertain: false,
         });
     }
 
@@ -189,7 +219,7 @@ impl Worker {
             self.client.inner.network.open(&peer, push_service::PUSH_STREAM, CallOptions::default());
         let opened = tokio::time::timeout_at(deadline, opening).await;
         let (sender, receiver) = opened.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")))?;
-        Ok(Stream { sender, receiver, sending: None, sent: BTreeMap::new(), next: 0 })
+        Ok(Stream { sender, receiver, sending: None, sent: BTreeMap::new(), next: 0, answered: false })
     }
 
     /// Until the stream ends; `None` when all is sent and answered and nothing more comes.
@@ -256,11 +286,20 @@ impl Worker {
     fn tell(&mut self, stream: &mut Stream, answer: PushStreamResponse) {
         let mut again = Vec::new();
         for result in answer.results {
-            let Some((waiter, _)) = stream.sent.remove(&result.index) else { continue };
+            let Some((mut waiter, _)) = stream.sent.remove(&result.index) else { continue };
             let outcome = push::outcome(result.result.unwrap_or_default());
-            match self.pause_before_another(&waiter, &outcome) {
-                Some(pause) => again.push((pause, waiter)),
-                None => waiter.tell(outcome),
+            if self.goes_without_producer(stream.answered, &mut waiter, &outcome) {
+                again.push((Duration::ZERO, waiter));
+                continue;
+            }
+            stream.answered = true;
+            match (self.pause_before_another(&waiter, &outcome), outcome) {
+                (Some(pause), Err(failure)) => {
+                    waiter.uncertain |= !is_not_stored(&failure.status);
+                    again.push((pause, waiter));
+                }
+                (_, Ok(pushed)) => waiter.tell(Ok(pushed)),
+                (None, Err(failure)) => self.fail(waiter, failure),
             }
         }
         for (pause, mut waiter) in again.into_iter().rev() {
@@ -271,14 +310,29 @@ impl Worker {
         }
     }
 
-    /// After how long a refused message is sent again, if it is.
+    /// Whether a message is sent again without a producer, for the topic takes no more of them. Not behind others that
+    /// were taken, unless order may be given up.
+    fn goes_without_producer(&mut self, answered: bool, waiter: &mut Waiter, outcome: &Outcome) -> bool {
+        let is_limit = outcome.as_ref().is_err_and(|failure| is_producer_limit(&failure.status));
+        // What may have been stored under its name keeps it.
+        let may_lose_name = |one: &Waiter| self.producer.is_own(&one.message) && !one.uncertain;
+        if !is_limit || (answered && !self.options.reopen) || !may_lose_name(waiter) {
+            return false;
+        }
+        let behind = self.batch.iter_mut().filter(|one| may_lose_name(one));
+        behind.chain([waiter]).for_each(|one| unname(&mut one.message));
+        self.producer.too_many(&self.topic);
+        true
+    }
+
+    /// After how long a message that failed is sent again, if it is.
     fn pause_before_another(&self, waiter: &Waiter, outcome: &Outcome) -> Option<Duration> {
         let failure = outcome.as_ref().err().filter(|_| self.options.reopen)?;
         if waiter.refused >= REFUSALS_MAX || waiter.since.elapsed() >= self.client.inner.options.deadline {
             return None;
         }
         let pause = self.client.inner.pause(waiter.refused + 1);
-        match verdict(Kind::Push, &failure.status) {
+        match verdict(waiter.kind(), &failure.status) {
             Verdict::Final => None,
             Verdict::Elsewhere { .. } => Some(pause),
             Verdict::After(delay) => Some(delay + pause),

@@ -48,8 +48,8 @@ async fn it_fails_over_to_the_next_and_returns_when_the_nearest_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_of_unknown_outcome_is_not_made_again() {
-    let world = World::new();
+async fn a_push_of_unknown_outcome_is_not_made_again_without_a_producer() {
+    let world = World::without_producers();
     world.server("nyc").fails_with([unavailable(reason::UNREACHABLE, "the coordinator was lost")]);
     let failure = world.client.push_one("t", message(), AckLevel::Local).await.expect_err("unknown");
     assert_eq!(failure.status.code(), Code::Unavailable);

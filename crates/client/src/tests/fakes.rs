@@ -10,9 +10,9 @@ use trunkline_testkit::{SimulatedNetwork, SimulatedProcess};
 use trunkline_wire::Status;
 use trunkline_wire::status::{invalid, to_message};
 use trunkline_wire::v1::{
-    AckLevel, AckResponse, Delivery, GetReceiptResponse, ListTopicsResponse, PopResponse, PushResponse,
-    PushResult, PushStreamRequest, PushStreamResponse, PushStreamResult, pop_service, push_service,
-    topic_service,
+    AckLevel, AckResponse, Delivery, GetReceiptResponse, ListTopicsResponse, Message, PopResponse,
+    PushResponse, PushResult, PushStreamRequest, PushStreamResponse, PushStreamResult, pop_service,
+    push_service, topic_service,
 };
 
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ struct State {
     /// Answered to the next messages of streams.
     refusals: VecDeque<Status>,
     taken: Vec<Vec<u8>>,
+    /// Producer ids and sequences of the same.
+    names: Vec<(Bytes, u64)>,
     previous: Vec<Vec<Bytes>>,
     acked: Vec<Bytes>,
     next_token: u8,
@@ -78,6 +80,13 @@ impl Server {
         self.state().taken.iter().map(|payload| String::from_utf8_lossy(payload).into_owned()).collect()
     }
 
+    /// Sequences, and how many producers they are of.
+    pub(super) fn sequences(&self) -> (Vec<u64>, usize) {
+        let state = self.state();
+        let producers: std::collections::BTreeSet<_> = state.names.iter().map(|(id, _)| id.clone()).collect();
+        (state.names.iter().map(|(_, sequence)| *sequence).collect(), producers.len())
+    }
+
     pub(super) fn previous(&self) -> Vec<Vec<Bytes>> {
         self.state().previous.clone()
     }
@@ -114,6 +123,7 @@ impl Server {
                 let mut state = push.lock().expect("not poisoned");
                 let answer = state.failures.pop_front().map_or(Ok(()), Err).map(|()| {
                     state.taken.extend(request.messages.iter().map(|one| one.payload.to_vec()));
+                    state.names.extend(request.messages.iter().map(name));
                     PushResponse { results: request.messages.iter().map(|_| stored()).collect() }
                 });
                 async move { answer }
@@ -165,6 +175,7 @@ async fn streams(
             let refused = state.refusals.pop_front();
             if refused.is_none() {
                 state.taken.push(message.payload.to_vec());
+                state.names.push(name(&message));
             }
             let result = refused.map_or_else(stored, |why| PushResult {
                 error: Some(to_message(&why)),
@@ -183,6 +194,10 @@ async fn streams(
     }
     tokio::time::sleep(pause).await;
     Ok(())
+}
+
+fn name(message: &Message) -> (Bytes, u64) {
+    (message.producer_id.clone(), message.producer_sequence)
 }
 
 fn stored() -> PushResult {

@@ -84,8 +84,8 @@ async fn with_leave_what_was_certainly_not_stored_goes_over_the_next_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_been_stored_is_never_sent_again() {
-    let world = World::new();
+async fn what_may_have_been_stored_is_never_sent_again_without_a_producer() {
+    let world = World::without_producers();
     world.server("nyc").ends_streams(2, Some(unavailable(reason::UNREACHABLE, "reset")));
     let stream = world.client.push_stream("t", StreamOptions { reopen: true, ..StreamOptions::default() });
     let all = outcomes(send(&stream, 0..4).await).await;

@@ -6,13 +6,13 @@ mod assignment;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, TopicId};
+use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, ProducerId, TopicId};
 
 /// The first byte of every entry.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 3;
 
 /// One committed entry. New kinds go at the end: a kind's place is its number on disk. Reserved for later kinds:
-/// topic configured, trim, fence, producer forgotten.
+/// topic configured, trim, fence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// Creates a topic unless its name is taken. `options` are opaque here: equal bytes are equal options.
@@ -34,6 +34,12 @@ pub enum Entry {
     /// (short number, ordered end) of each log that every replica holds exactly up to there.
     CloseLogs {
         logs: Vec<(u32, u64)>,
+    },
+    /// Producers of a topic, each by its short number and the index of its last push: one that has pushed since is not
+    /// forgotten.
+    ForgetProducers {
+        topic: TopicId,
+        producers: Vec<(u32, u64)>,
     },
 }
 
@@ -79,12 +85,34 @@ pub struct Predecessor {
     pub overtaking: bool,
 }
 
-/// Consecutive records of one topic, at least one. Its bucket is the log's, so its id's counter suffices.
-/// (Later: producer id and first producer sequence, as another kind of part.)
+/// Consecutive records alike, at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartRun {
-    pub topic_counter: u64,
+    pub kind: Kind,
     pub count: u64,
+}
+
+/// What records are. Their bucket is the log's, so the counter of their topic's id suffices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// As the log's record right before them: of its topic, and of its producer, if it has one, the next sequences.
+    /// What a log's records are never changes, so this means the same whenever it is applied.
+    AsBefore,
+    Topic(u64),
+    Produced {
+        topic_counter: u64,
+        producer: ProducerReference,
+        /// Of the first one.
+        sequence: u64,
+    },
+}
+
+/// A producer by its id or, once the topic has given it one, its short number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProducerReference {
+    /// From 1.
+    Number(u32),
+    Id(ProducerId),
 }
 
 /// Bytes that are not an entry of this version.

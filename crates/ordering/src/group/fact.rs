@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use trunkline_types::{Bucket, LogName, NodeId, TopicId};
+use trunkline_types::{Bucket, LogName, NodeId, Produced, ProducerId, TopicId};
 
 use super::entry::{Predecessor, log_name, node_number};
 
 /// One thing that was decided. New kinds go at the end: a kind's place is its number in snapshots. Reserved for later
-/// kinds: topic configured, trim, fence, producer forgotten.
+/// kinds: topic configured, trim, fence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
     TopicCreated {
@@ -45,22 +45,38 @@ pub enum Fact {
         log: LogName,
         end: u64,
     },
+    /// What these have pushed to the topic is not remembered any more.
+    ProducersForgotten {
+        topic: TopicId,
+        producers: Vec<ProducerId>,
+    },
 }
 
 /// `count` records of one topic with consecutive IDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderedRun {
     pub topic: TopicId,
-    /// 0: decided and without IDs, for the topic is deleted.
+    /// 0: decided and without IDs: duplicates, or, where there is no producer, the topic is deleted.
     pub first_id: u64,
     pub count: u64,
+    /// What the first of them is called, if they have a producer.
+    pub produced: Option<Produced>,
+}
+
+impl OrderedRun {
+    /// Messages of the same names have IDs already.
+    pub fn is_duplicate(&self) -> bool {
+        self.first_id == 0 && self.produced.is_some()
+    }
 }
 
 impl Fact {
     /// The bucket whose replicas are concerned; `None`: every store.
     pub fn bucket(&self) -> Option<Bucket> {
         match self {
-            Self::TopicCreated { topic, .. } | Self::TopicDeleted { topic } => Some(topic.bucket()),
+            Self::TopicCreated { topic, .. }
+            | Self::TopicDeleted { topic }
+            | Self::ProducersForgotten { topic, .. } => Some(topic.bucket()),
             Self::LogOpened { log, .. } | Self::LogClosed { log, .. } => Some(log.bucket),
             Self::Ordered { bucket, .. } => Some(*bucket),
             Self::BootsEnded { .. } => None,
@@ -71,6 +87,7 @@ impl Fact {
     pub fn runs(&self) -> usize {
         match self {
             Self::Ordered { runs, .. } => runs.len(),
+            Self::ProducersForgotten { producers, .. } => producers.len(),
             _ => 1,
         }
     }
@@ -78,7 +95,8 @@ impl Fact {
 
 /// Upper bounds of what facts cost on the wire, beside names and options.
 const FACT_BYTES: usize = 96;
-const RUN_BYTES: usize = 40;
+const RUN_BYTES: usize = 72;
+const PRODUCER_BYTES: usize = 20;
 
 impl Fact {
     /// At most so many bytes on the wire.
@@ -87,6 +105,7 @@ impl Fact {
             + match self {
                 Self::TopicCreated { name, options, .. } => name.len() + options.len(),
                 Self::Ordered { runs, .. } => runs.len() * RUN_BYTES,
+                Self::ProducersForgotten { producers, .. } => producers.len() * PRODUCER_BYTES,
                 Self::TopicDeleted { .. }
                 | Self::LogOpened { .. }
                 | Self::BootsEnded { .. }

@@ -1,5 +1,5 @@
 //! Decides what a group's leader proposes: which records are on disk in two datacenters and have no ID yet, which
-//! boots have ended, which logs are complete everywhere, which facts may be forgotten.
+//! boots have ended, which logs are complete everywhere, which facts and which producers may be forgotten.
 //!
 //! Nothing here is believed when it is applied, so all of it may be lost or wrong: it only decides when to try. A new
 //! leader begins with an empty one.
@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trunkline_types::limits::{
     ASSIGNMENT_RUNS_MAX, FACT_RUNS_KEPT, FACT_RUNS_MAX, OPEN_LOGS_PER_GROUP_MAX, PEER_NUMBER_MAX,
 };
-use trunkline_types::{LogName, NodeId};
+use trunkline_types::{LogName, NodeId, TopicId};
 
-use super::entry::{Assignment, Entry, LogPart, LogReference, PartRun, Predecessor};
+use super::entry::{Assignment, Entry, Kind, LogPart, LogReference, PartRun, Predecessor, ProducerReference};
 use super::logs::{Before, before};
 use super::replicas::Replicas;
 pub use super::runs::Run;
@@ -69,6 +69,8 @@ struct Log {
     predecessor: Option<Predecessor>,
     /// Proposed up to here in this leadership; at most `ordered` when nothing is in flight.
     proposed: u64,
+    /// What the last record is that was proposed, and where it ends.
+    last: Option<(u64, Run)>,
     /// It was proposed to open it although nothing of it may be ordered yet.
     opening: bool,
     queued: bool,
@@ -84,6 +86,7 @@ enum InFlight {
     Assignment(Vec<(LogName, u64)>),
     Boots(NodeId),
     Closing,
+    Forgetting,
 }
 
 /// The leader's memory of one leadership.
@@ -101,6 +104,8 @@ pub struct Leader {
     trim: u64,
     trim_proposed: u64,
     fact_runs_kept: usize,
+    /// The producer that was looked at last, for whether it may be forgotten.
+    looked_at: (TopicId, u32),
 }
 
 impl Leader {
@@ -116,6 +121,7 @@ impl Leader {
             trim: 0,
             trim_proposed: 0,
             fact_runs_kept: FACT_RUNS_KEPT,
+            looked_at: (TopicId(0), 0),
         }
     }
 
@@ -300,19 +306,16 @@ impl Leader {
             return open.then_some((LogPart { log: reference, from, runs: Vec::new() }, from));
         }
         let known = log.runs.between(from, upto, runs_max);
-        let mut runs = Vec::with_capacity(known.len());
-        for run in known {
-            if state.topics().standing(run.topic) == Standing::Unknown {
-                self.blocked.insert(name);
-                break;
-            }
-            runs.push(PartRun { topic_counter: run.topic.counter(), count: run.count });
+        let topic_known = |run: &&Run| state.topics().standing(run.topic) != Standing::Unknown;
+        let known_topics = known.iter().take_while(topic_known).count();
+        if known_topics < known.len() {
+            self.blocked.insert(name);
         }
-        if runs.is_empty() {
-            return None;
-        }
+        let last = known[..known_topics].last()?;
+        let runs = part_runs(state, log.before(state, &name, from), &known[..known_topics]);
         log.proposed = from + runs.iter().map(|run| run.count).sum::<u64>();
         let end = log.proposed;
+        log.last = Some((end, Run { count: 1, ..last.without(last.count - 1) }));
         if runs.len() == runs_max {
             self.enqueue(name);
         }
@@ -337,7 +340,7 @@ impl Leader {
             Some(InFlight::Assignment(logs)) => {
                 logs.into_iter().for_each(|(name, upto)| self.log_completed(state, name, upto, applied));
             }
-            Some(InFlight::Boots(_) | InFlight::Closing) | None => {}
+            Some(InFlight::Boots(_) | InFlight::Closing | InFlight::Forgetting) | None => {}
         }
     }
 
@@ -362,6 +365,35 @@ impl Leader {
             self.enqueue(name);
         }
     }
+}
+
+impl Log {
+    /// What the record right before `from` is, if that is remembered: proposed before, or the last that is ordered.
+    fn before(&self, state: &State, name: &LogName, from: u64) -> Option<Run> {
+        let proposed = self.last.filter(|(end, _)| *end == from).map(|(_, run)| run);
+        let ordered = || state.logs().named(name).filter(|open| open.ordered == from)?.last;
+        proposed.or_else(ordered)
+    }
+}
+
+/// Runs as an entry says them, the first one in short if it goes on with what was before.
+fn part_runs(state: &State, before: Option<Run>, runs: &[Run]) -> Vec<PartRun> {
+    let mut parts: Vec<PartRun> =
+        runs.iter().map(|run| PartRun { kind: kind(state, run), count: run.count }).collect();
+    if let (Some(before), Some(first), Some(part)) = (before, runs.first(), parts.first_mut())
+        && before.continues_with(first)
+    {
+        part.kind = Kind::AsBefore;
+    }
+    parts
+}
+
+fn kind(state: &State, run: &Run) -> Kind {
+    let topic_counter = run.topic.counter();
+    let Some(produced) = run.produced else { return Kind::Topic(topic_counter) };
+    let number = state.producers().number(run.topic, &produced.producer);
+    let producer = number.map_or(ProducerReference::Id(produced.producer), ProducerReference::Number);
+    Kind::Produced { topic_counter, producer, sequence: produced.sequence }
 }
 
 /// The runs of a report that fit its log: of its bucket, and not beyond what is held.

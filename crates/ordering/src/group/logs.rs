@@ -6,6 +6,7 @@ use trunkline_types::limits::OPEN_LOGS_PER_GROUP_MAX;
 use trunkline_types::{Bucket, IntervalSet, Lane, LogName, NodeId, Ordinal};
 
 use super::entry::{LogReference, Predecessor};
+use super::runs::Run;
 
 /// What a log must wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct OpenLog {
     pub before: Before,
     /// Where its successor, once open, says that it ends (exclusive), and the index at which it said so.
     pub succeeded: Option<(u64, u64)>,
+    /// What the last record that is ordered is, as a run of it alone: the next one may be said to be alike.
+    pub last: Option<Run>,
 }
 
 /// Open logs by short number and by name; closed ones as an exact set for ever.
@@ -199,7 +202,7 @@ impl Logs {
         }
         self.last_number += 1;
         self.numbers.insert(name, self.last_number);
-        self.open.insert(self.last_number, OpenLog { name, ordered: 1, before, succeeded: None });
+        self.open.insert(self.last_number, OpenLog { name, ordered: 1, before, succeeded: None, last: None });
         Ok(self.last_number)
     }
 

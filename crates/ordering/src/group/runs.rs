@@ -2,13 +2,39 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use trunkline_types::TopicId;
+use trunkline_types::{Produced, TopicId};
 
-/// Consecutive records of one topic.
+/// Consecutive records alike: of one topic; with a producer, of one, and of consecutive sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     pub topic: TopicId,
     pub count: u64,
+    /// What its first record is called.
+    pub produced: Option<Produced>,
+}
+
+impl Run {
+    /// One record.
+    pub fn of(topic: TopicId, produced: Option<Produced>) -> Self {
+        Self { topic, count: 1, produced }
+    }
+
+    /// What a record that comes right after it would be called, were it alike.
+    pub fn next(&self) -> Option<Produced> {
+        self.produced.map(|first| first.plus(self.count))
+    }
+
+    /// Whether `other`, right behind it, is more of the same.
+    pub fn continues_with(&self, other: &Self) -> bool {
+        self.topic == other.topic && self.next() == other.produced
+    }
+
+    /// Without its first records, of which it has more.
+    #[must_use]
+    pub fn without(self, first: u64) -> Self {
+        let produced = self.produced.map(|produced| produced.plus(first));
+        Self { count: self.count - first, produced, ..self }
+    }
 }
 
 /// What is known of one log's records: pieces in order, apart from each other. There is more than one only for a
@@ -98,6 +124,11 @@ impl Runs {
         }
     }
 
+    /// The kind of the record at `sequence`, as a run of it alone.
+    pub fn at(&self, sequence: u64) -> Option<Run> {
+        self.between(sequence, sequence + 1, 1).pop()
+    }
+
     /// Runs over [from, upto), as far as known, at most `runs_max`.
     pub fn between(&self, from: u64, upto: u64, runs_max: usize) -> Vec<Run> {
         self.piece_at(from).map(|piece| piece.between(from, upto, runs_max)).unwrap_or_default()
@@ -110,10 +141,11 @@ impl Piece {
             && let Some(first) = self.runs.front_mut()
         {
             let gone = first.count.min(sequence - self.from);
-            first.count -= gone;
             self.from += gone;
-            if first.count == 0 {
+            if gone == first.count {
                 self.runs.pop_front();
+            } else {
+                *first = first.without(gone);
             }
         }
     }
@@ -124,10 +156,10 @@ impl Piece {
         for run in runs {
             let next = at.saturating_add(run.count);
             if next > self.end {
-                let count = next - at.max(self.end);
+                let fresh = run.without(at.max(self.end) - at);
                 match self.runs.back_mut() {
-                    Some(last) if last.topic == run.topic => last.count += count,
-                    _ => self.runs.push_back(Run { topic: run.topic, count }),
+                    Some(last) if last.continues_with(&fresh) => last.count += fresh.count,
+                    _ => self.runs.push_back(fresh),
                 }
                 self.end = next;
             }
@@ -145,7 +177,7 @@ impl Piece {
                 if between.len() == runs_max {
                     break;
                 }
-                between.push(Run { topic: run.topic, count });
+                between.push(Run { count, ..run.without(at.max(from) - at) });
             }
             at = end;
             if at >= upto {
@@ -159,11 +191,30 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use trunkline_types::ProducerId;
 
     use super::*;
 
     fn runs(pairs: &[(u64, u64)]) -> Vec<Run> {
-        pairs.iter().map(|&(topic, count)| Run { topic: TopicId(topic), count }).collect()
+        pairs.iter().map(|&(topic, count)| Run { topic: TopicId(topic), count, produced: None }).collect()
+    }
+
+    fn produced(producer: u8, sequence: u64, count: u64) -> Run {
+        let produced = Some(Produced { producer: ProducerId([producer; 16]), sequence });
+        Run { topic: TopicId(1), count, produced }
+    }
+
+    #[test]
+    fn only_consecutive_sequences_of_one_producer_are_one_run() {
+        let mut log = Runs::default();
+        let told =
+            [produced(7, 1, 2), produced(7, 3, 1), produced(7, 5, 1), produced(8, 6, 1), runs(&[(1, 1)])[0]];
+        log.add(1, &told);
+        assert_eq!(log.between(1, 9, 9), [produced(7, 1, 3), told[2], told[3], told[4]]);
+        assert_eq!(log.between(2, 4, 9), [produced(7, 2, 2)]);
+        log.drop_below(3);
+        assert_eq!((log.between(1, 9, 1), log.at(3)), (vec![], Some(produced(7, 3, 1))));
+        assert_eq!(log.between(3, 5, 9), [produced(7, 3, 1), told[2]]);
     }
 
     #[test]
@@ -194,14 +245,19 @@ mod tests {
         fn what_is_known_is_what_the_log_is(
             pieces in prop::collection::vec((1u64..40, 0u64..20), 1..20), from in 1u64..40, below in 1u64..20,
         ) {
-            let topic = |sequence: u64| TopicId(sequence / 3);
+            // Every fifth record has no producer; the others' sequences have gaps.
+            let kind = |sequence: u64| {
+                let producer = ProducerId([u8::from(sequence % 7 > 2); 16]);
+                let produced = Produced { producer, sequence: sequence + sequence / 4 };
+                Run::of(TopicId(sequence / 6), (sequence % 5 > 0).then_some(produced))
+            };
             let mut log = Runs::default();
             for (start, length) in pieces {
                 let mut piece: Vec<Run> = Vec::new();
-                for sequence in start..start + length {
+                for one in (start..start + length).map(kind) {
                     match piece.last_mut() {
-                        Some(last) if last.topic == topic(sequence) => last.count += 1,
-                        _ => piece.push(Run { topic: topic(sequence), count: 1 }),
+                        Some(last) if last.continues_with(&one) => last.count += 1,
+                        _ => piece.push(one),
                     }
                 }
                 log.add(start, &piece);
@@ -209,8 +265,8 @@ mod tests {
             log.drop_below(below);
             let mut at = from;
             for run in log.between(from, 60, 100) {
-                for sequence in at..at + run.count {
-                    prop_assert_eq!(run.topic, topic(sequence));
+                for nth in 0..run.count {
+                    prop_assert_eq!(Run { count: 1, ..run.without(nth) }, kind(at + nth));
                 }
                 at += run.count;
             }

@@ -25,6 +25,8 @@ pub struct Session {
     heard: u64,
     /// On disk there up to, exclusive: every log that it has named and not taken back.
     held: BTreeMap<LogName, u64>,
+    /// Its digest has agreed: all that there is was told, and since then what changes.
+    is_told: bool,
     /// At the last digest: a log of which it holds more than is ordered, where its next record is not known.
     doubt: Option<(LogName, u64)>,
 }
@@ -97,8 +99,14 @@ impl Sessions {
             self.words.remove(&source.store);
         }
         self.asked.remove(&source.store);
-        let session =
-            Session { boot: source.boot, number, heard: self.now, held: BTreeMap::new(), doubt: None };
+        let session = Session {
+            boot: source.boot,
+            number,
+            heard: self.now,
+            held: BTreeMap::new(),
+            is_told: false,
+            doubt: None,
+        };
         self.sessions.insert(source.store, session);
         Admission::Live
     }
@@ -151,8 +159,13 @@ impl Sessions {
             self.sessions.remove(&source.store);
             return Admission::Unknown;
         }
-        session.heard = now;
+        (session.heard, session.is_told) = (now, true);
         Admission::Live
+    }
+
+    /// Whether a store has told in its live session of everything that it holds beyond what is ordered.
+    pub fn is_told(&self, store: NodeId) -> bool {
+        self.sessions.get(&store).is_some_and(|session| session.is_told)
     }
 
     /// Notes a log whose next record no report has told of; true if it was the same at the digest before.

@@ -2,17 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use trunkline_types::{Boot, Bucket, IntervalSet, Lane, LogName, NodeId, Ordinal, TopicId, hash64};
+use trunkline_types::{
+    Boot, Bucket, IntervalSet, Lane, LogName, NodeId, Ordinal, Produced, ProducerId, TopicId, hash64,
+};
 
 use super::entry::Predecessor;
 use super::fact::Fact;
 use super::history::History;
 use super::logs::{Before, Logs, OpenLog};
+use super::producers::{LastPush, Producer, Producers};
+use super::runs::Run;
 use super::state::{Shape, State};
 use super::topics::{Topic, Topics};
 
 /// The first byte of every snapshot.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidSnapshot {
@@ -39,6 +43,18 @@ struct Stored {
     ended: Vec<(u64, u32, u64)>,
     facts_from: u64,
     facts: Vec<(u64, Vec<Fact>)>,
+    /// topic, last number, producers.
+    producers: Vec<(TopicId, u32, Vec<StoredProducer>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredProducer {
+    number: u32,
+    id: ProducerId,
+    /// [start, end) of sequences.
+    ranges: Vec<(u64, u64)>,
+    /// index, order time.
+    last: (u64, u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +65,7 @@ struct StoredLog {
     ordered: u64,
     before: StoredBefore,
     succeeded: Option<(u64, u64)>,
+    last: Option<(TopicId, Option<Produced>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,6 +97,7 @@ impl State {
             ended: self.logs.ended_boots().map(|(node, (counter, index))| (node.0, counter, index)).collect(),
             facts_from: self.history.from(),
             facts: self.history.iter().map(|at| (at.index, at.facts.to_vec())).collect(),
+            producers: store_producers(&self.producers),
         };
         postcard::to_extend(&stored, vec![FORMAT]).expect("writing to memory cannot fail")
     }
@@ -115,6 +133,7 @@ impl State {
             order_time_ms: stored.order_time_ms,
             topics: Topics::from_parts(stored.topic_counter, topics),
             logs: Logs::from_parts(stored.last_number, open, closed, ended),
+            producers: restore_producers(stored.producers),
             history: History::from_parts(stored.facts_from, stored.facts),
         })
     }
@@ -141,7 +160,36 @@ fn store_log(number: u32, log: &OpenLog) -> StoredLog {
             Before::Log(predecessor) => StoredBefore::Log(predecessor),
         },
         succeeded: log.succeeded,
+        last: log.last.map(|last| (last.topic, last.produced)),
     }
+}
+
+fn store_producers(producers: &Producers) -> Vec<(TopicId, u32, Vec<StoredProducer>)> {
+    let store = |(&number, known): (&u32, &Producer)| StoredProducer {
+        number,
+        id: known.id,
+        ranges: ranges(&known.sequences),
+        last: (known.last.index, known.last.order_time_ms),
+    };
+    let topics = producers.topics();
+    topics.map(|(topic, of)| (topic, of.last_number, of.known.iter().map(store).collect())).collect()
+}
+
+fn restore_producers(stored: Vec<(TopicId, u32, Vec<StoredProducer>)>) -> Producers {
+    let mut producers = Producers::default();
+    for (topic, last_number, known) in stored {
+        let restore = |stored: StoredProducer| {
+            let (index, order_time_ms) = stored.last;
+            let sequences = stored.ranges.into_iter().map(|(start, end)| start..end).collect();
+            (stored.number, Producer { id: stored.id, sequences, last: LastPush { index, order_time_ms } })
+        };
+        producers.restore(topic, last_number, known.into_iter().map(restore).collect());
+    }
+    producers
+}
+
+fn ranges(set: &IntervalSet) -> Vec<(u64, u64)> {
+    set.iter().map(|range| (range.start, range.end)).collect()
 }
 
 fn restore_log(stored: StoredLog) -> (u32, OpenLog) {
@@ -158,14 +206,13 @@ fn restore_log(stored: StoredLog) -> (u32, OpenLog) {
         StoredBefore::Nothing => Before::Nothing,
         StoredBefore::Log(predecessor) => Before::Log(predecessor),
     };
-    (stored.number, OpenLog { name, ordered: stored.ordered, before, succeeded: stored.succeeded })
+    let last = stored.last.map(|(topic, produced)| Run::of(topic, produced));
+    let StoredLog { number, ordered, succeeded, .. } = stored;
+    (number, OpenLog { name, ordered, before, succeeded, last })
 }
 
 fn store_closed((bucket, node, lane): (Bucket, NodeId, Lane), closed: &IntervalSet) -> StoredClosed {
-    StoredClosed {
-        of: (bucket.0, node.0, lane.0),
-        ranges: closed.iter().map(|range| (range.start, range.end)).collect(),
-    }
+    StoredClosed { of: (bucket.0, node.0, lane.0), ranges: ranges(closed) }
 }
 
 fn restore_closed(stored: StoredClosed) -> ((Bucket, NodeId, Lane), IntervalSet) {
@@ -191,7 +238,7 @@ mod tests {
             vec![FORMAT, 0, 1, 4, 4, 0, 1, 1],
             vec![0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 1],
             vec![0, 0, 0, 1, 9, 2, 4, 0, 2],
-            vec![3, 1, 0, 0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 4, 1, 4, 9, 2],
+            vec![3, 1, 0, 0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 4, 1, 4, 9, 2, 0],
         ]
         .concat();
         assert_eq!(state.snapshot(), expected);
@@ -203,8 +250,8 @@ mod tests {
         let mut snapshot = State::new(SHAPE).snapshot();
         let other = Shape { groups: 2, ..SHAPE };
         assert_eq!(State::restore(other, &snapshot), Err(InvalidSnapshot::OtherGroup(SHAPE, other)));
-        snapshot[0] = 2;
-        assert_eq!(State::restore(SHAPE, &snapshot), Err(InvalidSnapshot::Format(2)));
-        assert!(matches!(State::restore(SHAPE, &[1, 7]), Err(InvalidSnapshot::Malformed(_))));
+        snapshot[0] = 3;
+        assert_eq!(State::restore(SHAPE, &snapshot), Err(InvalidSnapshot::Format(3)));
+        assert!(matches!(State::restore(SHAPE, &[FORMAT, 7]), Err(InvalidSnapshot::Malformed(_))));
     }
 }

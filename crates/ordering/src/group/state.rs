@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use trunkline_types::{Bucket, LogName, TopicId, TopicName};
+use trunkline_types::limits::ENTRY_FACT_RUNS_MAX;
+use trunkline_types::{Bucket, Produced, TopicId, TopicName};
 
-use super::entry::{Assignment, Entry, LogPart, PartRun};
+use super::entry::{Assignment, Entry, Kind, LogPart, PartRun};
 use super::fact::{Fact, OrderedRun};
 use super::history::{History, Since};
 use super::logs::{Before, Logs, OpenLog};
+use super::producers::{LastPush, Producers, fits};
+use super::runs::Run;
 use super::topics::{Standing, Topic, Topics};
 
 /// Which buckets a group orders. Fixed when the cluster was initialized.
@@ -47,11 +50,11 @@ pub enum Answer {
     NotHere,
     /// Whether the topic was live until this entry.
     Deleted(bool),
-    /// An assignment: how many records it has decided (given an ID, or none for a deleted topic).
+    /// An assignment: how many records it has decided (given an ID, or none to duplicates and to what is of a deleted topic).
     Assigned {
         records: u64,
     },
-    /// End of boots, closing of logs: how much of it was news.
+    /// End of boots, closing of logs, forgetting of producers: how much of it was news.
     Noted(u64),
 }
 
@@ -76,6 +79,7 @@ impl Answer {
 ///
 /// **Invariant** (I3): IDs are given here and nowhere else, dense per topic, each once; a log's records are decided in
 /// the log's order, each once.
+/// **Invariant** (I6): of all records of one (topic, producer, sequence) only the first that is decided gets an ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub(super) shape: Shape,
@@ -83,8 +87,9 @@ pub struct State {
     pub(super) order_time_ms: u64,
     pub(super) topics: Topics,
     pub(super) logs: Logs,
+    pub(super) producers: Producers,
     pub(super) history: History,
-    // Reserved: producers, trims, fences.
+    // Reserved: trims, fences.
 }
 
 impl State {
@@ -95,6 +100,7 @@ impl State {
             order_time_ms: 0,
             topics: Topics::default(),
             logs: Logs::default(),
+            producers: Producers::default(),
             history: History::default(),
         }
     }
@@ -119,6 +125,10 @@ impl State {
 
     pub fn logs(&self) -> &Logs {
         &self.logs
+    }
+
+    pub fn producers(&self) -> &Producers {
+        &self.producers
     }
 
     pub fn history(&self) -> &History {
@@ -156,6 +166,7 @@ impl State {
             Entry::CreateTopic { name, options } => self.create_topic(name, options, &mut facts),
             Entry::DeleteTopic { topic } => {
                 let deleted = self.topics.delete(*topic);
+                self.producers.delete(*topic);
                 facts.extend(deleted.then_some(Fact::TopicDeleted { topic: *topic }));
                 Answer::Deleted(deleted)
             }
@@ -171,6 +182,9 @@ impl State {
                     facts.extend(closed.map(|log| Fact::LogClosed { number, log, end }));
                 }
                 Answer::Noted(facts.len() as u64)
+            }
+            Entry::ForgetProducers { topic, producers } => {
+                self.forget_producers(*topic, producers, &mut facts)
             }
         };
         self.history.push(index, facts);
@@ -219,37 +233,129 @@ impl State {
         if part.from > log.ordered || !self.logs.may_begin(&log.name, log.before) {
             return 0;
         }
-        let runs = self.decide(log.name, &part.runs, log.ordered - part.from);
+        let room = ENTRY_FACT_RUNS_MAX.saturating_sub(facts.iter().map(Fact::runs).sum());
+        let (runs, last) = self.decide(index, &log, part, room);
         let records = runs.iter().map(|run| run.count).sum();
         if records > 0 {
             facts.push(Fact::Ordered { number, bucket: log.name.bucket, from: log.ordered, runs });
-            self.logs.get_mut(number).expect("it was there above").ordered += records;
+            let open = self.logs.get_mut(number).expect("it was there above");
+            (open.ordered, open.last) = (log.ordered + records, last);
         }
         records
     }
 
-    /// Gives IDs to the records of `runs` but the first `skip`, as far as their topics are known.
-    fn decide(&mut self, log: LogName, runs: &[PartRun], mut skip: u64) -> Vec<OrderedRun> {
-        let mut decided: Vec<OrderedRun> = Vec::new();
-        for run in runs {
+    /// Gives IDs to the records of a part that are not decided yet, as far as their topics and producers are known and
+    /// there is room for so many runs. Also what the last of them is.
+    fn decide(
+        &mut self,
+        index: u64,
+        log: &OpenLog,
+        part: &LogPart,
+        room: usize,
+    ) -> (Vec<OrderedRun>, Option<Run>) {
+        let now = LastPush { index, order_time_ms: self.order_time_ms };
+        let mut decided = Decided { runs: Vec::new(), max: room };
+        let mut skip = log.ordered - part.from;
+        // The record right before the next one to decide, whether that is the part's first or in the middle of it.
+        let mut before = log.last;
+        for run in &part.runs {
             let skipped = skip.min(run.count);
             skip -= skipped;
-            let count = run.count - skipped;
-            if count == 0 {
+            if skipped == run.count {
                 continue;
             }
-            let topic = TopicId::new(run.topic_counter, log.bucket);
-            let first_id = match self.topics.standing(topic) {
-                Standing::Live => self.topics.take_ids(topic, count).expect("it is live"),
-                Standing::Deleted => 0,
-                Standing::Unknown => break,
+            if decided.room() == 0 {
+                break;
+            }
+            let Some(run) = self.undecided(log.name.bucket, before, run, skipped) else { break };
+            let count = match (self.topics.standing(run.topic), run.produced) {
+                (Standing::Unknown, _) => break,
+                (Standing::Deleted, _) => decided.push(run.topic, 0, run.count, None),
+                (Standing::Live, None) => {
+                    let first_id = self.topics.take_ids(run.topic, run.count).expect("it is live");
+                    decided.push(run.topic, first_id, run.count, None)
+                }
+                (Standing::Live, Some(produced)) => self.decide_produced(run, produced, now, &mut decided),
             };
-            match decided.last_mut() {
-                Some(last) if last.topic == topic => last.count += count,
-                _ => decided.push(OrderedRun { topic, first_id, count }),
+            if count > 0 {
+                before = Some(Run { count: 1, ..run.without(count - 1) });
+            }
+            if count < run.count {
+                break;
             }
         }
-        decided
+        (decided.runs, before)
+    }
+
+    /// The run without its first records; `None` where its producer is not known or nothing fits.
+    fn undecided(&self, bucket: Bucket, before: Option<Run>, run: &PartRun, skipped: u64) -> Option<Run> {
+        let count = run.count - skipped;
+        let (topic, produced) = match run.kind {
+            Kind::AsBefore => before.map(|before| (before.topic, before.next()))?,
+            Kind::Topic(counter) => (TopicId::new(counter, bucket), None),
+            Kind::Produced { topic_counter, producer, sequence } => {
+                let topic = TopicId::new(topic_counter, bucket);
+                let producer = self.producers.resolve(topic, producer)?;
+                let produced = Produced { producer, sequence: sequence.checked_add(skipped)? };
+                (topic, Some(produced))
+            }
+        };
+        let fits = produced.is_none_or(|produced| fits(produced, count));
+        fits.then_some(Run { topic, count, produced })
+    }
+
+    /// Gives IDs to what is no duplicate; how many records were decided.
+    fn decide_produced(&mut self, run: Run, first: Produced, now: LastPush, decided: &mut Decided) -> u64 {
+        let mut done = 0;
+        for (count, is_new) in self.producers.take(run.topic, first, run.count, decided.room(), now) {
+            let first_id =
+                if is_new { self.topics.take_ids(run.topic, count).expect("it is live") } else { 0 };
+            decided.push(run.topic, first_id, count, Some(first.plus(done)));
+            done += count;
+        }
+        done
+    }
+
+    fn forget_producers(
+        &mut self,
+        topic: TopicId,
+        producers: &[(u32, u64)],
+        facts: &mut Vec<Fact>,
+    ) -> Answer {
+        let now = self.order_time_ms;
+        let forgotten =
+            producers.iter().filter_map(|&(number, index)| self.producers.forget(topic, number, index, now));
+        let producers: Vec<_> = forgotten.collect();
+        let news = producers.len() as u64;
+        facts.extend((news > 0).then_some(Fact::ProducersForgotten { topic, producers }));
+        Answer::Noted(news)
+    }
+}
+
+/// The runs that a part comes to.
+struct Decided {
+    runs: Vec<OrderedRun>,
+    max: usize,
+}
+
+impl Decided {
+    fn room(&self) -> usize {
+        self.max.saturating_sub(self.runs.len())
+    }
+
+    /// Joins what is alike and has consecutive IDs; how many that were.
+    fn push(&mut self, topic: TopicId, first_id: u64, count: u64, produced: Option<Produced>) -> u64 {
+        match self.runs.last_mut() {
+            Some(last)
+                if last.topic == topic
+                    && (last.first_id == 0) == (first_id == 0)
+                    && last.produced.map(|first| first.plus(last.count)) == produced =>
+            {
+                last.count += count;
+            }
+            _ => self.runs.push(OrderedRun { topic, first_id, count, produced }),
+        }
+        count
     }
 }
 

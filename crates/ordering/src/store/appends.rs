@@ -19,6 +19,8 @@ pub enum Answer<T> {
     Stored {
         push: T,
         seq: u64,
+        /// It was a duplicate, by the facts, when it came; that it was none then does not make it none.
+        duplicate: bool,
     },
     /// 0: decided without an ID.
     Ordered {
@@ -26,6 +28,10 @@ pub enum Answer<T> {
         id: u64,
     },
     Everywhere {
+        push: T,
+    },
+    /// Decided: a duplicate. What the first one has reached, others know.
+    Duplicate {
         push: T,
     },
 }
@@ -36,6 +42,7 @@ struct Waiting<T> {
     push: T,
     level: Level,
     until: Duration,
+    duplicate: bool,
     stored: bool,
     ordered: bool,
     done: bool,
@@ -70,13 +77,14 @@ impl<T: Copy> Appends<T> {
         self.waiting.front().is_some_and(|first| first.seq < end)
     }
 
-    /// Record `seq`, higher than any before, waits until `until` at most.
-    pub fn push(&mut self, seq: u64, push: T, level: Level, until: Duration) {
+    /// Record `seq`, higher than any before, waits until `until` at most. `duplicate`: it is known to be one.
+    pub fn push(&mut self, seq: u64, push: T, level: Level, until: Duration, duplicate: bool) {
         self.waiting.push_back(Waiting {
             seq,
             push,
             level,
             until,
+            duplicate,
             stored: false,
             ordered: false,
             done: false,
@@ -96,13 +104,17 @@ impl<T: Copy> Appends<T> {
         self.drop_done();
     }
 
-    /// The records from `from` on have these IDs.
+    /// The records from `from` on have these IDs, or none.
     pub fn ordered(&mut self, from: u64, runs: &[OrderedRun], answers: &mut Vec<Answer<T>>) {
         let mut seq = from;
         for run in runs {
             let range = self.range(seq, seq + run.count);
             let everywhere = self.everywhere;
             for waiting in self.waiting.range_mut(range) {
+                if run.is_duplicate() {
+                    waiting.tell_duplicate(answers);
+                    continue;
+                }
                 let id = if run.first_id == 0 { 0 } else { run.first_id + (waiting.seq - seq) };
                 waiting.tell_ordered(id, everywhere, answers);
             }
@@ -149,9 +161,18 @@ impl<T: Copy> Waiting<T> {
         if self.stored || self.done {
             return;
         }
-        answers.push(Answer::Stored { push: self.push, seq: self.seq });
+        answers.push(Answer::Stored { push: self.push, seq: self.seq, duplicate: self.duplicate });
         self.stored = true;
         self.done = self.level == Level::Stored;
+    }
+
+    fn tell_duplicate(&mut self, answers: &mut Vec<Answer<T>>) {
+        self.duplicate = true;
+        self.tell_stored(answers);
+        if !self.done {
+            answers.push(Answer::Duplicate { push: self.push });
+            self.done = true;
+        }
     }
 
     /// What has an ID is on disk on two stores: it is stored, whether its acknowledgement has come back or not.
@@ -172,21 +193,25 @@ impl<T: Copy> Waiting<T> {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_types::TopicId;
+    use trunkline_types::{Produced, ProducerId, TopicId};
 
     use super::*;
 
     const LATE: Duration = Duration::from_secs(60);
 
     fn run(first_id: u64, count: u64) -> OrderedRun {
-        OrderedRun { topic: TopicId(1), first_id, count }
+        OrderedRun { topic: TopicId(1), first_id, count, produced: None }
+    }
+
+    fn stored(push: char, seq: u64) -> Answer<char> {
+        Answer::Stored { push, seq, duplicate: false }
     }
 
     fn three() -> Appends<char> {
         let mut appends = Appends::default();
-        appends.push(1, 'a', Level::Stored, LATE);
-        appends.push(3, 'b', Level::Ordered, LATE);
-        appends.push(4, 'c', Level::Everywhere, LATE);
+        appends.push(1, 'a', Level::Stored, LATE, false);
+        appends.push(3, 'b', Level::Ordered, LATE, false);
+        appends.push(4, 'c', Level::Everywhere, LATE, false);
         appends
     }
 
@@ -195,7 +220,7 @@ mod tests {
         let (mut appends, mut out) = (three(), Vec::new());
         appends.stored(4, &mut out);
         appends.stored(4, &mut out);
-        assert_eq!(out, [Answer::Stored { push: 'a', seq: 1 }, Answer::Stored { push: 'b', seq: 3 }]);
+        assert_eq!(out, [stored('a', 1), stored('b', 3)]);
         out.clear();
         appends.everywhere(9, &mut out);
         assert_eq!(out, [], "everywhere is told after ordered");
@@ -204,7 +229,7 @@ mod tests {
             out,
             [
                 Answer::Ordered { push: 'b', id: 0 },
-                Answer::Stored { push: 'c', seq: 4 },
+                stored('c', 4),
                 Answer::Ordered { push: 'c', id: 20 },
                 Answer::Everywhere { push: 'c' },
             ]
@@ -221,6 +246,30 @@ mod tests {
         assert_eq!(out, []);
         appends.everywhere(5, &mut out);
         assert_eq!(out, [Answer::Everywhere { push: 'c' }]);
+    }
+
+    #[test]
+    fn a_duplicate_is_told_as_such_at_any_level_and_nothing_more_of_it() {
+        let (mut appends, mut out) = (three(), Vec::new());
+        appends.push(5, 'd', Level::Stored, LATE, true);
+        appends.stored(2, &mut out);
+        let produced = Some(Produced { producer: ProducerId([1; 16]), sequence: 4 });
+        appends.ordered(1, &[OrderedRun { produced, ..run(0, 3) }, run(8, 1)], &mut out);
+        appends.stored(9, &mut out);
+        appends.everywhere(9, &mut out);
+        assert_eq!(
+            out,
+            [
+                stored('a', 1),
+                Answer::Stored { push: 'b', seq: 3, duplicate: true },
+                Answer::Duplicate { push: 'b' },
+                stored('c', 4),
+                Answer::Ordered { push: 'c', id: 8 },
+                Answer::Stored { push: 'd', seq: 5, duplicate: true },
+                Answer::Everywhere { push: 'c' },
+            ]
+        );
+        assert!(appends.is_empty());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use trunkline_types::{Bucket, LogName, NodeId, Ordinal, TopicId};
 use super::closed::ClosedLogs;
 use super::facts::Row;
 use super::log::{Accepted, Log, LogNo};
+use super::producers::Producers;
+use super::runs::Run;
 use super::topic::{Halt, IndexRun, Topic};
 use crate::group::Predecessor;
 
@@ -55,6 +57,7 @@ pub struct Catalog {
     next_log: LogNo,
     pub(super) topics: BTreeMap<TopicId, Topic>,
     pub(super) topic_names: BTreeMap<String, TopicId>,
+    pub(super) producers: Producers,
     groups: BTreeMap<u16, Group>,
     held: Vec<bool>,
     group_count: u16,
@@ -77,6 +80,7 @@ impl Catalog {
             next_log: LogNo(0),
             topics: BTreeMap::new(),
             topic_names: BTreeMap::new(),
+            producers: Producers::default(),
             groups: BTreeMap::new(),
             held,
             group_count,
@@ -162,6 +166,14 @@ impl Catalog {
 
     pub fn topic(&self, id: TopicId) -> Option<&Topic> {
         self.topics.get(&id)
+    }
+
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    pub fn producers_mut(&mut self) -> &mut Producers {
+        &mut self.producers
     }
 
     pub fn topics(&self) -> impl Iterator<Item = (TopicId, &Topic)> + '_ {
@@ -285,14 +297,14 @@ impl Catalog {
         news
     }
 
-    /// Takes records that continue the log; `topics` are theirs, from `from` on.
-    pub fn accept(&mut self, no: LogNo, from: u64, topics: &[TopicId]) -> Accepted {
+    /// Takes records that continue the log; `kinds` says of each what it is, from `from` on.
+    pub fn accept(&mut self, no: LogNo, from: u64, kinds: &[Run]) -> Accepted {
         let log = self.log_mut(no);
-        let accepted = log.accept(from, topics.len() as u64);
+        let accepted = log.accept(from, kinds.len() as u64);
         if let Accepted::New(range) = &accepted {
             for seq in range.clone() {
-                let at = usize::try_from(seq - from).expect("within `topics`");
-                log.describe(seq, topics[at], 1);
+                let at = usize::try_from(seq - from).expect("within `kinds`");
+                log.describe(seq, kinds[at]);
             }
         }
         accepted
@@ -360,13 +372,13 @@ impl Catalog {
         }
     }
 
-    /// The answer to [`Effect::LoadRuns`]: (sequence, topic, count), consecutive.
-    pub fn runs_loaded(&mut self, no: LogNo, runs: &[(u64, TopicId, u64)], effects: &mut Vec<Effect>) {
+    /// The answer to [`Effect::LoadRuns`]: first sequences and runs, consecutive.
+    pub fn runs_loaded(&mut self, no: LogNo, runs: &[(u64, Run)], effects: &mut Vec<Effect>) {
         self.runs_loading.remove(&no);
         let Some(log) = self.logs.get_mut(&no) else { return };
         let before = log.runs.end();
-        for &(from, topic, count) in runs {
-            log.describe(from, topic, count);
+        for &(from, run) in runs {
+            log.describe(from, run);
         }
         if log.runs.end() > before {
             self.runs_wanted(no, effects);

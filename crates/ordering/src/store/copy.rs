@@ -1,6 +1,8 @@
 //! A group's index copied from another store, where the facts that were missed are kept no more.
 
-use trunkline_types::{NodeId, TopicId};
+use std::collections::BTreeMap;
+
+use trunkline_types::{IntervalSet, NodeId, ProducerId, TopicId};
 
 use super::catalog::{Catalog, Effect};
 use super::facts::{Row, Settled};
@@ -33,6 +35,8 @@ pub struct Copied {
     pub logs: Vec<CopiedLog>,
     pub topics: Vec<CopiedTopic>,
     pub boots_ended: Vec<(NodeId, u32)>,
+    /// The sequences that have IDs.
+    pub producers: BTreeMap<(TopicId, ProducerId), IntervalSet>,
 }
 
 impl Catalog {
@@ -58,8 +62,17 @@ impl Catalog {
                 self.topics.entry(from.topic).or_insert_with(|| Topic::new(String::new(), Vec::new()));
             (topic.name, topic.options, topic.deleted) = (from.name, from.options, from.deleted);
             topic.staged_next = topic.staged_next.max(from.next);
+            for producer in self.producers.forget_all(from.topic) {
+                if !copied.producers.contains_key(&(from.topic, producer)) {
+                    rows.push(Row::ForgetProducer { topic: from.topic, producer });
+                }
+            }
             topics.push((from.topic, from.next));
             rows.extend([Row::Topic(from.topic), Row::Mark(from.topic)]);
+        }
+        for ((topic, producer), sequences) in copied.producers {
+            self.producers.recover(topic, producer, sequences);
+            rows.push(Row::Producer { topic, producer });
         }
         let mut logs = Vec::new();
         for from in copied.logs {

@@ -1,7 +1,7 @@
 //! The committed order as a store takes it: facts are staged when they come, settled when they may be told.
 
 use thiserror::Error;
-use trunkline_types::{LogName, NodeId, TopicId};
+use trunkline_types::{LogName, NodeId, Produced, ProducerId, TopicId};
 
 use super::catalog::{Catalog, Effect};
 use super::log::{Log, LogNo};
@@ -17,6 +17,7 @@ pub enum Fact {
     Ordered { number: u32, from: u64, runs: Vec<OrderedRun> },
     BootsEnded { node: NodeId, counter: u32 },
     LogClosed { number: u32, end: u64 },
+    ProducersForgotten { topic: TopicId, producers: Vec<ProducerId> },
 }
 
 /// All facts of one applied entry; index 0 is said at the start of a session and belongs to no entry.
@@ -59,6 +60,25 @@ pub enum Row {
         seq: u64,
         run: OrderedRun,
     },
+    /// These have IDs from `first_id` on.
+    Sequences {
+        topic: TopicId,
+        first: Produced,
+        first_id: u64,
+        count: u64,
+    },
+    /// The sequences of a producer that have IDs, as the catalog has them now.
+    Producer {
+        topic: TopicId,
+        producer: ProducerId,
+    },
+    /// All rows of a producer in a topic go.
+    ForgetProducer {
+        topic: TopicId,
+        producer: ProducerId,
+    },
+    /// The same of all its producers.
+    ForgetProducers(TopicId),
     Boot {
         group: u16,
         node: NodeId,
@@ -179,6 +199,13 @@ impl Catalog {
                     self.close_log(log, end, rows);
                 }
             }
+            Fact::ProducersForgotten { topic, producers } => {
+                let held = self.holds(topic.bucket());
+                for producer in producers.into_iter().filter(|_| held) {
+                    self.producers.forget(topic, &producer);
+                    rows.push(Row::ForgetProducer { topic, producer });
+                }
+            }
         }
         Ok(())
     }
@@ -211,7 +238,8 @@ impl Catalog {
         if self.topic_names.get(&topic.name) == Some(&id) {
             self.topic_names.remove(&topic.name);
         }
-        rows.push(Row::Topic(id));
+        self.producers.delete(id);
+        rows.extend([Row::Topic(id), Row::ForgetProducers(id)]);
     }
 
     fn number_log(
@@ -264,10 +292,21 @@ impl Catalog {
                 let indexed = IndexRun { first: run.first_id, log, seq, count: run.count };
                 rows.extend([Row::Index { topic: run.topic, run: indexed }, Row::Mark(run.topic)]);
             }
+            self.note_producer(&run, rows);
             seq += run.count;
         }
         settled.push(Settled::Ordered { log, from, runs });
         Ok(())
+    }
+
+    fn note_producer(&mut self, run: &OrderedRun, rows: &mut Vec<Row>) {
+        let Some(first) = run.produced else { return };
+        self.producers.decided(run.topic, first, run.count);
+        if !run.is_duplicate() {
+            let (topic, producer) = (run.topic, first.producer);
+            rows.push(Row::Sequences { topic, first, first_id: run.first_id, count: run.count });
+            rows.push(Row::Producer { topic, producer });
+        }
     }
 
     /// IDs are accepted only if they continue the topic's last.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use trunkline_types::limits::REPORT_RUNS_PER_LOG_MAX;
 use trunkline_types::{LogName, NodeId, TopicId};
 
-use super::runs::RunWindow;
+use super::runs::{Run, RunWindow};
 use crate::group::Predecessor;
 
 /// This store's own short number of a log. Given once, never reused.
@@ -126,8 +126,8 @@ impl Log {
     }
 
     /// Says what accepted records are.
-    pub fn describe(&mut self, from: u64, topic: TopicId, count: u64) {
-        self.runs.push(from, topic, count);
+    pub fn describe(&mut self, from: u64, run: Run) {
+        self.runs.push(from, run);
     }
 
     /// Records up to `end` are on disk. Returns the topics that waited for one of them.

@@ -3,14 +3,7 @@
 
 use std::collections::VecDeque;
 
-use trunkline_types::TopicId;
-
-/// Consecutive records of one topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    pub topic: TopicId,
-    pub count: u64,
-}
+pub use crate::group::Run;
 
 /// The runs of [start, end) of a log.
 #[derive(Clone, Debug)]
@@ -46,19 +39,19 @@ impl RunWindow {
         self.runs.len() <= self.max / 2
     }
 
-    /// Adds `count` records of `topic` from `from` on. What lies before the window's end is known already; what lies
-    /// beyond it, or does not fit, is left for a later fill.
-    pub fn push(&mut self, from: u64, topic: TopicId, count: u64) {
-        let last = from + count;
+    /// Adds records from `from` on. What lies before the window's end is known already; what lies beyond it, or does
+    /// not fit, is left for a later fill.
+    pub fn push(&mut self, from: u64, run: Run) {
+        let last = from + run.count;
         if from > self.end || last <= self.end {
             return;
         }
-        let fresh = last - self.end;
+        let fresh = run.without(self.end - from);
         let full = self.runs.len() >= self.max;
         match self.runs.back_mut() {
-            Some((_, run)) if run.topic == topic => run.count += fresh,
+            Some((_, before)) if before.continues_with(&fresh) => before.count += fresh.count,
             _ if full => return,
-            _ => self.runs.push_back((self.end, Run { topic, count: fresh })),
+            _ => self.runs.push_back((self.end, fresh)),
         }
         self.end = last;
     }
@@ -69,7 +62,7 @@ impl RunWindow {
             let end = *first + run.count;
             if end > bound {
                 if *first < bound {
-                    *run = Run { topic: run.topic, count: end - bound };
+                    *run = run.without(bound - *first);
                     *first = bound;
                 }
                 break;
@@ -108,7 +101,7 @@ impl RunWindow {
                 break;
             }
             let end = (first + run.count).min(until);
-            taken.push(Run { topic: run.topic, count: end - at });
+            taken.push(Run { count: end - at, ..run.without(at - first) });
             at = end;
         }
         (taken, at)
@@ -118,25 +111,30 @@ impl RunWindow {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use trunkline_types::{Produced, ProducerId, TopicId};
 
     use super::*;
 
     fn run(topic: u64, count: u64) -> Run {
-        Run { topic: TopicId(topic), count }
+        Run { topic: TopicId(topic), count, produced: None }
+    }
+
+    fn one(topic: u64) -> Run {
+        run(topic, 1)
     }
 
     #[test]
     fn consecutive_records_of_a_topic_are_one_run_and_a_full_window_stops_at_a_boundary() {
         let mut window = RunWindow::new(1, 2);
         for (from, topic) in [(1, 7), (2, 7), (3, 8), (4, 9), (5, 9)] {
-            window.push(from, TopicId(topic), 1);
+            window.push(from, one(topic));
         }
         assert_eq!(window.take(1, 100, 10), (vec![run(7, 2), run(8, 1)], 4));
         assert_eq!(window.end(), 4, "4 and 5 are left for a later fill");
         window.drop_below(3);
         assert!(window.has_room());
-        window.push(3, TopicId(8), 1);
-        window.push(4, TopicId(9), 2);
+        window.push(3, one(8));
+        window.push(4, run(9, 2));
         assert_eq!(window.take(1, 5, 10), (vec![run(8, 1), run(9, 1)], 5));
         assert_eq!(window.count_below(4), 1);
     }
@@ -149,20 +147,27 @@ mod tests {
     proptest! {
         #[test]
         fn it_agrees_with_a_plain_list(
-            topics in prop::collection::vec(1u64..4, 1..40), below in 1u64..40, from in 1u64..50, until in 1u64..50,
+            kinds in prop::collection::vec((1u64..3, 0u8..3, 0u64..2), 1..40),
+            below in 1u64..40, from in 1u64..50, until in 1u64..50,
         ) {
+            // Some with a producer, whose sequences have gaps.
+            let record = |(at, &(topic, producer, gap)): (usize, &(u64, u8, u64))| {
+                let produced = Produced { producer: ProducerId([producer; 16]), sequence: at as u64 + 1 + gap };
+                Run::of(TopicId(topic), (producer > 0).then_some(produced))
+            };
+            let records: Vec<Run> = kinds.iter().enumerate().map(record).collect();
             let mut window = RunWindow::new(1, 1_000);
-            for (at, &topic) in topics.iter().enumerate() {
-                window.push(at as u64 + 1, TopicId(topic), 1);
+            for (at, record) in records.iter().enumerate() {
+                window.push(at as u64 + 1, *record);
             }
             window.drop_below(below);
-            let end = topics.len() as u64 + 1;
+            let end = records.len() as u64 + 1;
             prop_assert_eq!(window.end(), end.max(below));
             let (runs, last) = window.take(from, until, 1_000);
-            let told: Vec<u64> =
-                runs.iter().flat_map(|run| std::iter::repeat_n(run.topic.0, index(run.count))).collect();
+            let each = |run: &Run| (0..run.count).map(|nth| Run { count: 1, ..run.without(nth) }).collect::<Vec<_>>();
+            let told: Vec<Run> = runs.iter().flat_map(each).collect();
             let first = from.max(below);
-            let expected: Vec<u64> = (first..until.min(end)).map(|seq| topics[index(seq) - 1]).collect();
+            let expected: Vec<Run> = (first..until.min(end)).map(|seq| records[index(seq) - 1]).collect();
             prop_assert_eq!(last, first + expected.len() as u64);
             prop_assert_eq!(told, expected);
         }

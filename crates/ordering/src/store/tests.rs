@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use trunkline_types::limits::REPORT_RUNS_PER_LOG_MAX;
 use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, TopicId};
 
+mod producers;
+
 use super::topic::RECENT_RUNS_MAX;
 use super::*;
 use crate::group::{OrderedRun, Predecessor, digest};
@@ -23,7 +25,7 @@ fn topic(counter: u64) -> TopicId {
 }
 
 fn run(counter: u64, first_id: u64, count: u64) -> OrderedRun {
-    OrderedRun { topic: topic(counter), first_id, count }
+    OrderedRun { topic: topic(counter), first_id, count, produced: None }
 }
 
 /// A store with everything that it wrote, in memory.
@@ -65,7 +67,8 @@ impl Store {
     fn accept(&mut self, log: LogName, topics: &[TopicId]) -> LogNo {
         let no = self.catalog.open_log(log, None, &mut Vec::new());
         let from = self.catalog.log(no).accepted();
-        assert_eq!(self.catalog.accept(no, from, topics), Accepted::New(from..from + topics.len() as u64));
+        let kinds: Vec<Run> = topics.iter().map(|&topic| Run::of(topic, None)).collect();
+        assert_eq!(self.catalog.accept(no, from, &kinds), Accepted::New(from..from + topics.len() as u64));
         self.records.entry(no).or_default().extend(topics);
         no
     }
@@ -90,7 +93,7 @@ impl Store {
                     }
                     Effect::LoadRuns { log, from } => {
                         let durable = self.catalog.log(log).durable();
-                        let at = |seq: u64| (seq, self.records[&log][index(seq - 1)], 1);
+                        let at = |seq: u64| (seq, Run::of(self.records[&log][index(seq - 1)], None));
                         let runs: Vec<_> = (from..durable).map(at).collect();
                         self.catalog.runs_loaded(log, &runs, &mut effects);
                     }
@@ -243,7 +246,11 @@ fn of_a_closed_log_nothing_stays_in_memory_but_that_it_is_closed() {
     assert!(store.catalog.groups_are_quiet(), "its number has gone, too");
     // What was under way when it was forgotten.
     store.written(log, 3);
-    store.catalog.runs_loaded(log, &[(1, topic(1), 2)], &mut Vec::new());
+    store.catalog.runs_loaded(
+        log,
+        &[(1, Run { topic: topic(1), count: 2, produced: None })],
+        &mut Vec::new(),
+    );
     store.settle();
     assert_eq!((store.watermark(1), store.catalog.durable(log)), (2, u64::MAX));
     // Facts that come again, after a session that broke, do not bring it back.
@@ -271,7 +278,8 @@ fn a_copy_closes_what_was_closed_meanwhile_and_facts_that_it_knows_may_come_agai
     ];
     store.index.insert((topic(1), 1), IndexRun { first: 1, log, seq: 1, count: 2 });
     store.index.insert((topic(1), 3), IndexRun { first: 3, log: later, seq: 1, count: 1 });
-    let copied = Copied { logs, topics: vec![topic_there], boots_ended: vec![(NodeId(1), 2)] };
+    let copied =
+        Copied { logs, topics: vec![topic_there], boots_ended: vec![(NodeId(1), 2)], ..Copied::default() };
     let mut rows = Vec::new();
     store.catalog.stage_copy(GROUP, copied, &mut rows, &mut store.unsettled);
     store.catalog.end_copy(GROUP, 9, &mut rows, &mut store.unsettled);
@@ -477,7 +485,7 @@ proptest! {
                     for (seq, id) in (from..).zip(&of) {
                         let next = next_id.entry(*id).or_insert(1);
                         decided.push((*id, *next, log, seq));
-                        runs.push(OrderedRun { topic: *id, first_id: *next, count: 1 });
+                        runs.push(OrderedRun { topic: *id, first_id: *next, count: 1, produced: None });
                         *next += 1;
                     }
                     ordered.insert(log, from + of.len() as u64);

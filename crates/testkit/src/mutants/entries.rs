@@ -17,6 +17,8 @@ use trunkline_ports::{
 };
 use trunkline_types::{GroupId, NodeId};
 
+use super::duplicates::Dedupe;
+
 /// Entries that a new leader remembers from before.
 const REMEMBERED: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,6 +29,8 @@ pub(super) enum Breaks {
     AppliesAsWritten,
     /// Facts are forgotten as soon as they are applied, whoever has them.
     ForgetsFacts,
+    /// Duplicates are told in another way.
+    Duplicates(Dedupe),
 }
 
 /// Groups of which those that order messages are broken.
@@ -133,6 +137,11 @@ impl StateMachine for BrokenMachine {
     fn apply(&mut self, index: u64, entry: &[u8]) -> Bytes {
         self.seen.applied.store(index, Ordering::Relaxed);
         let Ok(written) = Entry::decode(entry) else { return self.inner.apply(index, entry) };
+        if let Breaks::Duplicates(dedupe) = self.breaks {
+            let changed = dedupe.changed(index, written, &self.state);
+            self.state.apply(index, &changed);
+            return self.inner.apply(index, &changed.encode());
+        }
         if self.breaks != Breaks::AppliesAsWritten {
             return self.inner.apply(index, entry);
         }

@@ -176,7 +176,7 @@ impl Logs {
             let topics = self.records.get(name).into_iter().flatten();
             let runs: Vec<Run> = topics
                 .take_while(|(sequence, _)| *sequence < end)
-                .map(|(_, topic_id)| Run { topic_id: *topic_id, count: 1 })
+                .map(|(_, topic_id)| Run { topic_id: *topic_id, count: 1, ..Run::default() })
                 .collect();
             let mut log = trunkline_wire::internal::LogName::from(*name);
             log.lane += AGAIN;

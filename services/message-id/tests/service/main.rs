@@ -7,6 +7,7 @@ mod cluster;
 mod entries;
 mod groups;
 mod order_time;
+mod producers;
 mod sessions;
 mod store;
 mod topics;

@@ -192,6 +192,6 @@ pub fn log(cluster: &Cluster, node: &SimulatedNode) -> LogName {
 /// All of a log that is not ordered: `runs` of (topic id, count) from `from` on.
 pub fn holds(log: LogName, from: u64, runs: &[(u64, u64)]) -> LogReport {
     let held = from + runs.iter().map(|run| run.1).sum::<u64>();
-    let runs = runs.iter().map(|&(topic_id, count)| Run { topic_id, count }).collect();
+    let runs = runs.iter().map(|&(topic_id, count)| Run { topic_id, count, ..Run::default() }).collect();
     LogReport { log: Some(log.into()), from, held, runs, predecessor: None }
 }

@@ -10,8 +10,8 @@ use trunkline_ordering::store::CopiedTopic;
 use trunkline_ports::{CallOptions, Class, Host, Peer};
 use trunkline_runtime::Backoff;
 use trunkline_types::limits::{CONNECT_TIMEOUT, SILENCE_MAX};
-use trunkline_types::{Bucket, LogName, NodeId, TopicId};
-use trunkline_wire::convert::{Malformed, number};
+use trunkline_types::{Bucket, LogName, NodeId, Produced, TopicId};
+use trunkline_wire::convert::{Malformed, number, produced_run};
 use trunkline_wire::internal::follow_service::COPY_INDEX;
 use trunkline_wire::internal::{self, CopyIndexRequest, CopyIndexResponse};
 use trunkline_wire::{Code, Message as _, Status};
@@ -48,6 +48,7 @@ pub(crate) struct Part {
     pub(super) topics: Vec<CopiedTopic>,
     pub(super) logs: Vec<LogThere>,
     pub(super) ordered: Vec<OrderedThere>,
+    pub(super) sequences: Vec<SequencesThere>,
     /// The last one: nothing is missing.
     pub(super) done: bool,
 }
@@ -67,6 +68,15 @@ pub(super) struct OrderedThere {
     pub(super) in_stream: u32,
     pub(super) from: u64,
     pub(super) runs: Vec<OrderedRun>,
+}
+
+/// Consecutive sequences with consecutive IDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SequencesThere {
+    pub(super) topic: TopicId,
+    pub(super) first: Produced,
+    pub(super) first_id: u64,
+    pub(super) count: u64,
 }
 
 /// Copies every bucket from the first source that has it, and tries again until all are there.
@@ -164,6 +174,11 @@ impl Check {
             topics: frame.topics.into_iter().map(|topic| self.topic(topic)).collect::<Result<_, _>>()?,
             logs: frame.logs.into_iter().map(|log| self.log(log)).collect::<Result<_, _>>()?,
             ordered: frame.ordered.iter().map(|ordered| self.ordered(ordered)).collect::<Result<_, _>>()?,
+            sequences: frame
+                .sequences
+                .iter()
+                .map(|copied| self.sequences(copied))
+                .collect::<Result<_, _>>()?,
             done: frame.done,
         };
         let complete = self.logs.values().all(|(_, next, ordered)| next == ordered)
@@ -191,6 +206,19 @@ impl Check {
         let predecessor = convert::predecessor(copied.predecessor);
         let number = (!copied.closed).then_some(copied.group_number);
         Ok(LogThere { in_stream: copied.number, name, predecessor, number, ordered })
+    }
+
+    fn sequences(&self, copied: &internal::CopiedSequences) -> Result<SequencesThere, Malformed> {
+        let count = convert::place(copied.count, "sequences.count")?;
+        let first_id = convert::place(copied.first_id, "sequences.first_id")?;
+        let produced = produced_run(&copied.producer_id, copied.producer_sequence, count)?;
+        let first = produced.ok_or(Malformed("sequences.producer_id"))?;
+        let topic = TopicId(copied.topic_id);
+        let (_, all) = self.ids.get(&topic).ok_or(Malformed("sequences.topic_id"))?;
+        if first_id + count - 1 > *all {
+            return Err(Malformed("sequences.count"));
+        }
+        Ok(SequencesThere { topic, first, first_id, count })
     }
 
     fn ordered(&mut self, told: &internal::RecordsOrdered) -> Result<OrderedThere, Malformed> {
@@ -241,8 +269,20 @@ mod tests {
             topic_id: topic(counter).0,
             first_id,
             count,
+            ..internal::OrderedRun::default()
         };
         internal::RecordsOrdered { number, from, runs: runs.iter().map(run).collect() }
+    }
+
+    fn sequences(counter: u64, first_id: u64, count: u64) -> internal::CopiedSequences {
+        let (producer_id, producer_sequence) = (bytes::Bytes::from_static(&[7; 16]), 5);
+        internal::CopiedSequences {
+            topic_id: topic(counter).0,
+            producer_id,
+            producer_sequence,
+            first_id,
+            count,
+        }
     }
 
     #[test]
@@ -255,11 +295,12 @@ mod tests {
                 ordered(1, 3, &[(9, 0, 1)]),
                 ordered(2, 1, &[(1, 3, 1)]),
             ],
+            sequences: vec![sequences(1, 1, 2), sequences(1, 3, 1)],
             done: true,
             ..CopyIndexResponse::default()
         };
         type Change = fn(&mut CopyIndexResponse);
-        let cases: [(&str, Option<&str>, Change); 10] = [
+        let cases: [(&str, Option<&str>, Change); 14] = [
             ("whole", None, |_| {}),
             ("not the last message", None, |frame| {
                 frame.done = false;
@@ -272,6 +313,12 @@ mod tests {
             ("no such log", Some("ordered.number"), |frame| frame.ordered[2].number = 7),
             ("no such topic", Some("ordered.runs.topic_id"), |frame| drop(frame.topics.remove(0))),
             ("another bucket", Some("logs.log"), |frame| frame.logs[1] = log(2, 4, 2)),
+            ("sequences of no ID yet", Some("sequences.count"), |frame| frame.sequences[1].count = 2),
+            ("sequences of another topic", Some("sequences.topic_id"), |frame| {
+                frame.sequences[1].topic_id = 1
+            }),
+            ("no producer", Some("producer_id"), |frame| frame.sequences[0].producer_id.clear()),
+            ("no sequence", Some("producer_sequence"), |frame| frame.sequences[0].producer_sequence = 0),
             ("a log twice", Some("logs.log"), |frame| frame.logs[1] = log(1, 3, 2)),
         ];
         for (name, refused, change) in cases {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use trunkline_ordering::store::LogNo;
 use trunkline_ports::{Host, Responder, ScanLimit, Storage, StorageError};
-use trunkline_types::Bucket;
 use trunkline_types::limits::PAGE_BYTES_MAX;
-use trunkline_wire::convert::Malformed;
+use trunkline_types::{Bucket, TopicId};
+use trunkline_wire::convert::{Malformed, from_produced};
 use trunkline_wire::internal::{
-    BootEnded, CopiedLog, CopiedTopic, CopyIndexRequest, CopyIndexResponse, OrderedRun, RecordsOrdered,
+    BootEnded, CopiedLog, CopiedSequences, CopiedTopic, CopyIndexRequest, CopyIndexResponse, RecordsOrdered,
 };
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::{Topic, TopicOptions};
@@ -104,8 +104,13 @@ pub(crate) async fn serve(
     send(&responses, CopyIndexResponse { facts_index, boots_ended, ..CopyIndexResponse::default() }).await?;
     logs.extend(closed_logs(&*storage, &buckets, &logs, next_log).await.map_err(|e| cold::failed(&e))?);
     let ends: Vec<(LogNo, u64)> = logs.iter().map(|log| (LogNo(log.number), log.ordered)).collect();
+    let named = |topic: &CopiedTopic| (topic.topic.as_ref().map_or(0, |topic| topic.topic_id), topic.next_id);
+    let next_ids: Vec<(u64, u64)> = topics.iter().map(named).collect();
     for topics in pages(topics) {
         send(&responses, CopyIndexResponse { topics, ..CopyIndexResponse::default() }).await?;
+    }
+    for (topic, next_id) in next_ids {
+        send_sequences(&responses, &*storage, TopicId(topic), next_id).await?;
     }
     for logs in pages(logs) {
         send(&responses, CopyIndexResponse { logs, ..CopyIndexResponse::default() }).await?;
@@ -182,7 +187,7 @@ async fn send_orders(
                 return Err(gap());
             }
             next += run.count;
-            runs.push(OrderedRun { topic_id: run.topic.0, first_id: run.first_id, count: run.count });
+            runs.push(convert::ordered_run(&run));
         }
         if next == from {
             return Err(gap());
@@ -192,6 +197,36 @@ async fn send_orders(
         from = next;
     }
     Ok(())
+}
+
+/// What producers have pushed to a topic, up to the IDs that the snapshot knows.
+async fn send_sequences(
+    responses: &Responder<CopyIndexResponse>,
+    storage: &dyn Storage,
+    topic: TopicId,
+    next_id: u64,
+) -> Result<(), Status> {
+    let mut rows = Rows::within(keys::SEQUENCES, keys::topic_key(topic), keys::topic_end(topic));
+    let mut sequences = Vec::new();
+    while let Some((key, value)) = rows.next(storage).await.map_err(|error| cold::failed(&error))? {
+        let corrupt = || Status::data_loss("a row of sequences");
+        let (_, of) = keys::sequence_of(&key).ok_or_else(corrupt)?;
+        let (first_id, count) = keys::pair(&value).ok_or_else(corrupt)?;
+        let count = count.min(next_id.saturating_sub(first_id));
+        if count > 0 {
+            let (producer_id, producer_sequence) = from_produced(Some(of));
+            let topic_id = topic.0;
+            sequences.push(CopiedSequences { topic_id, producer_id, producer_sequence, first_id, count });
+        }
+        if sequences.len() == ROWS_MAX {
+            let sequences = std::mem::take(&mut sequences);
+            send(responses, CopyIndexResponse { sequences, ..CopyIndexResponse::default() }).await?;
+        }
+    }
+    if sequences.is_empty() {
+        return Ok(());
+    }
+    send(responses, CopyIndexResponse { sequences, ..CopyIndexResponse::default() }).await
 }
 
 fn gap() -> Status {

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use trunkline_ordering::group::{OrderedRun, Predecessor};
-use trunkline_ordering::store::{Answer, Appends, Level, LogNo, Succession};
+use trunkline_ordering::store::{Answer, Appends, Level, LogNo, Run, Succession};
 use trunkline_ports::Span;
 use trunkline_types::limits::DEADLINE_MAX;
-use trunkline_types::{Bucket, Lane, LogName, Ordinal, TopicId};
+use trunkline_types::{Bucket, Lane, LogName, Ordinal, Produced, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
-    Accepted, AppendRecord, AppendResponse, Appended, Everywhere, Ordered, Record, Stored, appended,
+    Accepted, AppendRecord, AppendResponse, Appended, Duplicate, Everywhere, Ordered, Record, Stored,
+    appended,
 };
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::AckLevel;
 
 use super::Worker;
+use crate::convert;
 use crate::outlet::Outlet;
 use recorded::Recorded;
 
@@ -139,14 +141,16 @@ impl Worker {
             Err(_) => return Err(status::invalid("level", "is unknown")),
         };
         let record = append.record.ok_or_else(|| status::invalid("record", "is missing"))?;
-        let topic = TopicId(record.topic_id);
-        self.admit(topic)?;
+        let kind = convert::kind(&record)?;
+        let topic = kind.topic;
+        self.admit(topic, kind.produced)?;
         let now = self.now();
         let bucket = topic.bucket();
         let log = self.current_log(bucket, now);
         let seq = self.catalog.log(log).accepted();
-        self.catalog.accept(log, seq, &[topic]);
-        self.store(log, seq, record);
+        self.catalog.accept(log, seq, &[kind]);
+        self.store(log, seq, record, kind);
+        let duplicate = kind.produced.is_some_and(|of| self.catalog.producers_mut().appended(topic, &of));
         if self.layout.datacenters() > 1 {
             self.coordinator.successions[usize::from(bucket.0)].appended(now);
         }
@@ -162,7 +166,7 @@ impl Worker {
                     ms => Duration::from_millis(ms.into()).min(DEADLINE_MAX),
                 };
                 let appends = self.coordinator.appends.entry(log).or_default();
-                appends.push(seq, push, level, now + patience);
+                appends.push(seq, push, level, now + patience, duplicate);
                 self.coordinator.waiting += 1;
                 if let Some(span) = span {
                     self.coordinator.recorded.begin(push, span.clone(), level, now + patience);
@@ -173,7 +177,7 @@ impl Worker {
     }
 
     /// Whether a record of this topic may be stored at all. Unknown topics may: what they are, the facts will say.
-    fn admit(&self, topic: TopicId) -> Result<(), Status> {
+    fn admit(&self, topic: TopicId, produced: Option<Produced>) -> Result<(), Status> {
         if self.shutdown.is_draining() {
             return Err(status::unavailable(reason::DRAINING, "the store is draining"));
         }
@@ -186,13 +190,14 @@ impl Worker {
         if self.coordinator.waiting >= WAITING_MAX {
             return Err(status::overloaded("too many pushes wait for their answers", RETRY_AFTER));
         }
-        Ok(())
+        let fits = produced.map_or(Ok(()), |of| self.catalog.producers().check(topic, &of));
+        fits.map_err(|unfit| status::producer_limit(unfit.to_string()))
     }
 
     /// Takes an accepted record into memory and into the next write.
-    pub(super) fn store(&mut self, log: LogNo, seq: u64, record: Record) {
+    pub(super) fn store(&mut self, log: LogNo, seq: u64, record: Record, kind: Run) {
         let name = self.catalog.log(log).name;
-        self.commit.record(log, seq, &record, self.layout.is_near(name.node));
+        self.commit.record(log, seq, &record, kind, self.layout.is_near(name.node));
         self.recent.push(log, seq, record);
         self.grown.insert(log);
     }
@@ -253,12 +258,15 @@ impl Worker {
         for answer in answers {
             self.coordinator.recorded.answered(&answer);
             match answer {
-                Answer::Stored { push, seq } => {
-                    let stored = Stored { log: Some(name.into()), sequence: seq };
+                Answer::Stored { push, seq, duplicate } => {
+                    let stored = Stored { log: Some(name.into()), sequence: seq, duplicate };
                     self.coordinator.answer(push, appended::What::Stored(stored));
                 }
                 Answer::Ordered { push, id } => {
                     self.coordinator.answer(push, appended::What::Ordered(Ordered { message_id: id }));
+                }
+                Answer::Duplicate { push } => {
+                    self.coordinator.answer(push, appended::What::Duplicate(Duplicate {}));
                 }
                 Answer::Everywhere { push } => {
                     let datacenters =

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use trunkline_ordering::store::{Accepted, LogNo, Pull};
-use trunkline_types::{Boot, LogName, NodeId, TopicId};
+use trunkline_ordering::store::{Accepted, LogNo, Pull, Run};
+use trunkline_types::{Boot, LogName, NodeId};
 use trunkline_wire::convert::{Malformed, number};
 use trunkline_wire::internal::{
     FollowRequest, FollowResponse, LogCursor, LogEnd, LogRecords, OnDisk, ReplicationStatus, Standing, Want,
@@ -247,24 +247,24 @@ impl Worker {
             }
             return Ok(());
         };
-        let topics: Vec<TopicId> = sent.records.iter().map(|record| TopicId(record.topic_id)).collect();
-        if topics.iter().any(|topic| topic.bucket() != name.bucket) {
+        let kinds = sent.records.iter().map(convert::kind).collect::<Result<Vec<Run>, _>>()?;
+        if kinds.iter().any(|kind| kind.topic.bucket() != name.bucket) {
             return Err(Malformed("record.topic_id"));
         }
         if let Some(counter) = self.following.holders.get(&node).map(|holder| holder.boot.counter) {
             self.is_there(node, counter, log, end);
         }
-        match self.catalog.accept(log, sent.from, &topics) {
+        match self.catalog.accept(log, sent.from, &kinds) {
             Accepted::Gap { next } => {
                 let want = Want { log: Some(name.into()), from: next, stop: false };
                 self.following.holders.entry(node).and_modify(|holder| holder.wants.push(want));
             }
             Accepted::New(new) => {
                 let skip = usize::try_from(new.start - sent.from).unwrap_or(usize::MAX);
-                let fresh = sent.records.into_iter().skip(skip);
-                for (seq, record) in new.clone().zip(fresh) {
+                let fresh = sent.records.into_iter().zip(kinds).skip(skip);
+                for (seq, (record, kind)) in new.clone().zip(fresh) {
                     self.metrics.followed_in.inc();
-                    self.store(log, seq, record);
+                    self.store(log, seq, record, kind);
                 }
                 self.delivered(node, log, new.is_empty());
             }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use trunkline_ordering::store::{IndexRun, LogNo};
+use trunkline_ordering::store::{IndexRun, LogNo, Run};
 use trunkline_ports::{ScanLimit, Storage, StorageError};
 use trunkline_types::{NodeId, TopicId, checksum};
 use trunkline_wire::internal::Record;
@@ -25,7 +25,7 @@ const ROWS_MAX: usize = 512;
 #[derive(Debug)]
 pub(crate) enum Loaded {
     Index { topic: TopicId, runs: Vec<IndexRun> },
-    Runs { log: LogNo, runs: Vec<(u64, TopicId, u64)> },
+    Runs { log: LogNo, runs: Vec<(u64, Run)> },
     Records { node: NodeId, stream: u64, log: LogNo, from: u64, records: Vec<Record>, damaged: bool },
     Failed(StorageError),
 }
@@ -82,9 +82,9 @@ impl Loads {
             let mut runs = Vec::new();
             for (key, value) in before.into_iter().chain(after) {
                 let (_, mut seq) = keys::place_of(&key).ok_or_else(|| corrupt("runs"))?;
-                for (topic, count) in keys::runs(&value).ok_or_else(|| corrupt("runs"))? {
-                    runs.push((seq, TopicId(topic), count));
-                    seq += count;
+                for run in keys::runs(&value).ok_or_else(|| corrupt("runs"))? {
+                    runs.push((seq, run));
+                    seq += run.count;
                 }
             }
             Ok(Loaded::Runs { log, runs })

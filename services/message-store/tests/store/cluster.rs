@@ -13,8 +13,9 @@ use trunkline_testkit::network::Side;
 use trunkline_testkit::{
     MapBuilder, MemoryStorage, Random, RecordedTraces, SimulatedNetwork, SimulatedNode, eventually,
 };
-use trunkline_types::{ClusterMap, LogName, Node, NodeId, Role, TopicId, checksum};
+use trunkline_types::{ClusterMap, LogName, Node, NodeId, Produced, Role, TopicId, checksum};
 use trunkline_wire::Status;
+use trunkline_wire::convert::from_produced;
 use trunkline_wire::internal::store_service::{APPEND, READ, RESOLVE};
 use trunkline_wire::internal::{
     AppendRecord, AppendRequest, AppendResponse, Envelope, ReadRequest, ReadResponse, Record,
@@ -333,19 +334,42 @@ impl Pusher {
     ) {
         let mut records = Vec::new();
         for body in bodies {
-            let record =
-                Record { topic_id: topic.0, checksum: checksum(body.as_bytes()), body: body.clone().into() };
-            let (tag, record) = (self.next, Some(record));
-            records.push(AppendRecord {
-                tag,
-                record,
-                level: level as i32,
-                patience_ms: 60_000,
-                traceparent: traceparent.to_owned(),
-            });
-            self.next += 1;
+            records.push(self.record(topic, body, None, level, traceparent));
         }
         self.sender.send(&AppendRequest { hello: None, records }).await.unwrap();
+    }
+
+    /// One message with a producer.
+    pub(crate) async fn send_produced(&mut self, topic: TopicId, of: Produced, body: &str, level: AckLevel) {
+        let records = vec![self.record(topic, body, Some(of), level, "")];
+        self.sender.send(&AppendRequest { hello: None, records }).await.unwrap();
+    }
+
+    fn record(
+        &mut self,
+        topic: TopicId,
+        body: &str,
+        produced: Option<Produced>,
+        level: AckLevel,
+        traceparent: &str,
+    ) -> AppendRecord {
+        let (producer_id, producer_sequence) = from_produced(produced);
+        let record = Record {
+            topic_id: topic.0,
+            checksum: checksum(body.as_bytes()),
+            body: body.to_owned().into(),
+            producer_id,
+            producer_sequence,
+        };
+        let tag = self.next;
+        self.next += 1;
+        AppendRecord {
+            tag,
+            record: Some(record),
+            level: level as i32,
+            patience_ms: 60_000,
+            traceparent: traceparent.to_owned(),
+        }
     }
 
     /// The next answer.

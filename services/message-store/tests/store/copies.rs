@@ -178,8 +178,8 @@ async fn pushes_are_answered_by_a_copy_only_once_it_is_whole() {
     let group = cluster.map.ordering_group(topic.bucket()).to_u32();
     let held = cluster.orderer.held(cluster.id(SEA)).into_iter().find(|held| held.group == group);
     let named = Topic { name: "t".to_owned(), topic_id: topic.0, options: None };
-    let run = OrderedRun { topic_id: topic.0, first_id: 5, count: 1 };
-    let (from_1, from_4) = (OrderedRun { first_id: 1, count: 3, ..run }, run);
+    let run = OrderedRun { topic_id: topic.0, first_id: 5, count: 1, ..OrderedRun::default() };
+    let (from_1, from_4) = (OrderedRun { first_id: 1, count: 3, ..run.clone() }, run);
     let half = CopyIndexResponse {
         facts_index: held.unwrap().facts_index,
         topics: vec![CopiedTopic { topic: Some(named), deleted: false, next_id: 6 }],

@@ -16,6 +16,7 @@ mod load;
 mod one_datacenter;
 mod patience;
 mod peers;
+mod producers;
 mod reading;
 mod reads;
 mod repair;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use trunkline_ports::{Receiver, Responder, Router};
-use trunkline_types::{ClusterMap, GroupId, LogName, NodeId, TopicId, TopicName};
+use trunkline_types::{ClusterMap, GroupId, LogName, NodeId, Produced, ProducerId, TopicId, TopicName};
 use trunkline_wire::Status;
+use trunkline_wire::convert::{from_produced, produced};
 use trunkline_wire::internal::{
     Behind, BootEnded, Fact, Facts, FactsAt, Heartbeat, Held, LogClosed, LogOpened, OrderedRun, Predecessor,
-    RecordsOrdered, Report, SessionRequest, SessionRequests, SessionResponse, SessionResponses,
-    SessionWelcome, TopicCreated, fact, order_service, session_request, session_response,
+    ProducersForgotten, RecordsOrdered, Report, SessionRequest, SessionRequests, SessionResponse,
+    SessionResponses, SessionWelcome, TopicCreated, fact, order_service, session_request, session_response,
 };
 use trunkline_wire::short::Restoring;
 use trunkline_wire::v1::Topic;
@@ -23,7 +24,8 @@ struct Log {
     ordered: u64,
     predecessor: Option<Predecessor>,
     held: BTreeMap<NodeId, u64>,
-    topics: BTreeMap<u64, u64>,
+    /// Topic and name of each record.
+    kinds: BTreeMap<u64, (u64, Option<Produced>)>,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +35,8 @@ struct Group {
     kept_from: u64,
     logs: BTreeMap<LogName, Log>,
     next_id: BTreeMap<u64, u64>,
+    /// (topic, producer, sequence) that have IDs.
+    produced: BTreeSet<(u64, Produced)>,
     counter: u64,
     numbers: u32,
     closed: BTreeSet<LogName>,
@@ -123,6 +127,17 @@ impl Orderer {
                 ends.sort_unstable_by_key(|end| std::cmp::Reverse(*end));
                 group.kept_from = group.kept_from.max(ends[1] + 1);
             }
+        });
+    }
+
+    /// Forgets what a producer has pushed to a topic.
+    pub(crate) fn forget_producer(&self, topic: TopicId, producer: ProducerId) {
+        self.with(|state| {
+            let group = state.groups.get_mut(&state.map.ordering_group(topic.bucket()).number).unwrap();
+            group.produced.retain(|(id, of)| *id != topic.0 || of.producer != producer);
+            let producer_ids = vec![producer.0.to_vec().into()];
+            let forgotten = ProducersForgotten { topic_id: topic.0, producer_ids };
+            group.tell(vec![fact::What::ProducersForgotten(forgotten)]);
         });
     }
 
@@ -301,8 +316,10 @@ impl Orderer {
                 log.held.insert(store, said.held);
                 let mut seq = said.from;
                 for run in said.runs {
+                    let first = seq;
                     for _ in 0..run.count {
-                        log.topics.insert(seq, run.topic_id);
+                        let of = produced(&run.producer_id, run.producer_sequence).unwrap();
+                        log.kinds.insert(seq, (run.topic_id, of.map(|of| of.plus(seq - first))));
                         seq += 1;
                     }
                 }
@@ -370,7 +387,7 @@ impl Group {
     fn order(&mut self, map: &ClusterMap, mut named: Vec<LogName>) {
         while let Some(name) = named.pop() {
             let ready = self.logs.get(&name).and_then(|log| {
-                let end = evidence(map, log).min(log.topics.last_key_value().map_or(1, |(seq, _)| seq + 1));
+                let end = evidence(map, log).min(log.kinds.last_key_value().map_or(1, |(seq, _)| seq + 1));
                 let before = log.predecessor.filter(|before| !before.overtaking).is_none_or(|before| {
                     let name = LogName { ordinal: before.ordinal.into(), ..name };
                     self.logs.get(&name).is_some_and(|log| log.ordered >= before.end)
@@ -398,13 +415,21 @@ impl Group {
         log.ordered = end;
         let mut runs: Vec<OrderedRun> = Vec::new();
         for seq in from..end {
-            let topic_id = log.topics.remove(&seq).expect("the runs are dense");
+            let (topic_id, of) = log.kinds.remove(&seq).expect("the runs are dense");
             let next = self.next_id.entry(topic_id).or_insert(1);
-            match runs.last_mut().filter(|run| run.topic_id == topic_id) {
+            let is_new = of.is_none_or(|of| self.produced.insert((topic_id, of)));
+            match runs
+                .last_mut()
+                .filter(|run| run.topic_id == topic_id && of.is_none() && run.producer_id.is_empty())
+            {
                 Some(run) => run.count += 1,
-                None => runs.push(OrderedRun { topic_id, first_id: *next, count: 1 }),
+                None => {
+                    let (producer_id, producer_sequence) = from_produced(of);
+                    let first_id = if is_new { *next } else { 0 };
+                    runs.push(OrderedRun { topic_id, first_id, count: 1, producer_id, producer_sequence });
+                }
             }
-            *next += 1;
+            *next += u64::from(is_new);
         }
         facts.push(fact::What::Ordered(RecordsOrdered { number, from, runs }));
         self.tell(facts);

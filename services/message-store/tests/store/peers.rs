@@ -126,7 +126,8 @@ impl Held {
 /// The first record of a log.
 fn one_record(topic: TopicId, log: LogName) -> FollowResponse {
     let body = b"x".to_vec();
-    let record = Record { topic_id: topic.0, checksum: checksum(&body), body: body.into() };
+    let record =
+        Record { topic_id: topic.0, checksum: checksum(&body), body: body.into(), ..Record::default() };
     let sent = LogRecords { log: Some(log.into()), predecessor: None, from: 1, records: vec![record] };
     FollowResponse { records: vec![sent], ..FollowResponse::default() }
 }
@@ -297,7 +298,8 @@ async fn numbers_that_no_store_can_have_reached_end_a_holders_stream_and_no_more
         let boot = trunkline_types::Boot { counter: 7, random: 7 };
         let log = LogName { node: cluster.id(TWO), boot, ..log };
         let body = b"x".to_vec();
-        let record = Record { topic_id: topic.0, checksum: checksum(&body), body: body.into() };
+        let record =
+            Record { topic_id: topic.0, checksum: checksum(&body), body: body.into(), ..Record::default() };
         let records = vec![LogRecords {
             log: Some(log.into()),
             predecessor: None,

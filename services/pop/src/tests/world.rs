@@ -343,7 +343,7 @@ impl World {
                 let payload = (records.len() + 1).to_string().into_bytes().into();
                 let body = RecordBody { payload, push_time_ms: 1_000, ..RecordBody::default() };
                 let body: bytes::Bytes = body.encode_to_vec().into();
-                records.push(Record { topic_id: id.0, checksum: checksum(&body), body });
+                records.push(Record { topic_id: id.0, checksum: checksum(&body), body, ..Record::default() });
             }
         });
         self.truth.changed.send_modify(|version| *version += 1);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use trunkline_types::{LogName, MessageId, Sequence};
+use trunkline_wire::convert::from_produced;
 use trunkline_wire::internal::{AppendRecord, Appended, Record, appended};
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::AckLevel;
@@ -42,12 +43,15 @@ impl Pending {
             let (level, until, reply) = (batch.level, batch.until, batch.reply.clone());
             let waiter = Waiter { index: record.index, level, until, reply, _room: batch.room.clone() };
             self.waiters.insert(self.last_tag, waiter);
+            let (producer_id, producer_sequence) = from_produced(record.produced);
             frame.push(AppendRecord {
                 tag: self.last_tag,
                 record: Some(Record {
                     topic_id: record.topic.0,
                     checksum: record.checksum,
                     body: record.body,
+                    producer_id,
+                    producer_sequence,
                 }),
                 level: level.into(),
                 patience_ms,
@@ -96,7 +100,11 @@ fn is_last(level: AckLevel, outcome: &Outcome) -> bool {
         Outcome::Accepted => level <= AckLevel::None,
         Outcome::Stored(..) => level <= AckLevel::Local,
         Outcome::Ordered(MessageId(id)) => *id == 0 || level <= AckLevel::Ordered,
-        Outcome::Everywhere(_) | Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Lost => true,
+        Outcome::Everywhere(_)
+        | Outcome::Duplicate(_)
+        | Outcome::Refused(_)
+        | Outcome::Failed(_)
+        | Outcome::Lost => true,
     }
 }
 
@@ -105,9 +113,10 @@ fn outcome(what: Option<appended::What>) -> Option<Outcome> {
         appended::What::Accepted(_) => Outcome::Accepted,
         appended::What::Stored(stored) => {
             let log = LogName::try_from(stored.log?).ok()?;
-            Outcome::Stored(log, Sequence(stored.sequence))
+            Outcome::Stored(log, Sequence(stored.sequence), stored.duplicate)
         }
         appended::What::Ordered(ordered) => Outcome::Ordered(MessageId(ordered.message_id)),
+        appended::What::Duplicate(_) => Outcome::Duplicate(None),
         appended::What::Everywhere(everywhere) => Outcome::Everywhere(everywhere.datacenters),
         appended::What::Refused(why) => Outcome::Refused(status::not_stored(&status::from_message(&why))),
         appended::What::Failed(why) => Outcome::Failed(status::from_message(&why)),

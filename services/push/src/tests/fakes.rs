@@ -10,9 +10,10 @@ use trunkline_testkit::{SimulatedNetwork, SimulatedNode};
 use trunkline_types::limits::DEADLINE_MARGIN;
 use trunkline_types::{Bucket, ClusterMap, Lane, LogName, Node, Ordinal, TopicId, TopicName};
 use trunkline_wire::internal::{
-    Accepted, AppendRecord, AppendRequest, AppendResponse, Appended, Everywhere, OrderCreateTopicResponse,
-    OrderDeleteTopicResponse, OrderFindTopicResponse, OrderListTopicsResponse, Ordered, ReadResponse,
-    ResolveResponse, StoreFindTopicResponse, Stored, appended, order_service, store_service,
+    Accepted, AppendRecord, AppendRequest, AppendResponse, Appended, Duplicate, Everywhere,
+    OrderCreateTopicResponse, OrderDeleteTopicResponse, OrderFindTopicResponse, OrderListTopicsResponse,
+    Ordered, ReadResponse, ResolveResponse, StoreFindTopicResponse, Stored, appended, order_service,
+    store_service,
 };
 use trunkline_wire::status::reason;
 use trunkline_wire::v1::{AckLevel, Topic, TopicOptions};
@@ -25,6 +26,8 @@ pub(super) enum Conduct {
     Reach(AckLevel),
     /// Takes it and says nothing.
     Silent,
+    /// Stores, and finds all of it to be duplicates.
+    Duplicates,
     /// Refuses records of this topic; stores others.
     RefuseTopic(TopicId, Status),
     Refuse(Status),
@@ -73,6 +76,14 @@ impl FakeStore {
 
     pub(super) fn taken(&self) -> usize {
         self.state.lock().expect("not poisoned").taken.len()
+    }
+
+    /// What the records that were taken are called.
+    pub(super) fn produced(&self) -> Vec<u64> {
+        let state = self.state.lock().expect("not poisoned");
+        let sequence =
+            |record: &AppendRecord| record.record.as_ref().map_or(0, |record| record.producer_sequence);
+        state.taken.iter().map(sequence).collect()
     }
 
     /// Of all records, in the order in which they were taken.
@@ -162,13 +173,20 @@ fn answers(
         Conduct::RefuseTopic(refused, why) if *refused == topic => return refuse(why),
         Conduct::RefuseTopic(..) => AckLevel::Everywhere,
         Conduct::Reach(reach) => *reach,
+        Conduct::Duplicates => {
+            let stored = Stored { log: Some(log.into()), sequence, duplicate: false };
+            return vec![one(appended::What::Stored(stored)), one(appended::What::Duplicate(Duplicate {}))];
+        }
     };
     if level == AckLevel::None {
         return vec![one(appended::What::Accepted(Accepted {}))];
     }
     let datacenters = ["mci", "nyc", "sea"].map(str::to_owned).to_vec();
     [
-        (AckLevel::Local, appended::What::Stored(Stored { log: Some(log.into()), sequence })),
+        (
+            AckLevel::Local,
+            appended::What::Stored(Stored { log: Some(log.into()), sequence, duplicate: false }),
+        ),
         (AckLevel::Ordered, appended::What::Ordered(Ordered { message_id: sequence })),
         (AckLevel::Everywhere, appended::What::Everywhere(Everywhere { datacenters })),
     ]

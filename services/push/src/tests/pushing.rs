@@ -127,7 +127,12 @@ async fn what_is_stored_is_followed_at_other_replicas_when_its_coordinator_dies(
         tokio::time::sleep(SECOND).await;
         first.node.process.crash();
         tokio::time::sleep(SECOND).await;
-        second.resolves(ResolveResponse { on_disk: true, decided: true, message_id: 77, beyond_end: false });
+        second.resolves(ResolveResponse {
+            on_disk: true,
+            decided: true,
+            message_id: 77,
+            ..ResolveResponse::default()
+        });
     };
     let (response, ()) = futures::join!(pushing, crashing);
     let response = response.expect("answered");
@@ -311,7 +316,7 @@ async fn a_receipt_is_resolved_by_whoever_knows() {
     assert_eq!(get(&receipt).await.expect("answered").state(), ReceiptState::Pending);
     let all = cluster.all_of("orders");
     all[0].resolves(ResolveResponse { on_disk: true, ..Default::default() });
-    let far = ResolveResponse { on_disk: true, decided: true, message_id: 9, beyond_end: false };
+    let far = ResolveResponse { on_disk: true, decided: true, message_id: 9, ..ResolveResponse::default() };
     all[5].resolves(far);
     let answer = get(&receipt).await.expect("answered");
     assert_eq!((answer.state(), answer.message_id), (ReceiptState::Ordered, 9));

@@ -1,6 +1,8 @@
 //! I1: at the moment a client is told LOCAL or more, the message is on disk on two stores, and it stays there; told
 //! EVERYWHERE, it is on disk in every datacenter.
 
+use std::collections::BTreeMap;
+
 use trunkline_wire::v1::AckLevel;
 
 use super::Findings;
@@ -9,6 +11,14 @@ use crate::oracle::{Copies, Outcome, Record};
 pub(super) fn check(record: &Record) -> Findings {
     let least = record.deployment.stores_min();
     let none = Copies::default();
+    let ids = record.ids();
+    let first: BTreeMap<_, _> = record
+        .by_name()
+        .into_iter()
+        .filter_map(|(name, messages)| {
+            Some((name, messages.into_iter().find(|message| ids.contains_key(message))?))
+        })
+        .collect();
     let mut findings = Findings::new();
     for (message, push) in record.messages().filter(|(_, push)| push.is_durable()) {
         let Outcome::Acked(acked) = &push.outcome else { continue };
@@ -23,7 +33,9 @@ pub(super) fn check(record: &Record) -> Findings {
                 "{message} was acknowledged at Everywhere while on disk in {datacenters} datacenter(s)"
             ));
         }
-        let now = record.copies_at_the_end.get(&message).unwrap_or(&none);
+        // Of a duplicate the first message must stay.
+        let stays = push.produced.and_then(|of| first.get(&(push.topic, of))).unwrap_or(&message);
+        let now = record.copies_at_the_end.get(stays).unwrap_or(&none);
         if now.stores() < least {
             findings.push(format!("{message} is on disk on {} store(s) at the end", now.stores()));
         }
@@ -44,8 +56,7 @@ mod tests {
         record.copies_at_the_end.insert(good, copies(&[(0, 0), (0, 1)]));
         push(&mut record, 0, 1, acked(AckLevel::None, None));
         assert_eq!(check(&record), Findings::new());
-        let early =
-            Acked { reached: AckLevel::Local, id: None, receipt: String::new(), copies: copies(&[(0, 0)]) };
+        let early = Acked { reached: AckLevel::Local, copies: copies(&[(0, 0)]), ..Acked::default() };
         let early = push(&mut record, 0, 1, Outcome::Acked(early));
         record.copies_at_the_end.insert(early, copies(&[(0, 0), (0, 1)]));
         assert_eq!(check(&record), ["#2 was acknowledged at Local while on disk on 1 store(s)"]);

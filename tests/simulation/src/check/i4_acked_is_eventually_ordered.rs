@@ -1,5 +1,5 @@
 //! I4: once all is well enough, everything acknowledged that a live store holds gets an ID within a bound, and so does
-//! everything once all has returned. (That it gets only one is I3.)
+//! everything once all has returned; of a producer's messages of one name, one. (That it gets only one is I3 and I6.)
 
 use super::Findings;
 use crate::oracle::Record;
@@ -14,10 +14,10 @@ pub(super) fn check(record: &Record) -> Findings {
         let some = &settled.not_ordered[..count.min(SHOWN)];
         findings.push(format!("{when}: {count} acknowledged messages have no ID after {waited} s: {some:?}"));
     }
-    let ids = record.ids();
+    let ordered = record.ordered();
     let lost: Vec<_> = record
         .messages()
-        .filter(|(message, push)| push.is_durable() && !ids.contains_key(message))
+        .filter(|(message, push)| push.is_durable() && !ordered.contains(message))
         .map(|(message, _)| message)
         .collect();
     if !lost.is_empty() {

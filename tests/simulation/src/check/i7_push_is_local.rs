@@ -18,7 +18,8 @@ pub(super) fn check(record: &Record) -> Findings {
             Outcome::Acked(_) | Outcome::Waiting => continue,
             Outcome::Refused(why) | Outcome::Unknown(why) => why,
         };
-        if push.stream.is_none() && is_quiet(record, push) {
+        // A producer may push from afar, through links that are cut.
+        if push.stream.is_none() && push.produced.is_none() && is_quiet(record, push) {
             let (publisher, at) = (&push.publisher, push.sent.as_millis());
             findings.push(format!("{message} of {publisher}, sent at {at} ms, failed at LOCAL: {why}"));
         }

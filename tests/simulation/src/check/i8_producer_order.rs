@@ -29,6 +29,9 @@ pub(super) fn check(record: &Record) -> Findings {
         if push.reached().is_none_or(|level| level < AckLevel::Local) {
             continue;
         }
+        if push.stream.is_none() && push.produced.is_some() {
+            continue; // Pushed through several datacenters, in any order.
+        }
         let producer = (push.publisher.as_str(), push.stream, push.topic);
         let before = last.insert(producer, (message, push, id));
         let Some((earlier, sent_before, earlier_id)) = before else { continue };

@@ -32,6 +32,7 @@ pub(super) fn push(record: &mut Record, sent: u64, ended: u64, outcome: Outcome)
         publisher: "nyc-0".to_owned(),
         stream: Some(1),
         level: AckLevel::Local,
+        produced: None,
         sent: ms(sent),
         ended: Some(ms(ended)),
         outcome,
@@ -41,7 +42,7 @@ pub(super) fn push(record: &mut Record, sent: u64, ended: u64, outcome: Outcome)
 
 pub(super) fn acked(reached: AckLevel, id: Option<u64>) -> Outcome {
     let copies = copies(&[(0, 0), (0, 1), (1, 0)]);
-    Outcome::Acked(Acked { reached, id, receipt: String::new(), copies })
+    Outcome::Acked(Acked { reached, id, copies, ..Acked::default() })
 }
 
 pub(super) fn local(record: &mut Record, sent: u64, ended: u64) -> Message {

@@ -29,6 +29,7 @@ pub(super) async fn run(shared: Arc<Shared>, publisher: Publisher) {
         publisher: publisher.name.clone(),
         stream: None,
         level: publisher.level,
+        produced: None,
     };
     loop {
         tokio::time::sleep(publisher.pace * u32::try_from(between(&random, 1, 3)).unwrap_or(1) / 2).await;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trunkline_testkit::Random;
+use trunkline_types::{Produced, ProducerId};
 use trunkline_wire::Status;
 use trunkline_wire::status::{reason, unavailable};
 use trunkline_wire::v1::{PushStreamRequest, PushStreamResponse};
 
+use super::producer::{name, named};
 use super::publisher::body;
 use super::{AFTER_ERROR, PUSH, Shared};
 use crate::oracle::{Message, Sending};
@@ -46,7 +48,10 @@ async fn one_stream(
         publisher: publisher.name.clone(),
         stream: Some(stream),
         level: publisher.level,
+        produced: None,
     };
+    // Half of the streams have a producer each: that changes nothing in what they are promised.
+    let producer = random.one_in(2).then(|| ProducerId(name(random)));
     let mut index = 0;
     let mut next = tokio::time::Instant::now();
     let mut heard = next;
@@ -64,12 +69,13 @@ async fn one_stream(
                 if under_way.is_empty() {
                     heard = tokio::time::Instant::now();
                 }
-                let message = shared.oracle.sends(&sending);
+                let produced = producer.map(|producer| Produced { producer, sequence: index + 1 });
+                let message = shared.oracle.sends(&Sending { produced, ..sending.clone() });
                 under_way.insert(index, message);
                 index += 1;
                 let request = PushStreamRequest {
                     topic: shared.plan.topic(publisher.topic),
-                    messages: vec![body(publisher, message, random)],
+                    messages: vec![named(body(publisher, message, random), produced)],
                     ack_level: publisher.level.into(),
                 };
                 sender.send(&request).await.map_err(|_| Status::unknown("the stream has ended"))?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use trunkline_types::Produced;
 use trunkline_wire::v1::{AckLevel, ReceiptState};
 
 use super::disks::Copies;
@@ -61,6 +62,8 @@ pub struct Push {
     /// Which PushStream, if by one.
     pub stream: Option<u64>,
     pub level: AckLevel,
+    /// What its producer calls it. A message pushed again is another one under the same name.
+    pub produced: Option<Produced>,
     pub sent: Duration,
     pub ended: Option<Duration>,
     pub outcome: Outcome,
@@ -76,19 +79,23 @@ pub enum Outcome {
     Unknown(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acked {
     pub reached: AckLevel,
     pub id: Option<u64>,
     pub receipt: String,
-    /// Where it was on disk at this moment.
+    /// Where it was on disk at this moment; a duplicate: where some message of its name was.
     pub copies: Copies,
+    pub duplicate: bool,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting => f.write_str("waits"),
+            Self::Acked(Acked { reached, id: Some(id), duplicate: true, .. }) => {
+                write!(f, "{reached:?}, a duplicate of ID {id}")
+            }
             Self::Acked(Acked { reached, id: Some(id), .. }) => write!(f, "{reached:?}, ID {id}"),
             Self::Acked(Acked { reached, id: None, .. }) => write!(f, "{reached:?}"),
             Self::Refused(why) => write!(f, "not stored: {why}"),
@@ -229,6 +236,28 @@ impl Record {
     /// All messages with what became of their push.
     pub fn messages(&self) -> impl Iterator<Item = (Message, &Push)> {
         (0..).map(Message).zip(&self.pushes)
+    }
+
+    /// Messages of one name, of each name that was used.
+    pub fn by_name(&self) -> BTreeMap<(usize, Produced), Vec<Message>> {
+        let mut names: BTreeMap<_, Vec<Message>> = BTreeMap::new();
+        for (message, push) in self.messages() {
+            if let Some(of) = push.produced {
+                names.entry((push.topic, of)).or_default().push(message);
+            }
+        }
+        names
+    }
+
+    /// The messages that have an ID or are duplicates of one that has.
+    pub fn ordered(&self) -> BTreeSet<Message> {
+        let mut ordered: BTreeSet<Message> = self.ids().into_keys().collect();
+        for messages in self.by_name().into_values() {
+            if messages.iter().any(|message| ordered.contains(message)) {
+                ordered.extend(messages);
+            }
+        }
+        ordered
     }
 
     /// Each message's IDs; there should be one.

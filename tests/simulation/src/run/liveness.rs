@@ -71,12 +71,12 @@ impl Run {
         };
         let disks = self.oracle.disks();
         self.oracle.with(|record| {
-            let ids = record.ids();
+            let ordered = record.ordered();
             let is_held = |message: Message| disks.copies(message).0.iter().any(|place| held.contains(place));
             let not_ordered = record
                 .messages()
                 .filter(|(message, push)| {
-                    push.is_durable() && !ids.contains_key(message) && is_held(*message)
+                    push.is_durable() && !ordered.contains(message) && is_held(*message)
                 })
                 .map(|(message, _)| message)
                 .collect();

@@ -1,3 +1,5 @@
+mod producers;
+
 use proptest::prelude::*;
 use trunkline_types::limits::FACT_RUNS_KEPT;
 use trunkline_types::{Boot, Bucket, Lane, Ordinal, TopicId};
@@ -18,8 +20,12 @@ fn log(node: u64, counter: u32, ordinal: u32) -> LogName {
     LogName { bucket: BUCKET, node: NodeId(node), boot, lane: Lane(0), ordinal: Ordinal(ordinal) }
 }
 
+fn run(topic: u64, count: u64) -> Run {
+    Run { topic: TopicId::new(topic, BUCKET), count, produced: None }
+}
+
 fn says(log: LogName, from: u64, held: u64, runs: &[(u64, u64)]) -> LogReport {
-    let runs = runs.iter().map(|&(topic, count)| Run { topic: TopicId::new(topic, BUCKET), count }).collect();
+    let runs = runs.iter().map(|&(topic, count)| run(topic, count)).collect();
     LogReport { log, predecessor: None, from, held, runs }
 }
 

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
-use trunkline_types::{Boot, Bucket, Lane, NodeId, Ordinal};
+use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal};
+
+mod producers;
 
 use super::super::entry::{LogReference, Predecessor};
 use super::*;
@@ -26,7 +28,7 @@ fn numbered(number: u32, from: u64, runs: &[(u64, u64)]) -> LogPart {
 }
 
 fn part(log: LogReference, from: u64, runs: &[(u64, u64)]) -> LogPart {
-    let runs = runs.iter().map(|&(topic_counter, count)| PartRun { topic_counter, count }).collect();
+    let runs = runs.iter().map(|&(counter, count)| PartRun { kind: Kind::Topic(counter), count }).collect();
     LogPart { log, from, runs }
 }
 

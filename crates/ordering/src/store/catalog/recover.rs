@@ -1,6 +1,6 @@
 //! A catalog as it was found on disk.
 
-use trunkline_types::{LogName, NodeId, TopicId};
+use trunkline_types::{IntervalSet, LogName, NodeId, ProducerId, TopicId};
 
 use super::{Catalog, Effect};
 use crate::group::Predecessor;
@@ -63,6 +63,11 @@ impl Catalog {
     pub fn recover_mark(&mut self, id: TopicId, next: u64, readable: u64) {
         let topic = self.topics.entry(id).or_insert_with(|| Topic::new(String::new(), Vec::new()));
         topic.recover(next, readable);
+    }
+
+    /// The sequences of a producer that have IDs.
+    pub fn recover_producer(&mut self, topic: TopicId, producer: ProducerId, sequences: IntervalSet) {
+        self.producers.recover(topic, producer, sequences);
     }
 
     /// Everything was said: what is to be read further.

@@ -33,6 +33,7 @@ impl Recorded {
             Answer::Stored { push, .. } => (push, Level::Stored, "stored"),
             Answer::Ordered { push, .. } => (push, Level::Ordered, "ordered"),
             Answer::Everywhere { push } => (push, Level::Everywhere, "everywhere"),
+            Answer::Duplicate { push } => (push, Level::Everywhere, "duplicate"),
         };
         let Some(waiting) = self.waiting.get(push) else { return };
         waiting.span.event(event);
