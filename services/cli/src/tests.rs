@@ -13,7 +13,7 @@ use trunkline_wire::internal::{CutResponse, admin_service};
 use trunkline_wire::status::{failed_precondition, invalid, not_found, reason, to_message, unavailable};
 use trunkline_wire::v1::{
     AckLevel, AckResponse, Delivery, GetSubscriptionResponse, GetTopicResponse, ListSubscriptionsResponse,
-    ListTopicsResponse, Message, PopResponse, PushResponse, PushResult, PushStreamRequest,
+    ListTopicsResponse, Message, PopResponse, PushRequest, PushResponse, PushResult, PushStreamRequest,
     PushStreamResponse, PushStreamResult, ReceivedMessage, Topic, TopicOptions, pop_service, push_service,
     topic_service,
 };
@@ -83,24 +83,27 @@ fn result(index: u64) -> PushResult {
     }
 }
 
+fn pushed(state: &Mutex<State>, request: PushRequest) -> Result<PushResponse, Status> {
+    let result = match request.topic.as_str() {
+        "a b" => return Err(invalid("topic", "contains ' '")),
+        "late" => {
+            let why = unavailable(reason::LEVEL_NOT_REACHED, "ORDERED was not reached");
+            PushResult { error: Some(to_message(&why)), message_id: 0, ..result(0) }
+        }
+        topic => {
+            state.lock().expect("not poisoned").pushed.extend(request.messages);
+            PushResult { duplicate: topic == "again", ..result(6) }
+        }
+    };
+    Ok(PushResponse { results: vec![result] })
+}
+
 fn router(state: &Arc<Mutex<State>>) -> Router {
     let [push, stream, pop, ack] = std::array::from_fn(|_| state.clone());
     Router::new()
         .unary(push_service::GET_RECEIPT, |_, _| async { Err(invalid("receipt", "is not a receipt")) })
         .unary(push_service::PUSH, move |_, request| {
-            let answer = match request.topic.as_str() {
-                "a b" => Err(invalid("topic", "contains ' '")),
-                "late" => {
-                    let why = unavailable(reason::LEVEL_NOT_REACHED, "ORDERED was not reached");
-                    let result = PushResult { error: Some(to_message(&why)), message_id: 0, ..result(0) };
-                    Ok(PushResponse { results: vec![result] })
-                }
-                _ => {
-                    push.lock().expect("not poisoned").pushed.extend(request.messages);
-                    let duplicate = request.topic == "again";
-                    Ok(PushResponse { results: vec![PushResult { duplicate, ..result(6) }] })
-                }
-            };
+            let answer = pushed(&push, request);
             async move { answer }
         })
         .streaming(push_service::PUSH_STREAM, move |_, requests, responses| {

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     const TOPIC: TopicId = TopicId(1 << 16 | 3);
-    const KEPT: u64 = PRODUCER_KEPT_MIN.as_millis() as u64;
+    const KEPT: u64 = PRODUCER_KEPT_MIN.as_secs() * 1_000;
 
     fn of(producer: u8, sequence: u64) -> Produced {
         Produced { producer: ProducerId([producer; 16]), sequence }

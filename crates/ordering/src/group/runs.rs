@@ -249,7 +249,7 @@ mod tests {
             let kind = |sequence: u64| {
                 let producer = ProducerId([u8::from(sequence % 7 > 2); 16]);
                 let produced = Produced { producer, sequence: sequence + sequence / 4 };
-                Run::of(TopicId(sequence / 6), (sequence % 5 > 0).then_some(produced))
+                Run::of(TopicId(sequence / 6), (!sequence.is_multiple_of(5)).then_some(produced))
             };
             let mut log = Runs::default();
             for (start, length) in pieces {

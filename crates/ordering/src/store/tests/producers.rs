@@ -1,4 +1,5 @@
 //! What the facts say of producers, as rows and in memory.
+#![allow(clippy::single_range_in_vec_init, reason = "a set of one range is meant")]
 
 use trunkline_types::{IntervalSet, Produced, ProducerId};
 

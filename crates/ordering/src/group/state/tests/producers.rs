@@ -1,4 +1,5 @@
 //! I6: of all records of one (topic, producer, sequence) the first that is decided gets an ID, and no other.
+#![allow(clippy::single_range_in_vec_init, reason = "a set of one range is meant")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -191,7 +192,7 @@ fn content(which: u64, place: u64) -> Run {
     let producer = u8::try_from((place / 4 + which) % 3).unwrap();
     let sequence = 1 + (place * which) % 9 + place / 6;
     let produced = Produced { producer: id(producer), sequence };
-    Run::of(topic, (place % 7 > 0).then_some(produced))
+    Run::of(topic, (!place.is_multiple_of(7)).then_some(produced))
 }
 
 /// The records [from, upto) of a log as a part says them, by numbers where they are known.
