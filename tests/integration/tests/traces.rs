@@ -14,7 +14,8 @@ const WAIT: Duration = Duration::from_secs(60);
 const PUSH: &str = "/trunkline.v1.PushService/Push";
 const POP: &str = "/trunkline.v1.PopService/Pop";
 const FORWARD: &str = "/trunkline.internal.v1.PopPeerService/ForwardPop";
-const READ: &str = "/trunkline.internal.v1.StoreService/Read";
+/// On the stream of reads that the pop server has to the store.
+const READ: &str = "read";
 
 /// The only span of this name at this node, under this parent.
 fn under<'a>(spans: &'a [Span], parent: Option<&Span>, node: &str, name: &str) -> &'a Span {
