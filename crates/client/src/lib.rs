@@ -9,8 +9,10 @@
 //!   without are made again only when it is certain that nothing was stored.
 //! - [`PushStream`]: many messages to one topic, in order, batched.
 //! - [`Subscriber`]: pops, and echoes what it was given.
+//! - [`Consumer`]: messages as they come, each with a handle; deadlines are renewed, streams resumed.
 
 mod client;
+mod consumer;
 mod endpoints;
 mod nearness;
 mod options;
@@ -26,6 +28,7 @@ mod tests;
 mod topics;
 
 pub use client::{Client, UnknownDatacenter};
+pub use consumer::{Acked, ConsumeOptions, Consumer, Delivery, Event};
 pub use endpoints::{Endpoint, Endpoints, InvalidEndpoints};
 pub use options::{Options, StreamOptions};
 pub use push::{Failure, Outcome, Pushed};

@@ -7,7 +7,7 @@ use trunkline_ports::Class;
 use trunkline_types::limits::TOKENS_MAX;
 use trunkline_wire::Status;
 use trunkline_wire::status::{reason, reason_of};
-use trunkline_wire::v1::{Delivery, PopRequest, PopResponse, pop_service};
+use trunkline_wire::v1::{PopRequest, PopResponse, pop_service};
 
 use crate::client::{Client, IDEMPOTENT, Needs};
 use crate::subscriptions::{bounded, duration};
@@ -20,7 +20,10 @@ pub struct Subscriber {
     topic: String,
     consumer: String,
     client_id: String,
+    /// Deliveries.
     previous: Vec<Bytes>,
+    /// Expired ranges.
+    heard: Vec<Bytes>,
 }
 
 impl Client {
@@ -33,6 +36,7 @@ impl Client {
             consumer: consumer.to_owned(),
             client_id: format!("{:016x}{:016x}", random(), random()),
             previous: Vec::new(),
+            heard: Vec::new(),
         }
     }
 }
@@ -51,8 +55,8 @@ impl Subscriber {
     /// The call's status; `NOT_SUBSCRIBED` also when the topic was deleted. Subscribe, and pop on.
     pub async fn pop(&mut self, max_messages: u32, wait: Duration) -> Result<PopResponse, Status> {
         match self.pop_once(max_messages, wait).await {
-            Err(error) if is_expired(&error) && !self.previous.is_empty() => {
-                self.previous.clear();
+            Err(error) if is_expired(&error) && !(self.previous.is_empty() && self.heard.is_empty()) => {
+                self.leave();
                 self.pop_once(max_messages, wait).await
             }
             answer => answer,
@@ -65,15 +69,17 @@ impl Subscriber {
             topic: self.topic.clone(),
             consumer: self.consumer.clone(),
             client_id: self.client_id.clone(),
-            previous: self.previous.clone(),
+            previous: self.previous.iter().chain(&self.heard).cloned().collect(),
             max_messages,
             max_bytes: 0,
             wait: duration(wait),
+            share: None,
         };
         let deadline = self.client.deadline(wait);
         let needs = Needs { class: Class::Records, kind: IDEMPOTENT, deadline, wait };
         let response = self.client.call(pop_service::POP, &request, needs).await?;
-        self.previous = tokens(&response.deliveries);
+        self.previous = response.deliveries.iter().map(|delivery| delivery.token.clone()).collect();
+        self.heard = response.expired.iter().map(|range| range.token.clone()).collect();
         Ok(response)
     }
 
@@ -87,13 +93,15 @@ impl Subscriber {
         self.ack_first(all).await
     }
 
-    /// Acknowledges the first `count` of what was last returned, and leaves the rest to come again.
+    /// Acknowledges the first `count` deliveries of what was last returned, and leaves the rest to come again.
     ///
     /// # Errors
     /// As [`Subscriber::ack`].
     pub async fn ack_first(&mut self, count: usize) -> Result<(), Status> {
         let mut expired = None;
-        for tokens in self.previous[..count.min(self.previous.len())].chunks(TOKENS_MAX) {
+        self.previous.truncate(count);
+        self.previous.append(&mut self.heard);
+        for tokens in self.previous.chunks(TOKENS_MAX) {
             match self.client.ack(&self.topic, &self.consumer, tokens.to_vec()).await {
                 Err(error) if is_expired(&error) => drop(expired.get_or_insert(error)),
                 answer => answer?,
@@ -106,14 +114,11 @@ impl Subscriber {
     /// Forgets what was last returned: it comes again.
     pub fn leave(&mut self) {
         self.previous.clear();
+        self.heard.clear();
     }
 }
 
 /// Tokens that will never acknowledge anything any more are of no use.
 fn is_expired(error: &Status) -> bool {
     reason_of(error).as_deref() == Some(reason::DELIVERY_EXPIRED)
-}
-
-fn tokens(deliveries: &[Delivery]) -> Vec<Bytes> {
-    deliveries.iter().map(|delivery| delivery.token.clone()).collect()
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use trunkline_ports::Class;
 use trunkline_wire::Status;
 use trunkline_wire::v1::{
-    AckRequest, GetSubscriptionRequest, GetSubscriptionResponse, ListSubscriptionsRequest,
-    ListSubscriptionsResponse, ReadRequest, ReadResponse, SubscribeRequest, Subscription,
-    SubscriptionOptions, pop_service,
+    AckRequest, ExtendDeadlineRequest, GetSubscriptionRequest, GetSubscriptionResponse,
+    ListSubscriptionsRequest, ListSubscriptionsResponse, NackRequest, ReadRequest, ReadResponse,
+    SubscribeRequest, Subscription, SubscriptionOptions, pop_service,
 };
 
 use crate::client::{Client, IDEMPOTENT, Needs};
@@ -39,6 +39,40 @@ impl Client {
     pub async fn ack(&self, topic: &str, consumer: &str, tokens: Vec<bytes::Bytes>) -> Result<(), Status> {
         let request = AckRequest { topic: topic.to_owned(), consumer: consumer.to_owned(), tokens };
         self.simple(pop_service::ACK, &request).await.map(drop)
+    }
+
+    /// Gives deliveries back: they come again after `delay`, or when the subscription's retry says.
+    ///
+    /// # Errors
+    /// The call's status; `DELIVERY_EXPIRED` where some are not the caller's any more.
+    pub async fn nack(
+        &self,
+        topic: &str,
+        consumer: &str,
+        tokens: Vec<bytes::Bytes>,
+        delay: Option<Duration>,
+    ) -> Result<(), Status> {
+        let (topic, consumer) = (topic.to_owned(), consumer.to_owned());
+        let delay = delay.and_then(|delay| delay.try_into().ok());
+        let request = NackRequest { topic, consumer, tokens, delay };
+        self.simple(pop_service::NACK, &request).await.map(drop)
+    }
+
+    /// Gives deliveries so much time from now on; the subscription's ack deadline where it is not said.
+    ///
+    /// # Errors
+    /// The call's status; `DELIVERY_EXPIRED` where some are not the caller's any more.
+    pub async fn extend_deadline(
+        &self,
+        topic: &str,
+        consumer: &str,
+        tokens: Vec<bytes::Bytes>,
+        by: Option<Duration>,
+    ) -> Result<(), Status> {
+        let (topic, consumer) = (topic.to_owned(), consumer.to_owned());
+        let deadline = by.and_then(|by| by.try_into().ok());
+        let request = ExtendDeadlineRequest { topic, consumer, tokens, deadline };
+        self.simple(pop_service::EXTEND_DEADLINE, &request).await.map(drop)
     }
 
     /// # Errors

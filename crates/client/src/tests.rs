@@ -1,6 +1,7 @@
 //! A client among servers that do as they are told.
 
 mod calls;
+mod consuming;
 mod fakes;
 mod producers;
 mod streams;

@@ -4,45 +4,60 @@
 //! number of milliseconds that does not go back; [`Dispatcher::wake_at`] says when [`Event::Time`] is needed next.
 //!
 //! **I5, nothing hides behind a position**: an ID is acknowledged only by the token of a delivery (or, in the bare
-//! form, by the bare form's next Pop), or because it is expired and an answer has said so. What was handed out and not
-//! acknowledged comes again: at its client's next Pop, or at the ack deadline. A take-over starts from the committed
-//! acknowledgements and no others.
+//! form, by the bare form's next Pop), because it is in the dead letter topic, or because it is expired and a client has
+//! acknowledged to know it. What was handed out and not acknowledged comes again: at its client's next Pop, by a nack, at
+//! the ack deadline, or when its Consume stream ends. A take-over starts from the committed acknowledgements and no
+//! others. (IMMEDIATE is at most once: acknowledged and committed before it is handed out.)
 //!
-//! - [`token`]: the word that names a delivery.
+//! - [`token`]: the words that name a delivery, or a notice.
 //! - [`effect`]: events and effects.
+//! - [`policy`]: what of a subscription's options matters here.
 //! - `ledger`: what is acknowledged, and the commits behind.
-//! - `outstanding`: who has what, until when.
+//! - `outstanding`: who has what, until when, and what must come yet; `keys`, `ready`: in which order, and to whom.
+//! - `settling`: what tokens do.
+//! - `notices`: what will never be delivered; `reserving`: IMMEDIATE.
 //! - `shelf`: messages in memory; `reading`: when to read more, and when it is known that there is nothing.
 //! - `serving`: who gets what.
 //! - [`locality`]: where dispatch belongs.
 
 pub mod effect;
 pub mod locality;
+pub mod policy;
 pub mod token;
 
+mod keys;
 mod ledger;
+mod notices;
 mod outstanding;
 mod reading;
+mod ready;
+mod reserving;
 mod serving;
+mod settling;
 mod shelf;
 #[cfg(test)]
 #[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use trunkline_types::limits::{DELIVERY_WINDOW_MAX, HANDED_OUT_MAX, WAITING_POPS_MAX};
+use trunkline_types::limits::WAITING_POPS_MAX;
 use trunkline_types::{FencingToken, Generation, IntervalSet};
 
-pub use effect::{AckRefusal, Effect, Event, Expired, Handed, Pop, PopRefusal, Wanted};
+pub use effect::{AckRefusal, Dead, Effect, Event, Expired, Handed, Pop, PopRefusal, Wanted};
+pub use keys::{Key, Share};
 pub use locality::Locality;
 pub use outstanding::Client;
+pub use policy::Policy;
 pub use shelf::Payload;
-pub use token::{DeliveryToken, InvalidToken, subscription_check};
+pub use token::{DeliveryToken, InvalidToken, NoticeToken, Token, subscription_check};
 
-use ledger::{Ledger, WaitingAck};
-use outstanding::{Outstanding, Standing};
+use crate::position::{AckMode, Counts};
+use ledger::Ledger;
+use notices::Notices;
+use outstanding::Outstanding;
 use reading::Reading;
+use reserving::Reserving;
 use serving::Waiting;
 use shelf::Shelf;
 
@@ -57,7 +72,9 @@ pub struct Lease {
     pub start_id: u64,
     /// As committed.
     pub acknowledged: IntervalSet,
-    pub ack_deadline_ms: u64,
+    /// As committed.
+    pub counts: BTreeMap<u64, Counts>,
+    pub policy: Policy,
 }
 
 /// See the [module](self).
@@ -67,24 +84,21 @@ pub struct Dispatcher<M> {
     instance: u64,
     generation: Generation,
     token: FencingToken,
-    ack_deadline_ms: u64,
+    policy: Policy,
     ledger: Ledger,
     outstanding: Outstanding,
+    /// Under earlier dispatchers.
+    counts: BTreeMap<u64, Counts>,
     shelf: Shelf<M>,
     reading: Reading,
+    reserving: Reserving,
     waiting: VecDeque<Waiting>,
-    /// Expired and not yet told.
-    expired: IntervalSet,
+    notices: Notices,
+    /// To be told to the driver.
+    dead: Vec<Dead<M>>,
     earliest: u64,
     releasing: bool,
     ended: bool,
-}
-
-/// What a token says of a delivery.
-enum Judgment {
-    Acknowledge,
-    Already,
-    Refuse,
 }
 
 impl<M: Payload> Dispatcher<M> {
@@ -97,13 +111,16 @@ impl<M: Payload> Dispatcher<M> {
             instance: lease.instance,
             generation: lease.generation,
             token: lease.token,
-            ack_deadline_ms: lease.ack_deadline_ms,
+            policy: lease.policy,
             ledger,
             outstanding: Outstanding::default(),
+            counts: lease.counts,
             shelf,
             reading: Reading::default(),
+            reserving: Reserving::default(),
             waiting: VecDeque::new(),
-            expired: IntervalSet::new(),
+            notices: Notices::default(),
+            dead: Vec::new(),
             earliest: 0,
             releasing: false,
             ended: false,
@@ -112,22 +129,19 @@ impl<M: Payload> Dispatcher<M> {
 
     /// One event at `now_ms`.
     pub fn step(&mut self, now_ms: u64, event: Event<M>, effects: &mut Vec<Effect<M>>) {
-        self.outstanding.expire(now_ms);
+        let expired = self.outstanding.expire(now_ms, &self.policy);
+        self.ledger.count(expired, now_ms);
+        self.notices.expire(now_ms);
         match event {
             Event::Pop(pop) => self.pop(now_ms, pop, effects),
             Event::Ack { ack, tokens, deadline_ms } => self.ack(now_ms, ack, &tokens, deadline_ms, effects),
+            Event::Nack { ack, tokens } => self.nack(now_ms, ack, &tokens, effects),
+            Event::Extend { ack, tokens } => self.extend(ack, &tokens, effects),
+            Event::Left { client } => self.left(&client, now_ms),
             Event::Abandoned { pops } => self.waiting.retain(|waiting| !pops.contains(&waiting.pop.number)),
-            Event::Told { expired } => {
-                expired.into_iter().for_each(|range| self.ledger.acknowledge(range, now_ms));
-            }
-            Event::TakenBack { deliveries, expired } => {
-                for token in deliveries.iter().filter(|token| token.token == self.token) {
-                    self.outstanding.take_back(token.id, token.attempt);
-                }
-                for range in expired {
-                    self.expired.insert(range);
-                }
-            }
+            Event::TakenBack { deliveries, expired } => self.take_back(&deliveries, &expired),
+            Event::Moved { id } => self.moved(id, now_ms),
+            Event::MoveFailed { id, retry_ms } => self.outstanding.move_failed(id, now_ms + retry_ms),
             Event::Read { number, first_id, messages, more, earliest } => {
                 self.expire_below(earliest);
                 self.read(now_ms, number, (first_id..).zip(messages), more);
@@ -135,7 +149,10 @@ impl<M: Payload> Dispatcher<M> {
             Event::ReadFailed { number, retry_ms, damaged } => {
                 self.read_failed(now_ms, number, retry_ms, damaged);
             }
-            Event::Committed { number } => self.ledger.committed(number, effects),
+            Event::Committed { number } => {
+                let committed = self.ledger.committed(number, effects);
+                self.reserved(&committed);
+            }
             Event::CommitFailed { number, retry_ms } => {
                 self.ledger.failed(number, now_ms, retry_ms);
                 if self.releasing {
@@ -153,6 +170,7 @@ impl<M: Payload> Dispatcher<M> {
     pub fn wake_at(&self) -> Option<u64> {
         [
             self.outstanding.next_due(),
+            self.notices.next_due(),
             self.ledger.wake_at(self.releasing),
             self.ledger.next_ack_deadline(),
             self.reading.wake_at(),
@@ -177,9 +195,12 @@ impl<M: Payload> Dispatcher<M> {
         self.token
     }
 
-    /// Nothing is lost or brought forward by dropping it now.
+    /// Nothing is lost or brought forward by releasing it now.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.outstanding.is_empty() && self.ledger.is_settled()
+        self.waiting.is_empty()
+            && self.outstanding.is_empty()
+            && !self.notices.are_outstanding()
+            && self.ledger.is_settled()
     }
 
     /// Bytes of messages in memory.
@@ -204,6 +225,8 @@ impl<M: Payload> Dispatcher<M> {
         // What others' tokens have acknowledged needs no reading.
         self.shelf.advance(self.ledger.first_missing(self.shelf.next()));
         let missing = self.serve(now_ms, effects);
+        effects.extend(self.dead.drain(..).map(Effect::Move));
+        self.reserve(now_ms);
         self.time_out(now_ms, effects);
         self.read_if_wanted(now_ms, missing, effects);
         self.ledger.time_out_acks(now_ms, effects);
@@ -213,22 +236,22 @@ impl<M: Payload> Dispatcher<M> {
         }
     }
 
-    fn pop(&mut self, now_ms: u64, pop: Pop, effects: &mut Vec<Effect<M>>) {
+    fn pop(&mut self, now_ms: u64, mut pop: Pop, effects: &mut Vec<Effect<M>>) {
         if self.ended {
             effects.push(Effect::Refuse { pop: pop.number, why: PopRefusal::Elsewhere });
             return;
         }
-        for token in &pop.echoed {
-            if matches!(self.judge(token), Judgment::Acknowledge) {
-                self.acknowledge(token.id, now_ms);
-            }
-        }
+        self.accept(&pop.echoed, now_ms);
+        // Only there a Pop says something of the one before.
+        let follows = self.policy.ack_mode == AckMode::OnNextPop;
         match &pop.client {
-            Client::Bare => {
-                let given: Vec<u64> = self.outstanding.of(&Client::Bare).collect();
-                given.into_iter().for_each(|id| self.acknowledge(id, now_ms));
+            Client::Bare if follows => self.acknowledge_all_of(&Client::Bare, now_ms),
+            Client::Bare => pop.client = Client::Nameless,
+            Client::Named(_) if follows => {
+                self.notices.leave(&pop.client);
+                self.replace(&pop.client, effects);
             }
-            Client::Named(_) => self.replace(&pop.client, effects),
+            Client::Named(_) | Client::Stream(_) => self.replace(&pop.client, effects),
             Client::Nameless => {}
         }
         self.releasing |= pop.releases;
@@ -236,64 +259,24 @@ impl<M: Payload> Dispatcher<M> {
             effects.push(Effect::Refuse { pop: pop.number, why: PopRefusal::TooManyWaiting });
             return;
         }
-        let own = matches!(pop.client, Client::Named(_)) && self.outstanding.has_any(&pop.client);
+        let own = match &pop.client {
+            Client::Named(_) => follows && self.outstanding.has_any(&pop.client),
+            Client::Stream(_) => self.outstanding.of_round(&pop.client, pop.round).next().is_some(),
+            Client::Bare | Client::Nameless => false,
+        };
         self.waiting.push_back(Waiting::new(now_ms, self.reading.begun(), pop, own));
     }
 
-    fn ack(
-        &mut self,
-        now_ms: u64,
-        ack: u64,
-        tokens: &[DeliveryToken],
-        deadline_ms: u64,
-        effects: &mut Vec<Effect<M>>,
-    ) {
-        if self.ended {
-            effects.push(Effect::AckRefused { ack, why: AckRefusal::Elsewhere });
-            return;
-        }
-        let mut expired: Option<Expired> = None;
-        let mut ids = Vec::with_capacity(tokens.len());
-        for (index, token) in tokens.iter().enumerate() {
-            match self.judge(token) {
-                Judgment::Acknowledge => self.acknowledge(token.id, now_ms),
-                Judgment::Already => {}
-                Judgment::Refuse => {
-                    expired.get_or_insert(Expired { count: 0, index, id: token.id }).count += 1;
-                    continue;
-                }
+    /// The lowest ID that may still be delivered and is not acknowledged.
+    fn lowest(&self) -> u64 {
+        let mut id = self.ledger.lowest();
+        loop {
+            let next = self.ledger.first_missing(self.notices.first_after(id));
+            if next == id {
+                return id;
             }
-            ids.push(token.id);
+            id = next;
         }
-        self.ledger.answer_when_committed(WaitingAck { number: ack, deadline_ms, expired }, &ids, effects);
-    }
-
-    /// Whether a token acknowledges its message. One of this dispatcher does unless somebody else was given the
-    /// message since; one of another dispatcher does unless this one has handed the message out.
-    fn judge(&mut self, token: &DeliveryToken) -> Judgment {
-        if (token.check, token.instance, token.generation) != (self.check, self.instance, self.generation) {
-            return Judgment::Refuse;
-        }
-        if self.ledger.is_acknowledged(token.id) {
-            return Judgment::Already;
-        }
-        if token.token > self.token {
-            self.ledger.doubt();
-        }
-        let counts = if token.token == self.token {
-            self.outstanding.standing(token.id, token.attempt) == Standing::Valid
-        } else {
-            // An earlier dispatcher's window may have begun above what it had committed.
-            let reach = DELIVERY_WINDOW_MAX + HANDED_OUT_MAX;
-            !self.outstanding.contains(token.id) && token.id - self.ledger.lowest() < reach
-        };
-        if counts { Judgment::Acknowledge } else { Judgment::Refuse }
-    }
-
-    fn acknowledge(&mut self, id: u64, now_ms: u64) {
-        self.ledger.acknowledge(id..id + 1, now_ms);
-        self.outstanding.remove(id);
-        self.shelf.remove(id);
     }
 
     /// The subscription is somebody else's: all who wait are to ask there.

@@ -28,7 +28,7 @@ use trunkline_types::{ConsumerName, FencingToken, IntervalSet, TopicId, TopicNam
 pub use answer::Answer;
 pub use entry::{Acquire, Commit, Create, Entry};
 pub use format::Unreadable;
-pub use subscription::{AckMode, DispatcherNode, Options, Start, Subscription};
+pub use subscription::{AckMode, Counts, DeadLetter, DispatcherNode, Options, Retry, Start, Subscription};
 
 /// Names one subscription: a topic that was deleted and created again is another topic.
 pub type Key = (TopicId, ConsumerName);
@@ -154,8 +154,10 @@ impl Positions {
             return Answer::Refused(Box::new(subscription.clone()));
         }
         match with(&subscription.acknowledged, &commit.acknowledged, subscription.start_id) {
-            Some(acknowledged) => {
+            Some(mut acknowledged) => {
+                commit.given_back.iter().for_each(|range| acknowledged.remove(range));
                 subscription.acknowledged = acknowledged;
+                subscription.count(commit.counts);
                 Answer::Committed
             }
             None => Answer::TooManyRanges,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost_types::Duration as WireDuration;
 use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Class, Network, Peer, Receiver, Sender};
-use trunkline_wire::method::Unary;
+use trunkline_wire::method::{Streaming, Unary};
 use trunkline_wire::v1::{
     AckLevel, CreateTopicRequest, GetReceiptRequest, GetReceiptResponse, ListTopicsRequest, Message,
     PopRequest, PopResponse, PushRequest, PushResult, PushStreamRequest, PushStreamResponse, ReadRequest,
@@ -67,6 +67,17 @@ impl Client {
         self.network.call(peer, method, request, CallOptions::until(Instant::now() + within)).await
     }
 
+    /// Opens a stream of PopService.
+    ///
+    /// # Errors
+    /// As the server says, or the way to it.
+    pub async fn open<Q: Frame, A: Frame + Default>(
+        &self,
+        method: Streaming<Q, A>,
+    ) -> Result<(Sender<Q>, Receiver<A>), Status> {
+        self.network.open(&self.pop_peer, method, CallOptions::default()).await
+    }
+
     pub async fn is_healthy(&self) -> bool {
         let asked = self.call_within(Duration::from_secs(2), HEALTH, &String::new()).await;
         asked.is_ok_and(|status| status == SERVING)
@@ -126,7 +137,7 @@ impl Client {
     /// As the server says.
     pub async fn subscribe(&self, topic: &str, consumer: &str) -> Result<(), Status> {
         let earliest = Start { at: Some(start::At::Earliest(trunkline_wire::v1::Earliest {})) };
-        let options = SubscriptionOptions { start: Some(earliest), ack_deadline: None };
+        let options = SubscriptionOptions { start: Some(earliest), ..SubscriptionOptions::default() };
         let (topic, consumer) = (topic.to_owned(), consumer.to_owned());
         let request = SubscribeRequest { topic, consumer, options: Some(options) };
         self.call(pop_service::SUBSCRIBE, &request).await.map(drop)
@@ -150,6 +161,7 @@ impl Client {
             max_messages: 1_000,
             max_bytes: 0,
             wait: Some(WireDuration { seconds: 1, nanos: 0 }),
+            share: None,
         };
         self.call(pop_service::POP, &request).await
     }

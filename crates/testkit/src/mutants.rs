@@ -56,10 +56,11 @@ pub enum Mutant {
     LocalWaitsForOrder,
     AppendsOutOfOrder,
     FailuresCalledCertain,
+    FencingTokenIgnored,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AckBeforeFsync,
         Self::ReportBeforeFsync,
         Self::OrderAtOneDatacenter,
@@ -79,6 +80,7 @@ impl Mutant {
         Self::LocalWaitsForOrder,
         Self::AppendsOutOfOrder,
         Self::FailuresCalledCertain,
+        Self::FencingTokenIgnored,
     ];
 
     /// In words.
@@ -103,6 +105,7 @@ impl Mutant {
             Self::LocalWaitsForOrder => "LOCAL waits for the order",
             Self::AppendsOutOfOrder => "a coordinator appends in its own order",
             Self::FailuresCalledCertain => "every failure is called certain",
+            Self::FencingTokenIgnored => "the fencing token of a commit is ignored",
         }
     }
 }
@@ -145,6 +148,7 @@ impl BrokenBuild {
             Mutant::LocalWaitsForOrder => Some(Arc::new(streams::LocalWaitsForOrder)),
             Mutant::AppendsOutOfOrder => Some(Arc::new(streams::AppendsBackwards)),
             Mutant::FailuresCalledCertain => Some(Arc::new(streams::CallsFailuresCertain)),
+            Mutant::FencingTokenIgnored => Some(Arc::new(delivery::CommitsWithoutToken::default())),
             // Each node has one of its own, or another port is broken.
             Mutant::FollowOnlyFromTheOrigin
             | Mutant::OrderAtOneDatacenter

@@ -169,6 +169,9 @@ mod tests {
             prop_assert_eq!(set.first_missing(probe), (probe..).find(|n| !plain.contains(n)).unwrap());
             prop_assert_eq!(set.len(), plain.len() as u64);
             prop_assert_eq!(set.last(), plain.last().copied());
+            set.remove(probe..bound);
+            plain.retain(|n| !(probe..bound).contains(n));
+            prop_assert_eq!(set.iter().flatten().collect::<Vec<_>>(), plain.iter().copied().collect::<Vec<_>>());
             set.remove_below(bound);
             plain.retain(|n| *n >= bound);
             prop_assert_eq!(set.iter().flatten().collect::<Vec<_>>(), plain.into_iter().collect::<Vec<_>>());

@@ -179,6 +179,23 @@ pub const HELD_BYTES_MAX: u64 = 8 << 20;
 /// Pops and acks that wait at one subscription.
 pub const WAITING_POPS_MAX: usize = 1_000;
 pub const WAITING_ACKS_MAX: usize = 1_000;
+/// IDs that one subscription of ack mode IMMEDIATE reserves at once: what a dispatcher that dies takes with it.
+pub const RESERVED_MAX: u64 = 500;
+/// Delivery counts that one subscription is remembered by.
+pub const DELIVERY_COUNTS_MAX: usize = 20_000;
+/// A message that was given back comes again after so long at most.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(3_600);
+/// Attempts after which a message may be moved to a dead letter topic.
+pub const DEAD_LETTER_ATTEMPTS_MAX: u32 = 1_000;
+/// Messages that one subscription moves to its dead letter topic at once.
+pub const DEAD_LETTERS_AT_ONCE: usize = 16;
+/// Ranges of expired IDs in one answer.
+pub const EXPIRED_RANGES_MAX: usize = 1_000;
+/// Members among whom keys can be shared out.
+pub const MEMBERS_MAX: u32 = 1_024;
+/// What one Consume stream may have asked for and not got yet.
+pub const CREDIT_MESSAGES_MAX: u64 = 100_000;
+pub const CREDIT_BYTES_MAX: u64 = 1 << 30;
 /// Dispatch moves to a caller's datacenter when its own has had none of so many pops.
 pub const DISPATCH_MOVES_AFTER: usize = 8;
 

@@ -8,6 +8,7 @@
 mod admin;
 mod args;
 mod bench;
+mod consume;
 mod context;
 mod failure;
 mod input;
@@ -38,6 +39,9 @@ pub enum Command {
     /// Pop messages of a subscription and acknowledge them
     #[command(after_help = pop::EXAMPLES)]
     Pop(pop::Args),
+    /// Print a subscription's messages as they come, and acknowledge them
+    #[command(after_help = consume::EXAMPLES)]
+    Consume(consume::Args),
     /// Print a topic's messages as they become readable, without a subscription
     #[command(after_help = tail::EXAMPLES)]
     Tail(tail::Args),
@@ -78,6 +82,7 @@ pub async fn run(command: Command, mut context: Context) -> Exit {
     let done = match command {
         Command::Push(args) => push::run(args, &mut context).await,
         Command::Pop(args) => pop::run(args, &mut context).await,
+        Command::Consume(args) => consume::run(args, &mut context).await,
         Command::Tail(args) => tail::run(args, &mut context).await,
         Command::Subscribe(args) => subscribe::run(args, &mut context).await,
         Command::Topics(command) => topics::run(command, &mut context).await,

@@ -12,10 +12,10 @@ use trunkline_wire::Status;
 use trunkline_wire::internal::{CutResponse, admin_service};
 use trunkline_wire::status::{failed_precondition, invalid, not_found, reason, to_message, unavailable};
 use trunkline_wire::v1::{
-    AckLevel, AckResponse, Delivery, GetSubscriptionResponse, GetTopicResponse, ListSubscriptionsResponse,
-    ListTopicsResponse, Message, PopResponse, PushResponse, PushResult, PushStreamRequest,
-    PushStreamResponse, PushStreamResult, ReceivedMessage, Topic, TopicOptions, pop_service, push_service,
-    topic_service,
+    AckLevel, AckResponse, ConsumeRequest, ConsumeResponse, Delivery, GetSubscriptionResponse,
+    GetTopicResponse, ListSubscriptionsResponse, ListTopicsResponse, Message, PopResponse, PushResponse,
+    PushResult, PushStreamRequest, PushStreamResponse, PushStreamResult, ReceivedMessage, Topic,
+    TopicOptions, pop_service, push_service, topic_service,
 };
 
 use crate::context::testing::{Buffer, on, text};
@@ -134,6 +134,10 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
                 Ok(AckResponse {})
             }
         })
+        .streaming(pop_service::CONSUME, {
+            let state = state.clone();
+            move |_, requests, responses| consume(state.clone(), requests, responses)
+        })
         .unary(pop_service::LIST_SUBSCRIPTIONS, |_, _| async { Ok(ListSubscriptionsResponse::default()) })
         .unary(pop_service::GET_SUBSCRIPTION, |_, _| async {
             Err::<GetSubscriptionResponse, _>(not_found("there is no subscription of nobody to a"))
@@ -157,10 +161,36 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
         })
 }
 
+/// As many messages as are asked for, and each ack answered.
+async fn consume(
+    state: Arc<Mutex<State>>,
+    mut requests: Receiver<ConsumeRequest>,
+    responses: Responder<ConsumeResponse>,
+) -> Result<(), Status> {
+    while let Some(request) = requests.next().await? {
+        if request.start.is_some_and(|start| start.consumer == "nobody") {
+            return Err(failed_precondition(reason::NOT_SUBSCRIBED, "call Subscribe first"));
+        }
+        let response = {
+            let mut state = state.lock().expect("not poisoned");
+            let deliveries = (0..request.credit_messages).map(|_| {
+                state.pops += 1;
+                delivery(state.pops)
+            });
+            let deliveries = deliveries.collect();
+            state.acked.extend(request.acks.clone());
+            ConsumeResponse { deliveries, acked: request.acks, ..ConsumeResponse::default() }
+        };
+        responses.send(&response).await.map_err(|_| Status::cancelled("gone"))?;
+    }
+    Ok(())
+}
+
 fn delivery(id: u64) -> Delivery {
     let message = Message { payload: format!("m{id}").into(), ..Message::default() };
     let received = ReceivedMessage { message_id: id, message: Some(message), push_time: None };
-    Delivery { message: Some(received), attempt: 1, token: vec![u8::try_from(id).expect("small")].into() }
+    let token = vec![u8::try_from(id).expect("small")].into();
+    Delivery { message: Some(received), attempt: 1, token, nacks: 0 }
 }
 
 async fn stream_of(
@@ -368,6 +398,17 @@ async fn what_was_popped_is_acknowledged_before_the_end() {
 /// Ctrl-C after a second.
 fn interrupt_soon(context: &mut Context) {
     context.interrupted = Box::new(|| Box::pin(tokio::time::sleep(Duration::from_secs(1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_consumed_is_acknowledged_before_the_end_and_nothing_else() {
+    let world = World::new();
+    let (exit, out, err) = world.run("consume orders billing --max 3 --json").await;
+    assert_eq!((exit, out.lines().count(), err.as_str()), (Exit::Done, 3, ""));
+    let acked = world.state.lock().expect("not poisoned").acked.clone();
+    assert_eq!(acked, [[1], [2], [3]].map(|token| Bytes::from(token.to_vec())));
+    let (exit, _, err) = world.run("consume orders nobody").await;
+    assert_eq!((exit, err.contains("call Subscribe first")), (Exit::Failed, true), "{err}");
 }
 
 #[tokio::test(start_paused = true)]

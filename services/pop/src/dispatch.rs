@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
-use trunkline_delivery::dispatcher::{Lease, subscription_check};
 use trunkline_runtime::Backoff;
-use trunkline_types::limits::ACK_DEADLINE_DEFAULT;
-use trunkline_types::{FencingToken, Generation, TopicName};
+use trunkline_types::TopicName;
 use trunkline_wire::internal::{DispatchTarget, Dispatcher, NotDispatcher, StoredSubscription};
 use trunkline_wire::{Code, Status};
 
 use crate::errand::{Errand, describe_there};
 use crate::error;
 use crate::handle::{Handle, Situation};
+use crate::lease::{dead_letter_topic, lease};
 use crate::peers::{Link, Peers, Pulse};
 use crate::positions::{Acquire, Key};
 use crate::reply::Reply;
@@ -181,6 +180,9 @@ impl Dispatch {
             }
         }
         self.routes.forget(key);
+        if !errand.may_acquire() {
+            return Ok(Turn::Answered(Err(error::no_reply())));
+        }
         self.acquire(key, topic, route.token, until).await.map(Turn::Again)
     }
 
@@ -210,13 +212,14 @@ impl Dispatch {
             Ok(Acquire::Acquired(subscription)) => {
                 self.tools.metrics.acquired("acquired");
                 tracing::debug!(%topic, consumer = %key.consumer, token_seen, "dispatches");
-                let (handle, commands) = Handle::new();
+                let (handle, inbox) = Handle::new();
                 let worker = Worker::new(
                     self.tools.clone(),
                     key.clone(),
                     topic.clone(),
                     lease(key, &subscription),
-                    commands,
+                    dead_letter_topic(&subscription),
+                    inbox,
                 );
                 let place = claim.dispatch(handle);
                 self.tools.host.process.spawn("pop-dispatcher", worker.run(place));
@@ -278,22 +281,4 @@ impl Dispatch {
 fn target(key: &Key, to: &Dispatcher, fencing_token: u64) -> DispatchTarget {
     let consumer = key.consumer.as_str().to_owned();
     DispatchTarget { node: to.node, topic_id: key.topic.0, consumer, fencing_token }
-}
-
-fn lease(key: &Key, subscription: &StoredSubscription) -> Lease {
-    let ack_deadline = subscription
-        .options
-        .as_ref()
-        .and_then(|options| options.ack_deadline)
-        .and_then(|deadline| Duration::try_from(deadline).ok())
-        .unwrap_or(ACK_DEADLINE_DEFAULT);
-    Lease {
-        check: subscription_check(key.topic, &key.consumer),
-        instance: subscription.instance,
-        generation: Generation(subscription.generation),
-        token: FencingToken(subscription.fencing_token),
-        start_id: subscription.start_id,
-        acknowledged: subscription.acknowledged.iter().map(|range| range.from..range.to).collect(),
-        ack_deadline_ms: u64::try_from(ack_deadline.as_millis()).unwrap_or(u64::MAX),
-    }
 }

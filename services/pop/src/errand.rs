@@ -3,14 +3,17 @@
 use std::future::Future;
 
 use tokio::time::Instant;
+use trunkline_delivery::dispatcher::Token;
 use trunkline_ports::{CallOptions, Host, Peer};
+use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::pop_peer_service::{DESCRIBE_DISPATCH, FORWARD_ACK, FORWARD_POP};
 use trunkline_wire::internal::{
-    DescribeDispatchRequest, DispatchTarget, ForwardAckRequest, ForwardPopRequest, describe_dispatch_response,
+    DescribeDispatchRequest, DispatchTarget, ForwardAckRequest, ForwardPopRequest, TimedToken, TimedTokens,
+    describe_dispatch_response, forward_ack_request,
 };
 use trunkline_wire::{Status, v1};
 
-use crate::handle::{AckCall, Handle, PopCall, Situation};
+use crate::handle::{AckCall, Handle, PopCall, Situation, What};
 use crate::reply::Reply;
 use crate::trace;
 
@@ -34,6 +37,11 @@ pub(crate) trait Errand: Send + Sync {
     /// Whether it may be done twice by the same dispatcher. A bare Pop may not: the second would acknowledge what the
     /// first was given.
     fn may_repeat(&self) -> bool;
+
+    /// Whether it is worth becoming the dispatcher for it.
+    fn may_acquire(&self) -> bool {
+        true
+    }
 }
 
 /// A Pop, as the client sent it and as this server understood it.
@@ -62,6 +70,7 @@ impl Errand for PopErrand<'_> {
             datacenter: host.identity.datacenter.0.clone(),
             pop: Some(self.request.clone()),
             patience_ms,
+            round: self.call.round,
         };
         let response = host.network.call(peer, FORWARD_POP, &request, trace::until(self.deadline())).await?;
         Ok(response.outcome.into())
@@ -76,13 +85,12 @@ impl Errand for PopErrand<'_> {
     }
 }
 
-/// An Ack, as the client sent it and as this server understood it.
-pub(crate) struct AckErrand<'a> {
+/// What is done to deliveries.
+pub(crate) struct AckErrand {
     pub(crate) call: AckCall,
-    pub(crate) request: &'a v1::AckRequest,
 }
 
-impl Errand for AckErrand<'_> {
+impl Errand for AckErrand {
     type Answer = v1::AckResponse;
 
     async fn here(&self, handle: &Handle) -> Reply<v1::AckResponse> {
@@ -99,8 +107,8 @@ impl Errand for AckErrand<'_> {
         let request = ForwardAckRequest {
             envelope: Some(host.envelope()),
             target: Some(target),
-            ack: Some(self.request.clone()),
             patience_ms,
+            what: Some(forwarded(&self.call.what)),
         };
         let response = host.network.call(peer, FORWARD_ACK, &request, trace::until(self.deadline())).await?;
         Ok(response.outcome.into())
@@ -113,6 +121,47 @@ impl Errand for AckErrand<'_> {
     fn may_repeat(&self) -> bool {
         true
     }
+
+    fn may_acquire(&self) -> bool {
+        // Whoever dispatches the subscription next knows nothing of the stream.
+        !matches!(self.call.what, What::Left(_))
+    }
+}
+
+fn forwarded(what: &What) -> forward_ack_request::What {
+    let bytes = |token: &Token| match token {
+        Token::Delivery(token) => token.encode().into(),
+        Token::Notice(token) => token.encode().into(),
+    };
+    let timed = |tokens: &[(Token, Option<u32>)]| TimedTokens {
+        tokens: tokens.iter().map(|(token, ms)| TimedToken { token: bytes(token), ms: *ms }).collect(),
+    };
+    match what {
+        What::Ack(tokens) => forward_ack_request::What::Ack(v1::AckRequest {
+            tokens: tokens.iter().map(bytes).collect(),
+            ..v1::AckRequest::default()
+        }),
+        What::Nack(tokens) => forward_ack_request::What::Nack(timed(tokens)),
+        What::Extend(tokens) => forward_ack_request::What::Extend(timed(tokens)),
+        What::Left(stream) => forward_ack_request::What::Left(stream.to_string()),
+    }
+}
+
+/// The reverse, at the dispatcher's server.
+pub(crate) fn what(forwarded: Option<forward_ack_request::What>) -> Result<What, Malformed> {
+    let token = |bytes: &[u8]| Token::decode(bytes).map_err(|_| Malformed("token"));
+    let timed = |timed: TimedTokens| {
+        let each = timed.tokens.iter();
+        each.map(|one| Ok((token(&one.token)?, one.ms))).collect::<Result<Vec<_>, Malformed>>()
+    };
+    Ok(match forwarded.ok_or(Malformed("what"))? {
+        forward_ack_request::What::Ack(ack) => {
+            What::Ack(ack.tokens.iter().map(|bytes| token(bytes)).collect::<Result<Vec<_>, _>>()?)
+        }
+        forward_ack_request::What::Nack(tokens) => What::Nack(timed(tokens)?),
+        forward_ack_request::What::Extend(tokens) => What::Extend(timed(tokens)?),
+        forward_ack_request::What::Left(stream) => What::Left(stream.into()),
+    })
 }
 
 /// Asks another server's dispatcher how far it is; `None` if it does not say.

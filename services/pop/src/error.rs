@@ -15,6 +15,8 @@ pub enum StartError {
     Options(&'static str),
 }
 
+/// In the `ErrorInfo` of `DELIVERY_EXPIRED`.
+const EXPIRED: &str = "expired";
 const OVERLOAD_DELAY: Duration = Duration::from_millis(250);
 
 pub(crate) fn not_subscribed(topic: &TopicName, consumer: &ConsumerName) -> Status {
@@ -70,8 +72,8 @@ pub(crate) fn pop(refusal: PopRefusal) -> Option<Status> {
             status::failed_precondition(reason::REPLACED, message)
         }
         PopRefusal::Uncommitted => {
-            let message = "as much is handed out as may be without a commit, and no quorum of the subscription's \
-                           position group could be reached within the deadline";
+            let message = "a commit must succeed before more is handed out, and no quorum of the subscription's position \
+                           group could be reached within the deadline";
             status::unavailable(reason::NO_QUORUM, message)
         }
         PopRefusal::Unreadable => out_of_time("no store could be read"),
@@ -84,13 +86,7 @@ pub(crate) fn pop(refusal: PopRefusal) -> Option<Status> {
 /// `None`: somebody else dispatches the subscription.
 pub(crate) fn ack(refusal: AckRefusal) -> Option<Status> {
     Some(match refusal {
-        AckRefusal::Expired(Expired { count, index, id }) => {
-            let message = format!(
-                "tokens: {count} cannot be acknowledged any more, for their messages were handed out again or the \
-                 subscription is another one; the first is tokens[{index}], message {id}. The others are acknowledged"
-            );
-            status::failed_precondition(reason::DELIVERY_EXPIRED, message)
-        }
+        AckRefusal::Expired(expired) => delivery_expired(&expired),
         AckRefusal::Uncommitted => {
             let message = "the acknowledgement was not committed within the deadline; it may be yet";
             status::unavailable(reason::NO_QUORUM, message)
@@ -98,6 +94,23 @@ pub(crate) fn ack(refusal: AckRefusal) -> Option<Status> {
         AckRefusal::TooManyWaiting => overloaded("too many acks wait at this subscription"),
         AckRefusal::Elsewhere => return None,
     })
+}
+
+/// Which tokens it was stands in the details, too: `expired` = "0,3,7".
+fn delivery_expired(Expired { indexes, id }: &Expired) -> Status {
+    let (count, first) = (indexes.len(), indexes.first().copied().unwrap_or_default());
+    let message = format!(
+        "tokens: {count} do not count any more, for their messages were handed out again or acknowledged, or the \
+         subscription is another one; the first is tokens[{first}], message {id}. The others count"
+    );
+    let expired = status::failed_precondition(reason::DELIVERY_EXPIRED, message);
+    let indexes: Vec<String> = indexes.iter().map(ToString::to_string).collect();
+    status::with_metadata(&expired, EXPIRED, indexes.join(","))
+}
+
+/// Which tokens of a call an error is about; `None` for all.
+pub(crate) fn expired_tokens(error: &Status) -> Option<Vec<usize>> {
+    status::metadata_of(error, EXPIRED)?.split(',').map(|index| index.parse().ok()).collect()
 }
 
 /// Nothing was done.

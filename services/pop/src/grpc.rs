@@ -18,9 +18,11 @@ use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::pop_service;
 use trunkline_wire::{Status, v1};
 
+use crate::consume;
 use crate::dispatch::Dispatch;
-use crate::errand::{AckErrand, Errand, PopErrand};
+use crate::errand::{self, AckErrand, Errand, PopErrand};
 use crate::error;
+use crate::handle::{AckCall, What};
 use crate::metrics::Metrics;
 use crate::positions::Key;
 use crate::reading::Reading;
@@ -56,6 +58,14 @@ pub(crate) fn public(calls: &Arc<Calls>) -> Router {
         .unary(pop_service::SUBSCRIBE, on!(calls, subscribe))
         .unary(pop_service::POP, on!(calls, pop))
         .unary(pop_service::ACK, on!(calls, ack))
+        .unary(pop_service::NACK, on!(calls, nack))
+        .unary(pop_service::EXTEND_DEADLINE, on!(calls, extend_deadline))
+        .streaming(pop_service::CONSUME, {
+            let calls = calls.clone();
+            move |context, requests, responses| {
+                trace::under(context.trace, consume::consume(calls.clone(), requests, responses))
+            }
+        })
         .unary(pop_service::GET_SUBSCRIPTION, on!(calls, get_subscription))
         .unary(pop_service::LIST_SUBSCRIPTIONS, on!(calls, list_subscriptions))
         .unary(pop_service::READ, on!(calls, read))
@@ -78,6 +88,9 @@ impl Calls {
     ) -> Result<v1::SubscribeResponse, Status> {
         let (topic, consumer) = (validate::topic(&request.topic)?, validate::consumer(&request.consumer)?);
         let options = validate::options(request.options)?;
+        if options.dead_letter.as_ref().is_some_and(|to| to.topic == request.topic) {
+            return Err(status::invalid("options.dead_letter.topic", "is the topic itself"));
+        }
         let deadline = validate::deadline(&context);
         let subscription = self.subscriptions.subscribe(&topic, &consumer, options, deadline).await?;
         Ok(v1::SubscribeResponse { subscription: Some(subscription) })
@@ -90,18 +103,51 @@ impl Calls {
             self.metrics.bare_pops.inc();
         }
         self.dispatched(&topic, &consumer, deadline, |key| {
-            Ok(PopErrand { call: validate::pop_call(&request, key, deadline)?, request: &request })
+            Ok(PopErrand { call: validate::pop_call(&request, 0, key, deadline)?, request: &request })
         })
         .await
     }
 
     async fn ack(&self, context: CallContext, request: v1::AckRequest) -> Result<v1::AckResponse, Status> {
-        let (topic, consumer) = validate::ack(&request)?;
+        let names = validate::names_and_tokens(&request.topic, &request.consumer, &request.tokens)?;
         let deadline = validate::deadline(&context);
-        self.dispatched(&topic, &consumer, deadline, |key| {
-            Ok(AckErrand { call: validate::ack_call(&request, key, deadline)?, request: &request })
-        })
-        .await
+        self.settle(&names, deadline, |key| Ok(What::Ack(validate::tokens("tokens", &request.tokens, key)?)))
+            .await
+    }
+
+    async fn nack(&self, context: CallContext, request: v1::NackRequest) -> Result<v1::NackResponse, Status> {
+        let names = validate::names_and_tokens(&request.topic, &request.consumer, &request.tokens)?;
+        let (deadline, delay) = (validate::deadline(&context), validate::delay_ms("delay", request.delay)?);
+        let nack = |key: &Key| {
+            let tokens = validate::tokens("tokens", &request.tokens, key)?;
+            Ok(What::Nack(tokens.into_iter().map(|token| (token, delay)).collect()))
+        };
+        self.settle(&names, deadline, nack).await.map(|_| v1::NackResponse {})
+    }
+
+    async fn extend_deadline(
+        &self,
+        context: CallContext,
+        request: v1::ExtendDeadlineRequest,
+    ) -> Result<v1::ExtendDeadlineResponse, Status> {
+        let names = validate::names_and_tokens(&request.topic, &request.consumer, &request.tokens)?;
+        let deadline = validate::deadline(&context);
+        let by = validate::extension_ms("deadline", request.deadline)?;
+        let extend = |key: &Key| {
+            let tokens = validate::tokens("tokens", &request.tokens, key)?;
+            Ok(What::Extend(tokens.into_iter().map(|token| (token, by)).collect()))
+        };
+        self.settle(&names, deadline, extend).await.map(|_| v1::ExtendDeadlineResponse {})
+    }
+
+    pub(crate) async fn settle(
+        &self,
+        (topic, consumer): &(TopicName, ConsumerName),
+        deadline: Instant,
+        what: impl Fn(&Key) -> Result<What, Status>,
+    ) -> Result<v1::AckResponse, Status> {
+        let errand = |key: &Key| Ok(AckErrand { call: AckCall { what: what(key)?, deadline } });
+        self.dispatched(topic, consumer, deadline, errand).await
     }
 
     async fn get_subscription(
@@ -130,7 +176,7 @@ impl Calls {
 
     /// Does what belongs to the dispatcher. A topic's id from memory may be one that was deleted meanwhile: "not
     /// subscribed" is said only of the present one.
-    async fn dispatched<E: Errand>(
+    pub(crate) async fn dispatched<E: Errand>(
         &self,
         topic: &TopicName,
         consumer: &ConsumerName,
@@ -175,7 +221,10 @@ impl Calls {
         let from_here = request.datacenter == self.host.identity.datacenter.0;
         let outcome = match self.dispatch.dispatched_here(&target, &key, deadline).await {
             Err(newer) => forward_pop_response::Outcome::NotDispatcher(newer),
-            Ok(handle) => handle.pop(validate::pop_call(&pop, &key, deadline)?, from_here).await.into(),
+            Ok(handle) => {
+                let call = validate::pop_call(&pop, request.round, &key, deadline)?;
+                handle.pop(call, from_here).await.into()
+            }
         };
         Ok(ForwardPopResponse { outcome: Some(outcome) })
     }
@@ -188,10 +237,10 @@ impl Calls {
         self.host.check(request.envelope.as_ref())?;
         let deadline = within(&context, request.patience_ms);
         let target = request.target.ok_or(Malformed("target"))?;
-        let (key, ack) = (key(&target)?, request.ack.ok_or(Malformed("ack"))?);
+        let (key, what) = (key(&target)?, errand::what(request.what)?);
         let outcome = match self.dispatch.dispatched_here(&target, &key, deadline).await {
             Err(newer) => forward_ack_response::Outcome::NotDispatcher(newer),
-            Ok(handle) => handle.ack(validate::ack_call(&ack, &key, deadline)?).await.into(),
+            Ok(handle) => handle.ack(AckCall { what, deadline }).await.into(),
         };
         Ok(ForwardAckResponse { outcome: Some(outcome) })
     }

@@ -1,8 +1,10 @@
 //! The handle on one dispatched subscription.
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
-use trunkline_delivery::dispatcher::{Client, DeliveryToken};
+use trunkline_delivery::dispatcher::{Client, Share, Token};
 use trunkline_wire::v1;
 
 use crate::error;
@@ -16,7 +18,10 @@ const COMMANDS_MAX: usize = 2_048;
 #[derive(Clone, Debug)]
 pub(crate) struct PopCall {
     pub(crate) client: Client,
-    pub(crate) previous: Vec<DeliveryToken>,
+    pub(crate) previous: Vec<Token>,
+    pub(crate) share: Option<Share>,
+    /// Of a Consume stream: counts its pops from 1. 0: of a client's own Pop.
+    pub(crate) round: u64,
     pub(crate) messages_max: u64,
     pub(crate) bytes_max: u64,
     /// An empty answer is given from here on.
@@ -25,11 +30,22 @@ pub(crate) struct PopCall {
     pub(crate) deadline: Instant,
 }
 
-/// An Ack, checked and decoded.
+/// What is done to deliveries, checked and decoded.
 #[derive(Clone, Debug)]
 pub(crate) struct AckCall {
-    pub(crate) tokens: Vec<DeliveryToken>,
+    pub(crate) what: What,
     pub(crate) deadline: Instant,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Ack(Vec<Token>),
+    /// Each with its delay in milliseconds, else the subscription's.
+    Nack(Vec<(Token, Option<u32>)>),
+    /// Each with the milliseconds that it gets, else the subscription's ack deadline.
+    Extend(Vec<(Token, Option<u32>)>),
+    /// The Consume stream of this name has ended.
+    Left(Arc<str>),
 }
 
 /// What a dispatcher knows beyond what is committed.
@@ -61,12 +77,33 @@ pub(crate) enum Command {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
+    gone: Arc<Notify>,
+}
+
+/// Where the worker hears of calls.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// Told when a caller is gone before its answer.
+    pub(crate) gone: Arc<Notify>,
+}
+
+/// Tells the worker when its call is dropped.
+struct Caller<'a>(Option<&'a Notify>);
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        if let Some(gone) = self.0 {
+            gone.notify_one();
+        }
+    }
 }
 
 impl Handle {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Command>) {
+    pub(crate) fn new() -> (Self, Inbox) {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        (Self { commands }, receiver)
+        let gone = Arc::new(Notify::new());
+        (Self { commands, gone: gone.clone() }, Inbox { commands: receiver, gone })
     }
 
     /// `from_here`: the caller is in this datacenter.
@@ -94,7 +131,12 @@ impl Handle {
     async fn ask<A>(&self, command: impl FnOnce(oneshot::Sender<Reply<A>>) -> Command) -> Reply<A> {
         let (reply, answer) = oneshot::channel();
         match self.commands.try_send(command(reply)) {
-            Ok(()) => answer.await.unwrap_or(Reply::Elsewhere(None)),
+            Ok(()) => {
+                let mut caller = Caller(Some(&self.gone));
+                let answer = answer.await;
+                caller.0 = None;
+                answer.unwrap_or(Reply::Elsewhere(None))
+            }
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Reply::Refused(error::overloaded("too many calls wait at this subscription"))
             }

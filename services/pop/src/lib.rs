@@ -11,17 +11,22 @@
 //!
 //! - `table`: the subscriptions dispatched here; `handle`: one of them; `routes`: where others are.
 //! - `errand`: a call that may be done here or forwarded; `reply`: what is said to it.
+//! - `consume`: Consume, a stream that pops for its client. `dead_letters`: what nobody could process, to another topic.
+//! - `lease`: what a dispatcher begins with.
 //! - `callers`, `memory`, `under_way`, `tools`: of a worker, who waits, what it holds, what it waits for, what it uses.
 //! - `read_link`: the stream on which one store is read.
 //! - `nearest`: asks the nearest node that answers.
 //! - `subscriptions`: Subscribe, GetSubscription, ListSubscriptions; `reading`: Read.
 
 mod callers;
+mod consume;
+mod dead_letters;
 mod dispatch;
 mod errand;
 mod error;
 mod grpc;
 mod handle;
+mod lease;
 mod memory;
 mod metrics;
 mod nearest;
@@ -54,6 +59,7 @@ use trunkline_wire::internal::GetStatusResponse;
 pub use error::StartError;
 pub use options::Options;
 
+use dead_letters::DeadLetters;
 use dispatch::Dispatch;
 use grpc::Calls;
 use memory::Memory;
@@ -83,13 +89,15 @@ pub async fn start(
     let nearest = Nearest::new(host.clone());
     let topics = Topics::new(nearest.clone(), options.topic_known_for);
     let positions = Positions::new(nearest.clone());
-    let stores = Stores::new(nearest, metrics.clone());
+    let stores = Stores::new(nearest.clone(), metrics.clone());
+    let dead_letters = DeadLetters::new(nearest, topics.clone());
     let table = Table::new(options.dispatched_max, metrics.dispatched.clone());
     let dispatch = Dispatch::new(Tools {
         host: host.clone(),
         positions: positions.clone(),
         stores: stores.clone(),
         topics: topics.clone(),
+        dead_letters,
         table: table.clone(),
         memory: Memory::new(options.held_bytes_max.bytes()),
         metrics: metrics.clone(),

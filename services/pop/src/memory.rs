@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trunkline_delivery::dispatcher::{Handed, Payload};
+use trunkline_delivery::dispatcher::{Handed, Key, Payload};
+use trunkline_types::hash64;
 use trunkline_wire::v1;
 
 /// A message in memory; a clone is a reference.
@@ -17,26 +18,39 @@ impl Payload for Held {
     fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    fn key(&self) -> Option<Key> {
+        let key = self.message.message.as_ref().map_or("", |message| &message.key);
+        (!key.is_empty()).then(|| hash64(key.as_bytes()))
+    }
+}
+
+impl Held {
+    pub(crate) fn received(&self) -> &v1::ReceivedMessage {
+        &self.message
+    }
 }
 
 impl From<v1::ReceivedMessage> for Held {
     fn from(message: v1::ReceivedMessage) -> Self {
-        let size = |content: &v1::Message| {
-            let attributes: usize =
-                content.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-            (content.payload.len() + content.key.len() + attributes) as u64
-        };
         let bytes = message.message.as_ref().map_or(0, size);
         Self { message: Arc::new(message), bytes }
     }
+}
+
+/// Of payload, key and attributes.
+pub(crate) fn size(content: &v1::Message) -> u64 {
+    let attributes: usize = content.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+    (content.payload.len() + content.key.len() + attributes) as u64
 }
 
 /// As a client gets it.
 pub(crate) fn delivery(handed: &Handed<Held>) -> v1::Delivery {
     v1::Delivery {
         message: Some((*handed.message.message).clone()),
-        attempt: handed.token.attempt,
+        attempt: handed.attempt,
         token: handed.token.encode().into(),
+        nacks: handed.nacks,
     }
 }
 

@@ -20,12 +20,15 @@ pub(crate) struct Metrics {
     pub(crate) bare_pops: Counter,
     pub(crate) deliveries: Counter,
     pub(crate) redeliveries: Counter,
+    pub(crate) nacks: Counter,
+    pub(crate) streams: Gauge,
     pub(crate) dispatched: Gauge,
     pub(crate) damaged: Counter,
     pub(crate) reads_elsewhere: Counter,
     forwards: Family<Outcome, Counter>,
     acquires: Family<Outcome, Counter>,
     commits: Family<Outcome, Counter>,
+    dead_letters: Family<Outcome, Counter>,
     commit_seconds: Histogram,
 }
 
@@ -36,12 +39,15 @@ impl Metrics {
             bare_pops: Counter::default(),
             deliveries: Counter::default(),
             redeliveries: Counter::default(),
+            nacks: Counter::default(),
+            streams: Gauge::default(),
             dispatched: Gauge::default(),
             damaged: Counter::default(),
             reads_elsewhere: Counter::default(),
             forwards: Family::default(),
             acquires: Family::default(),
             commits: Family::default(),
+            dead_letters: Family::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
         };
         let to = registry.sub_registry_with_prefix("pop");
@@ -53,6 +59,13 @@ impl Metrics {
         );
         to.register("deliveries", "Messages handed out", metrics.deliveries.clone());
         to.register("redeliveries", "Messages handed out again", metrics.redeliveries.clone());
+        to.register("nacks", "Deliveries given back by clients", metrics.nacks.clone());
+        to.register("streams", "Consume streams open here", metrics.streams.clone());
+        to.register(
+            "dead_letters",
+            "Messages moved to dead letter topics, by outcome",
+            metrics.dead_letters.clone(),
+        );
         to.register("dispatched", "Subscriptions dispatched here", metrics.dispatched.clone());
         to.register("damaged", "Records whose checksum was wrong", metrics.damaged.clone());
         to.register(
@@ -77,6 +90,22 @@ impl Metrics {
 
     pub(crate) fn acquired(&self, outcome: &'static str) {
         self.acquires.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn moved(&self, outcome: &'static str) {
+        self.dead_letters.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A Consume stream, for as long as this is held.
+    pub(crate) fn stream(&self) -> impl Drop + use<> {
+        struct Open(Gauge);
+        impl Drop for Open {
+            fn drop(&mut self) {
+                self.0.dec();
+            }
+        }
+        self.streams.inc();
+        Open(self.streams.clone())
     }
 
     pub(crate) fn committed(&self, outcome: &'static str, took: Duration) {

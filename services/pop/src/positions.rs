@@ -1,9 +1,11 @@
 //! What the Subscription Position service is asked.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use trunkline_delivery::position::Counts;
 use trunkline_types::{ConsumerName, GroupId, IntervalSet, TopicId, TopicName};
 use trunkline_wire::internal::position_service::{
     ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
@@ -29,6 +31,14 @@ pub(crate) struct Tenure {
     pub(crate) instance: u64,
     pub(crate) generation: u64,
     pub(crate) token: u64,
+}
+
+/// What a dispatcher commits.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) acknowledged: IntervalSet,
+    pub(crate) counts: BTreeMap<u64, Counts>,
+    pub(crate) given_back: IntervalSet,
 }
 
 /// What came of a commit.
@@ -124,13 +134,12 @@ impl Positions {
         Ok(if answer.acquired { Acquire::Acquired(subscription) } else { Acquire::Overtaken(subscription) })
     }
 
-    pub(crate) async fn commit(
-        &self,
-        key: &Key,
-        tenure: Tenure,
-        acknowledged: &IntervalSet,
-        deadline: Instant,
-    ) -> Commit {
+    pub(crate) async fn commit(&self, key: &Key, tenure: Tenure, done: &Done, deadline: Instant) -> Commit {
+        let count = |(&message_id, counts): (&u64, &Counts)| internal::DeliveryCount {
+            message_id,
+            deliveries: counts.deliveries,
+            nacks: counts.nacks,
+        };
         let range = |range: Range<u64>| internal::Range { from: range.start, to: range.end };
         let request = CommitRequest {
             envelope: Some(self.nearest.host().envelope()),
@@ -139,7 +148,9 @@ impl Positions {
             instance: tenure.instance,
             generation: tenure.generation,
             fencing_token: tenure.token,
-            acknowledged: acknowledged.iter().map(range).collect(),
+            acknowledged: done.acknowledged.iter().map(range).collect(),
+            delivery_counts: done.counts.iter().map(count).collect(),
+            given_back: done.given_back.iter().map(range).collect(),
         };
         match self.nearest.ask(&self.voters(key), COMMIT, &request, deadline).await {
             Ok(answer) if answer.committed => Commit::Committed,

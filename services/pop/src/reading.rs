@@ -54,6 +54,10 @@ fn response(batch: Batch, from: u64) -> v1::ReadResponse {
     let next = first + batch.messages.len() as u64;
     let next = if batch.messages.is_empty() { next.max(batch.earliest) } else { next };
     let gap_to = if batch.messages.is_empty() { next } else { batch.first_id };
-    let expired = if from < gap_to { vec![v1::ExpiredRange { from, to: gap_to }] } else { Vec::new() };
+    let expired = if from < gap_to {
+        vec![v1::ExpiredRange { from, to: gap_to, token: bytes::Bytes::new() }]
+    } else {
+        Vec::new()
+    };
     v1::ReadResponse { messages: batch.messages, next, watermark: batch.watermark, expired }
 }

@@ -53,6 +53,9 @@ impl Subscriptions {
                 Ok(_) | Err(_) => {}
             }
         }
+        if let Some(to) = options.dead_letter.as_ref().and_then(|to| TopicName::new(to.topic.clone()).ok()) {
+            self.topic(&to, deadline).await?;
+        }
         let start_id =
             if is_new { self.start_of_new(&options)? } else { self.start(topic, &options, deadline).await? };
         let stored = self.positions.create(&key, name, options, start_id, deadline).await?;
@@ -217,7 +220,7 @@ fn public(stored: &StoredSubscription) -> v1::Subscription {
     v1::Subscription {
         topic: stored.topic.clone(),
         consumer: stored.consumer.clone(),
-        options: stored.options,
+        options: stored.options.clone(),
         position: position(stored),
     }
 }

@@ -143,7 +143,7 @@ mod tests {
     fn a_worker_that_panics_leaves_nothing_behind() {
         let table = Table::new(1, Gauge::default());
         let claim = table.claim(&key()).unwrap();
-        let (handle, _commands) = Handle::new();
+        let (handle, _inbox) = Handle::new();
         let place = claim.dispatch(handle);
         assert!(matches!(table.find(&key()), Found::Dispatched(_)));
         assert_eq!((table.claim(&key()).err(), *table.count().borrow()), (Some(NoClaim::Taken), 1));

@@ -1,3 +1,6 @@
+mod consume;
+mod dead_letters;
+mod modes;
 mod reads;
 mod traces;
 mod world;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use trunkline_ports::Host;
 use trunkline_runtime::Shutdown;
 
+use crate::dead_letters::DeadLetters;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
@@ -19,6 +20,7 @@ pub(crate) struct Tools {
     pub(crate) positions: Arc<Positions>,
     pub(crate) stores: Arc<Stores>,
     pub(crate) topics: Arc<Topics>,
+    pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) table: Arc<Table>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) metrics: Metrics,

@@ -1,26 +1,29 @@
 //! The task that owns one dispatched subscription: carries calls to the [`Dispatcher`], and what it wants to stores
 //! and position group. Decides nothing but when to give the subscription up.
 
-use std::ops::Range;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::debug;
 use trunkline_delivery::dispatcher::{
-    Dispatcher, Effect, Event, Handed, Lease, Locality, Pop, PopRefusal, Wanted,
+    Client, Dead, Dispatcher, Effect, Event, Handed, Lease, Locality, NoticeToken, Pop, PopRefusal, Wanted,
 };
 use trunkline_ports::Host;
 use trunkline_runtime::Backoff;
-use trunkline_types::{IntervalSet, TopicName};
-use trunkline_wire::v1;
+use trunkline_types::TopicName;
+use trunkline_wire::{Status, v1};
 
 use crate::callers::Callers;
+use crate::dead_letters::Letter;
 use crate::error;
-use crate::handle::{AckCall, Command, PopCall, Situation};
+use crate::handle::{AckCall, Command, Inbox, PopCall, Situation, What};
 use crate::memory::{Held, Share, delivery};
-use crate::positions::{Commit, Key, Tenure};
+use crate::positions::{Commit, Done, Key, Tenure};
 use crate::reply::Reply;
 use crate::routes::Route;
 use crate::stores::{Batch, ReadError, Span};
@@ -35,6 +38,8 @@ const POLL: Duration = Duration::from_secs(10);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// A message takes at most so long to the dead letter topic; then it is pushed there again.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without a Pop for so long, nothing is kept in memory.
 const SHED_AFTER: Duration = Duration::from_secs(15);
 /// What cannot be tidied away yet is looked at again after so long.
@@ -43,13 +48,17 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 const READ_BYTES_WHEN_FULL: u64 = 64 << 10;
 
 type Read = UnderWay<Result<Batch, ReadError>>;
+/// A message on its way to the dead letter topic: what became of it.
+type Moving = BoxFuture<'static, (u64, Result<(), Status>)>;
 
 pub(crate) struct Worker {
     tools: Tools,
     key: Key,
     topic: TopicName,
     tenure: Tenure,
-    commands: mpsc::Receiver<Command>,
+    dead_letter_topic: Option<TopicName>,
+    ack_deadline: Duration,
+    inbox: Inbox,
     dispatcher: Dispatcher<Held>,
     locality: Locality,
     epoch: Instant,
@@ -58,8 +67,10 @@ pub(crate) struct Worker {
     waiting_read: Option<Read>,
     read: Option<Read>,
     commit: Option<UnderWay<Commit>>,
+    moving: FuturesUnordered<Moving>,
     read_backoff: Backoff,
     commit_backoff: Backoff,
+    move_backoff: Backoff,
     effects: Vec<Effect<Held>>,
     last_call: Instant,
     share: Share,
@@ -75,7 +86,8 @@ impl Worker {
         key: Key,
         topic: TopicName,
         lease: Lease,
-        commands: mpsc::Receiver<Command>,
+        dead_letter_topic: Option<TopicName>,
+        inbox: Inbox,
     ) -> Self {
         let tenure =
             Tenure { instance: lease.instance, generation: lease.generation.0, token: lease.token.0 };
@@ -86,7 +98,9 @@ impl Worker {
             key,
             topic,
             tenure,
-            commands,
+            dead_letter_topic,
+            ack_deadline: Duration::from_millis(lease.policy.ack_deadline_ms),
+            inbox,
             dispatcher: Dispatcher::new(lease),
             locality: Locality::default(),
             epoch: now,
@@ -94,8 +108,10 @@ impl Worker {
             waiting_read: None,
             read: None,
             commit: None,
+            moving: FuturesUnordered::new(),
             read_backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
             commit_backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
+            move_backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
             effects: Vec::new(),
             last_call: now,
             newer: None,
@@ -116,10 +132,13 @@ impl Worker {
                 (read, result) = finished(&mut self.read) => self.was_read(read.number, result),
                 (read, result) = finished(&mut self.waiting_read) => self.was_read(read.number, result),
                 (commit, result) = finished(&mut self.commit) => self.was_committed(&commit, result),
-                command = self.commands.recv() => match command {
+                Some((id, outcome)) = self.moving.next() => self.was_moved(id, outcome),
+                command = self.inbox.commands.recv() => match command {
                     Some(command) => self.take(command),
                     None => break,
                 },
+                // Who is gone is found in each step.
+                () = self.inbox.gone.notified() => self.step(Event::Time),
                 () = tokio::time::sleep_until(wake) => self.step(Event::Time),
             }
             self.tidy();
@@ -135,9 +154,9 @@ impl Worker {
             Command::Pop { call, from_here, trace, reply } => {
                 trace::taking(trace, || self.pop(call, from_here, reply));
             }
-            Command::Ack { call: AckCall { tokens, deadline }, reply } => {
-                let (ack, deadline_ms) = (self.callers.ack(reply), self.at_ms(deadline));
-                self.step(Event::Ack { ack, tokens, deadline_ms });
+            Command::Ack { call, reply } => {
+                let ack = self.callers.ack(reply);
+                self.settle(ack, call);
             }
             Command::Describe { reply } => {
                 let outstanding = self.dispatcher.outstanding() as u64;
@@ -148,12 +167,39 @@ impl Worker {
         }
     }
 
+    fn settle(&mut self, ack: u64, AckCall { what, deadline }: AckCall) {
+        match what {
+            What::Ack(tokens) => {
+                let deadline_ms = self.at_ms(deadline);
+                self.step(Event::Ack { ack, tokens, deadline_ms });
+            }
+            What::Nack(tokens) => {
+                self.tools.metrics.nacks.inc_by(tokens.len() as u64);
+                let tokens = tokens.into_iter().map(|(token, ms)| (token, ms.map(u64::from))).collect();
+                self.step(Event::Nack { ack, tokens });
+            }
+            What::Extend(tokens) => {
+                let until = |ms: Option<u32>| {
+                    Instant::now() + ms.map_or(self.ack_deadline, |ms| Duration::from_millis(ms.into()))
+                };
+                let tokens = tokens.into_iter().map(|(token, ms)| (token, self.at_ms(until(ms)))).collect();
+                self.step(Event::Extend { ack, tokens });
+            }
+            What::Left(stream) => {
+                self.step(Event::Left { client: Client::Stream(stream) });
+                self.callers.answer_ack(ack, Reply::Answered(v1::AckResponse {}));
+            }
+        }
+    }
+
     fn pop(&mut self, call: PopCall, from_here: bool, reply: oneshot::Sender<Reply<v1::PopResponse>>) {
         self.tools.metrics.pops.inc();
         let pop = Pop {
             number: self.callers.pop(reply),
             client: call.client,
             echoed: call.previous,
+            share: call.share,
+            round: call.round,
             messages_max: call.messages_max,
             bytes_max: call.bytes_max,
             wait_until_ms: self.at_ms(call.wait_until),
@@ -212,6 +258,22 @@ impl Worker {
         self.step(event);
     }
 
+    fn was_moved(&mut self, id: u64, outcome: Result<(), Status>) {
+        let event = match outcome {
+            Ok(()) => {
+                self.move_backoff.reset();
+                self.tools.metrics.moved("moved");
+                Event::Moved { id }
+            }
+            Err(error) => {
+                debug!(topic = %self.key.topic, id, %error, "not in the dead letter topic, trying again");
+                self.tools.metrics.moved("failed");
+                Event::MoveFailed { id, retry_ms: delay_ms(&mut self.move_backoff, &self.tools.host) }
+            }
+        };
+        self.step(event);
+    }
+
     fn step(&mut self, event: Event<Held>) {
         // Who is gone is to get nothing of what the event brings.
         let pops = self.callers.abandoned();
@@ -241,7 +303,10 @@ impl Worker {
                 self.callers.answer_ack(ack, error::ack(why).map_or(elsewhere, Reply::Refused));
             }
             Effect::Read(wanted) => self.begin_read(wanted),
-            Effect::Commit { number, acknowledged } => self.begin_commit(number, acknowledged),
+            Effect::Commit { number, acknowledged, counts, given_back } => {
+                self.begin_commit(number, Done { acknowledged, counts, given_back });
+            }
+            Effect::Move(dead) => self.begin_move(dead),
             Effect::Ended => self.ended = true,
         }
         None
@@ -255,9 +320,12 @@ impl Worker {
         &mut self,
         pop: u64,
         deliveries: &[Handed<Held>],
-        expired: Vec<Range<u64>>,
+        expired: Vec<NoticeToken>,
     ) -> Option<Event<Held>> {
-        let range = |range: &Range<u64>| v1::ExpiredRange { from: range.start, to: range.end };
+        let range = |notice: &NoticeToken| {
+            let (from, to, token) = (notice.from, notice.to, notice.encode().into());
+            v1::ExpiredRange { from, to, token }
+        };
         let response = || v1::PopResponse {
             deliveries: deliveries.iter().map(delivery).collect(),
             expired: expired.iter().map(range).collect(),
@@ -266,10 +334,10 @@ impl Worker {
             let deliveries = deliveries.iter().map(|handed| handed.token).collect();
             return Some(Event::TakenBack { deliveries, expired });
         }
-        let again = deliveries.iter().filter(|handed| handed.token.attempt > 1).count();
+        let again = deliveries.iter().filter(|handed| handed.attempt > 1).count();
         self.tools.metrics.deliveries.inc_by(deliveries.len() as u64);
         self.tools.metrics.redeliveries.inc_by(again as u64);
-        (!expired.is_empty()).then_some(Event::Told { expired })
+        None
     }
 
     fn begin_read(&mut self, wanted: Wanted) {
@@ -287,10 +355,19 @@ impl Worker {
         *(if wanted.wait { &mut self.waiting_read } else { &mut self.read }) = Some(read);
     }
 
-    fn begin_commit(&mut self, number: u64, acknowledged: IntervalSet) {
+    fn begin_move(&mut self, dead: Dead<Held>) {
+        let Some(to) = self.dead_letter_topic.clone() else { return };
+        let Dead { id, counts, message } = dead;
+        let (key, topic, instance) = (self.key.clone(), self.topic.clone(), self.tenure.instance);
+        let letter = Letter { to, key, topic, instance, id, counts, message };
+        let (dead_letters, until) = (self.tools.dead_letters.clone(), Instant::now() + MOVE_TIMEOUT);
+        self.moving.push(Box::pin(async move { (id, dead_letters.push(&letter, until).await) }));
+    }
+
+    fn begin_commit(&mut self, number: u64, done: Done) {
         let (positions, key, tenure) = (self.tools.positions.clone(), self.key.clone(), self.tenure);
         let until = Instant::now() + COMMIT_TIMEOUT;
-        let commit = async move { positions.commit(&key, tenure, &acknowledged, until).await };
+        let commit = async move { positions.commit(&key, tenure, &done, until).await };
         self.commit = Some(UnderWay::new(number, commit));
     }
 
@@ -310,15 +387,15 @@ impl Worker {
             self.dispatcher.shed();
         }
         self.share.set(self.dispatcher.held_bytes());
-        if unused >= self.tools.idle_after && self.dispatcher.is_idle() {
-            self.ended = true;
+        if unused >= self.tools.idle_after && self.dispatcher.is_idle() && !self.ended {
+            self.step(Event::Release);
         }
     }
 
     /// Whoever still waits is to look for the next dispatcher.
     fn end(mut self) {
-        self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
+        self.inbox.commands.close();
+        while let Ok(command) = self.inbox.commands.try_recv() {
             match command {
                 Command::Pop { reply, .. } => drop(self.callers.pop(reply)),
                 Command::Ack { reply, .. } => drop(self.callers.ack(reply)),

@@ -142,6 +142,8 @@ impl Calls {
             generation: Generation(request.generation),
             token: FencingToken(request.fencing_token),
             acknowledged: convert::ranges(&request.acknowledged)?,
+            counts: convert::counts(&request.delivery_counts)?,
+            given_back: convert::ranges(&request.given_back)?,
         });
         self.groups.commit_tick().await;
         let subscription = match self.groups.propose(member, "commit", &entry, until).await? {

@@ -11,8 +11,8 @@ use trunkline_wire::internal::position_service::{
     ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
 };
 use trunkline_wire::internal::{
-    AcquireRequest, CommitRequest, CreateSubscriptionRequest, Dispatcher, Envelope, FindSubscriptionRequest,
-    PositionListRequest, Range,
+    AcquireRequest, CommitRequest, CreateSubscriptionRequest, DeliveryCount, Dispatcher, Envelope,
+    FindSubscriptionRequest, PositionListRequest, Range,
 };
 use trunkline_wire::method::Unary;
 use trunkline_wire::status::{self, reason};
@@ -95,7 +95,8 @@ impl Cluster {
     }
 
     fn create(&self, consumer: &str, at: v1::start::At, start_id: u64) -> CreateSubscriptionRequest {
-        let options = v1::SubscriptionOptions { start: Some(v1::Start { at: Some(at) }), ack_deadline: None };
+        let start = Some(v1::Start { at: Some(at) });
+        let options = v1::SubscriptionOptions { start, ..v1::SubscriptionOptions::default() };
         CreateSubscriptionRequest {
             envelope: self.envelope(),
             topic_id: TOPIC,
@@ -125,6 +126,8 @@ impl Cluster {
             generation: 0,
             fencing_token: token,
             acknowledged: vec![Range { from, to }],
+            delivery_counts: vec![DeliveryCount { message_id: to, deliveries: 2, nacks: 1 }],
+            given_back: Vec::new(),
         }
     }
 

@@ -29,7 +29,7 @@ async fn a_client_goes_on_through_another_datacenter_while_servers_are_gone() {
     let mut dev = Dev::start("none").await;
     let client = rust_client(dev.clients(), Options::default());
     let earliest = Start { at: Some(start::At::Earliest(Earliest {})) };
-    let options = SubscriptionOptions { start: Some(earliest), ack_deadline: None };
+    let options = SubscriptionOptions { start: Some(earliest), ..SubscriptionOptions::default() };
     client.subscribe(TOPIC, "reader", options).await.expect("subscribed");
     let mut subscriber = client.subscriber(TOPIC, "reader");
     let mut pushed = Vec::new();

@@ -1,5 +1,7 @@
-//! Clients at work: publishers by Push and by PushStream, producers that push again, subscribers, readers. All that they see goes to the oracle.
+//! Clients at work: publishers by Push and by PushStream, producers that push again, subscribers by Pop and by Consume, in
+//! all ack modes, readers. All that they see goes to the oracle.
 
+mod consumer;
 mod producer;
 mod publisher;
 mod reader;
@@ -87,8 +89,13 @@ impl Load {
         let process = cluster.clients().process();
         let mut tasks = Vec::new();
         for subscriber in &plan.subscribers {
-            let task = subscriber::run(shared.clone(), subscriber.clone());
-            tasks.push(process.spawn("subscriber", task).abort_on_drop());
+            let (shared, plan) = (shared.clone(), subscriber.clone());
+            let task = if plan.by_stream {
+                process.spawn("consumer", consumer::run(shared, plan))
+            } else {
+                process.spawn("subscriber", subscriber::run(shared, plan))
+            };
+            tasks.push(task.abort_on_drop());
         }
         for publisher in &plan.publishers {
             let publisher = publisher.clone();

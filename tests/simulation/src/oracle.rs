@@ -16,14 +16,16 @@ use trunkline_wire::v1::{AckLevel, PushResult, ReceiptState, ReceivedMessage};
 
 pub use disks::{Copies, Disks};
 pub use record::{
-    Acked, Deployment, Fault, Message, Name, Outcome, Position, Push, Record, ResolvedReceipt, Settled,
-    Sighting, Subscription,
+    Acked, Deployment, Fault, Hold, Message, Mode, Name, Outcome, Position, Push, Record, ResolvedReceipt,
+    Settled, Sighting, Subscription,
 };
 
 use crate::simulation::World;
 
 /// Payloads begin with their message's number, in so many digits.
 const DIGITS: usize = 10;
+/// One message in so many has no key, the others have so many less one.
+const KEYS: u64 = 5;
 
 /// Writes the record. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -170,6 +172,11 @@ pub fn payload(message: Message, bytes: usize) -> Vec<u8> {
     let mut payload = format!("{:0DIGITS$} ", message.0).into_bytes();
     payload.resize(bytes.max(payload.len()), filler(message));
     payload
+}
+
+/// The number of a message's key; some have none.
+pub fn key_of(message: Message) -> Option<u64> {
+    Some(message.0 % KEYS).filter(|&key| key > 0)
 }
 
 /// What fills a message's payload.

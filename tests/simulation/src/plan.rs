@@ -8,6 +8,7 @@ use trunkline_types::{ClusterMap, Role};
 use trunkline_wire::v1::AckLevel;
 
 use crate::faults::Kind;
+use crate::oracle::Mode;
 use crate::parts::Options;
 
 /// The least time with faults.
@@ -83,6 +84,9 @@ pub struct Subscriber {
     pub topic: usize,
     /// Subscribes so long after the begin, at LATEST; else at the begin, at EARLIEST.
     pub latest_after: Option<Duration>,
+    pub mode: Mode,
+    /// By Consume; else by Pop.
+    pub by_stream: bool,
     /// Acknowledges by Ack; else by echoing tokens.
     pub acks: bool,
     /// One response in so many is lost on its way.
@@ -205,20 +209,39 @@ fn producers(random: &Random, topology: &Topology, topics: usize) -> Vec<Produce
     (0..between(random, 1, 3)).map(producer).collect()
 }
 
-/// Two per topic from the begin, of which one is shared by two clients; and one that comes later.
+/// Two per topic from the begin, of which one is shared by two clients; one that comes later; and one of another ack
+/// mode, or by Consume.
 fn subscribers(random: &Random, topology: &Topology, topics: usize) -> Vec<Subscriber> {
     let mut subscribers = Vec::new();
     for topic in 0..topics {
-        for (consumer, clients) in [("alone", 1), ("shared", 2), ("late", 1)] {
+        let other = match random.below(4) {
+            0 => ("explicit", 2, Mode::Explicit, false),
+            1 => ("stream", 2, Mode::OnNextPop, true),
+            2 => ("stream explicit", 2, Mode::Explicit, true),
+            _ => ("once", 2, Mode::Immediate, random.one_in(3)),
+        };
+        let plain = |consumer, clients| (consumer, clients, Mode::OnNextPop, false);
+        for (consumer, clients, mode, by_stream) in
+            [plain("alone", 1), plain("shared", 2), plain("late", 1), other]
+        {
             let latest_after = (consumer == "late").then(|| Duration::from_millis(random.below(40_000)));
-            let acks = random.one_in(3);
+            let acks = random.one_in(3) || mode == Mode::Explicit;
             for client in 0..clients {
-                let (datacenter, consumer) = (index(random, topology.datacenters.len()), consumer.to_owned());
+                let (datacenter, consumer) =
+                    (index(random, topology.datacenters.len()), consumer.replace(' ', "-"));
                 let client_id = format!("{consumer}-{client}");
                 let loses_one_in = random.one_in(3).then_some(20);
-                let subscriber =
-                    Subscriber { consumer, client_id, datacenter, topic, latest_after, acks, loses_one_in };
-                subscribers.push(subscriber);
+                subscribers.push(Subscriber {
+                    consumer,
+                    client_id,
+                    datacenter,
+                    topic,
+                    latest_after,
+                    mode,
+                    by_stream,
+                    acks,
+                    loses_one_in,
+                });
             }
         }
     }

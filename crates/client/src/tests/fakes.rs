@@ -56,6 +56,11 @@ impl Server {
         server
     }
 
+    /// Answers these calls, too.
+    pub(super) fn also(&self, network: &SimulatedNetwork, router: Router) {
+        network.listen(&self.process, &self.address, self.router().merge(router));
+    }
+
     pub(super) fn fails_with(&self, failures: impl IntoIterator<Item = Status>) {
         self.state().failures.extend(failures);
     }

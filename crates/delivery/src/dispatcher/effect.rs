@@ -1,11 +1,13 @@
 //! What a dispatcher is told, and what it wants done.
 
-use std::ops::Range;
+use std::collections::BTreeMap;
 
 use trunkline_types::IntervalSet;
 
+use super::keys::Share;
 use super::outstanding::Client;
-use super::token::DeliveryToken;
+use super::token::{DeliveryToken, NoticeToken, Token};
+use crate::position::Counts;
 
 /// A client's Pop.
 #[derive(Clone, Debug)]
@@ -13,8 +15,13 @@ pub struct Pop {
     /// Chosen by the driver, never used twice.
     pub number: u64,
     pub client: Client,
-    /// The deliveries that it acknowledges.
-    pub echoed: Vec<DeliveryToken>,
+    /// What it acknowledges.
+    pub echoed: Vec<Token>,
+    /// Only these keys.
+    pub share: Option<Share>,
+    /// Of a Consume stream: counts the answers that have come to it. What it was given by a pop of the same round it has
+    /// not got: it comes first again.
+    pub round: u64,
     /// At least 1.
     pub messages_max: u64,
     /// The first message comes whatever its size.
@@ -34,21 +41,41 @@ pub enum Event<M> {
     Ack {
         /// Chosen by the driver, never used twice.
         ack: u64,
-        tokens: Vec<DeliveryToken>,
+        tokens: Vec<Token>,
         deadline_ms: u64,
+    },
+    /// Deliveries are given back: each comes again after the delay, or after the subscription's.
+    Nack {
+        /// As in [`Event::Ack`]; answered like that, at once.
+        ack: u64,
+        tokens: Vec<(Token, Option<u64>)>,
+    },
+    /// Deliveries have until then.
+    Extend {
+        /// As in [`Event::Ack`]; answered like that, at once.
+        ack: u64,
+        tokens: Vec<(Token, u64)>,
+    },
+    /// A client is gone: what it has comes again.
+    Left {
+        client: Client,
     },
     /// The callers of these Pops, which wait, are gone.
     Abandoned {
         pops: Vec<u64>,
     },
-    /// An answer was given that says that these IDs are expired.
-    Told {
-        expired: Vec<Range<u64>>,
-    },
     /// An answer that could not be given, for its caller was gone.
     TakenBack {
         deliveries: Vec<DeliveryToken>,
-        expired: Vec<Range<u64>>,
+        expired: Vec<NoticeToken>,
+    },
+    /// It is in the dead letter topic.
+    Moved {
+        id: u64,
+    },
+    MoveFailed {
+        id: u64,
+        retry_ms: u64,
     },
     /// What a read brought: consecutive messages, or none.
     Read {
@@ -88,17 +115,29 @@ pub enum Event<M> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handed<M> {
     pub token: DeliveryToken,
+    /// Of all dispatchers, as far as they are counted.
+    pub attempt: u32,
+    /// How often it was given back.
+    pub nacks: u32,
+    pub message: M,
+}
+
+/// A message that goes to the dead letter topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead<M> {
+    pub id: u64,
+    pub counts: Counts,
     pub message: M,
 }
 
 /// What a dispatcher wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<M> {
-    /// Answers a Pop, also with nothing. What is expired is to be followed by [`Event::Told`] or [`Event::TakenBack`].
+    /// Answers a Pop, also with nothing; where that cannot be told, it is followed by [`Event::TakenBack`].
     Deliver {
         pop: u64,
         deliveries: Vec<Handed<M>>,
-        expired: Vec<Range<u64>>,
+        expired: Vec<NoticeToken>,
     },
     Refuse {
         pop: u64,
@@ -117,7 +156,11 @@ pub enum Effect<M> {
     Commit {
         number: u64,
         acknowledged: IntervalSet,
+        counts: BTreeMap<u64, Counts>,
+        given_back: IntervalSet,
     },
+    /// To the dead letter topic, exactly once: followed by [`Event::Moved`] or [`Event::MoveFailed`].
+    Move(Dead<M>),
     /// Nothing follows: drop the dispatcher.
     Ended,
 }
@@ -149,19 +192,19 @@ pub enum PopRefusal {
     Elsewhere,
 }
 
-/// Which of an Ack's deliveries it could not acknowledge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which of a call's deliveries are not its client's any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {
-    pub count: usize,
-    /// The first one's place among the tokens, and its ID.
-    pub index: usize,
+    /// Their places among the tokens, ascending; at least one.
+    pub indexes: Vec<usize>,
+    /// The first one's message.
     pub id: u64,
 }
 
-/// Why an Ack gets an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an Ack, Nack or Extend gets an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AckRefusal {
-    /// Some deliveries are another client's now; the others are acknowledged and committed.
+    /// Some deliveries are another client's now; the others are acknowledged and committed, or what was asked for.
     Expired(Expired),
     /// Not committed in time; it may be yet.
     Uncommitted,

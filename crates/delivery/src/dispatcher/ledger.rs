@@ -1,10 +1,14 @@
 //! What is acknowledged, and the commits that follow behind.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
 use trunkline_types::IntervalSet;
 use trunkline_types::limits::{COMMIT_DELAY, HANDED_OUT_COMMIT_AT, HANDED_OUT_MAX, WAITING_ACKS_MAX};
 
 use super::Effect;
 use super::effect::{AckRefusal, Expired};
+use crate::position::Counts;
 
 const COMMIT_DELAY_MS: u64 = 200;
 const _: () = assert!(COMMIT_DELAY.as_millis() == COMMIT_DELAY_MS as u128);
@@ -18,10 +22,14 @@ pub(super) struct WaitingAck {
     pub(super) expired: Option<Expired>,
 }
 
+/// Acknowledged IDs of which it is remembered whose acknowledgement it was.
+const ACKED_BY_MAX: usize = 20_000;
+
 #[derive(Debug)]
 struct InFlight {
     number: u64,
     acknowledged: IntervalSet,
+    counts: BTreeMap<u64, Counts>,
     acks: Vec<WaitingAck>,
     /// Handed out when it was proposed: a success confirms the token as of then.
     handed_out: u64,
@@ -35,6 +43,14 @@ pub(super) struct Ledger {
     /// Accepted here and in no commit yet.
     fresh: IntervalSet,
     fresh_since_ms: u64,
+    /// Changed here and in no commit yet.
+    counts: BTreeMap<u64, Counts>,
+    /// Reserved, committed, and not to be handed out any more.
+    given_back: IntervalSet,
+    /// By tokens of this dispatcher.
+    acked_here: IntervalSet,
+    /// Of those, the attempts of the client whose it was, where others had it before or after. Bounded.
+    acked_by: BTreeMap<u64, RangeInclusive<u32>>,
     /// For the next commit.
     acks: Vec<WaitingAck>,
     in_flight: Option<InFlight>,
@@ -42,8 +58,8 @@ pub(super) struct Ledger {
     not_before_ms: u64,
     handed_out: u64,
     handed_out_confirmed: u64,
-    /// Something says that there may be a newer dispatcher: ask by a commit.
-    doubted: bool,
+    /// The next commit is wanted at once: somebody waits for it, or there may be a newer dispatcher.
+    is_urgent: bool,
 }
 
 impl Ledger {
@@ -53,13 +69,17 @@ impl Ledger {
             acknowledged,
             fresh: IntervalSet::new(),
             fresh_since_ms: 0,
+            counts: BTreeMap::new(),
+            given_back: IntervalSet::new(),
+            acked_here: IntervalSet::new(),
+            acked_by: BTreeMap::new(),
             acks: Vec::new(),
             in_flight: None,
             commits: 0,
             not_before_ms: 0,
             handed_out: 0,
             handed_out_confirmed: 0,
-            doubted: false,
+            is_urgent: false,
         }
     }
 
@@ -82,12 +102,58 @@ impl Ledger {
 
     pub(super) fn acknowledge(&mut self, range: std::ops::Range<u64>, now_ms: u64) {
         for new in self.acknowledged.missing(range) {
-            if self.fresh.is_empty() {
-                self.fresh_since_ms = now_ms;
-            }
+            self.changes(now_ms);
+            self.counts.retain(|id, _| !new.contains(id));
             self.acknowledged.insert(new.clone());
             self.fresh.insert(new);
         }
+    }
+
+    /// By a token of this dispatcher: of these attempts it is told again that it is acknowledged, of others not.
+    pub(super) fn acknowledge_by(&mut self, id: u64, attempts: RangeInclusive<u32>, now_ms: u64) {
+        self.acknowledge(id..id + 1, now_ms);
+        self.acked_here.insert(id..id + 1);
+        if attempts != (1..=u32::MAX) {
+            self.acked_by.insert(id, attempts);
+            if self.acked_by.len() > ACKED_BY_MAX {
+                self.acked_by.pop_first();
+            }
+        }
+    }
+
+    /// Whether a token's client is the one that has acknowledged the message. `attempt`: of this dispatcher, if it is.
+    pub(super) fn was_acknowledged_by(&self, id: u64, attempt: Option<u32>) -> bool {
+        if !self.acked_here.contains(id) {
+            return true;
+        }
+        let attempts = self.acked_by.get(&id);
+        attempt.is_some_and(|attempt| attempts.is_none_or(|attempts| attempts.contains(&attempt)))
+    }
+
+    /// Delivered in vain, so often.
+    pub(super) fn count(&mut self, counts: impl IntoIterator<Item = (u64, Counts)>, now_ms: u64) {
+        for (id, counts) in counts {
+            self.changes(now_ms);
+            self.counts.insert(id, counts);
+        }
+    }
+
+    /// Reserved and not handed out: another dispatcher may.
+    pub(super) fn give_back(&mut self, ids: impl IntoIterator<Item = u64>) {
+        for id in ids {
+            self.fresh.remove(id..id + 1);
+            self.given_back.insert(id..id + 1);
+        }
+    }
+
+    fn changes(&mut self, now_ms: u64) {
+        if self.fresh.is_empty() && self.counts.is_empty() {
+            self.fresh_since_ms = now_ms;
+        }
+    }
+
+    fn has_changed(&self) -> bool {
+        !(self.fresh.is_empty() && self.counts.is_empty() && self.given_back.is_empty())
     }
 
     /// How many may still be handed out before a commit must succeed.
@@ -99,8 +165,9 @@ impl Ledger {
         self.handed_out += 1;
     }
 
-    pub(super) fn doubt(&mut self) {
-        self.doubted = true;
+    /// The next commit is wanted at once.
+    pub(super) fn hurry(&mut self) {
+        self.is_urgent = true;
     }
 
     /// Answers an Ack when everything it acknowledges is committed.
@@ -129,14 +196,20 @@ impl Ledger {
             return;
         }
         self.commits += 1;
-        self.doubted = false;
+        self.is_urgent = false;
         let commit = InFlight {
             number: self.commits,
             acknowledged: std::mem::take(&mut self.fresh),
+            counts: std::mem::take(&mut self.counts),
             acks: std::mem::take(&mut self.acks),
             handed_out: self.handed_out,
         };
-        effects.push(Effect::Commit { number: commit.number, acknowledged: commit.acknowledged.clone() });
+        effects.push(Effect::Commit {
+            number: commit.number,
+            acknowledged: commit.acknowledged.clone(),
+            counts: commit.counts.clone(),
+            given_back: self.given_back.clone(),
+        });
         self.in_flight = Some(commit);
     }
 
@@ -145,22 +218,26 @@ impl Ledger {
         if self.in_flight.is_some() {
             return None;
         }
-        let pressed = self.doubted || !self.acks.is_empty() || self.unconfirmed() >= HANDED_OUT_COMMIT_AT;
-        if pressed || (at_once && !self.fresh.is_empty()) {
+        let pressed = self.is_urgent || !self.acks.is_empty() || self.unconfirmed() >= HANDED_OUT_COMMIT_AT;
+        if pressed || (at_once && self.has_changed()) {
             Some(self.not_before_ms)
-        } else if self.fresh.is_empty() {
+        } else if !self.has_changed() {
             None
         } else {
             Some(self.not_before_ms.max(self.fresh_since_ms + COMMIT_DELAY_MS))
         }
     }
 
-    pub(super) fn committed<M>(&mut self, number: u64, effects: &mut Vec<Effect<M>>) {
-        if let Some(commit) = self.in_flight.take_if(|commit| commit.number == number) {
-            self.handed_out_confirmed = commit.handed_out;
-            self.not_before_ms = 0;
-            effects.extend(commit.acks.into_iter().map(answer));
-        }
+    /// Returns what is acknowledged for good now.
+    pub(super) fn committed<M>(&mut self, number: u64, effects: &mut Vec<Effect<M>>) -> IntervalSet {
+        let Some(commit) = self.in_flight.take_if(|commit| commit.number == number) else {
+            return IntervalSet::new();
+        };
+        self.handed_out_confirmed = commit.handed_out;
+        self.not_before_ms = 0;
+        self.given_back = IntervalSet::new();
+        effects.extend(commit.acks.into_iter().map(answer));
+        commit.acknowledged
     }
 
     /// Its outcome is unknown, or it was not proposed: its content goes with the next one.
@@ -169,11 +246,20 @@ impl Ledger {
             for range in commit.acknowledged.iter() {
                 self.fresh.insert(range);
             }
+            for (id, counts) in commit.counts {
+                if !self.acknowledged.contains(id) {
+                    self.counts.entry(id).or_insert(counts);
+                }
+            }
             commit.acks.append(&mut self.acks);
             self.acks = commit.acks;
             self.fresh_since_ms = now_ms;
             self.not_before_ms = now_ms + retry_ms;
         }
+    }
+
+    pub(super) fn is_committing(&self) -> bool {
+        self.in_flight.is_some()
     }
 
     pub(super) fn is_in_flight(&self, number: u64) -> bool {
@@ -182,7 +268,7 @@ impl Ledger {
 
     /// Nothing is waiting to be committed.
     pub(super) fn is_settled(&self) -> bool {
-        self.in_flight.is_none() && self.fresh.is_empty() && self.acks.is_empty()
+        self.in_flight.is_none() && !self.has_changed() && self.acks.is_empty()
     }
 
     pub(super) fn time_out_acks<M>(&mut self, now_ms: u64, effects: &mut Vec<Effect<M>>) {

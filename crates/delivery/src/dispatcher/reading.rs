@@ -133,11 +133,11 @@ impl<M: Payload> Dispatcher<M> {
 
     fn read_again(&mut self, now_ms: u64, from: u64, messages: impl Iterator<Item = (u64, M)>) {
         for (id, message) in messages {
-            if self.outstanding.contains(id) {
+            if self.outstanding.knows(id) {
                 self.shelf.put(from, id, message);
             }
         }
-        let is_needed = self.outstanding.contains(from) && from >= self.earliest;
+        let is_needed = self.outstanding.knows(from) && from >= self.earliest;
         if is_needed && self.shelf.get(from).is_none() {
             self.reading.failed(now_ms, AGAIN_RETRY_MS);
         }
@@ -161,7 +161,7 @@ impl<M: Payload> Dispatcher<M> {
             return;
         }
         let from = self.ledger.first_missing(self.shelf.ahead());
-        let in_window = from - self.ledger.lowest() < DELIVERY_WINDOW_MAX;
+        let in_window = from.saturating_sub(self.lowest()) < DELIVERY_WINDOW_MAX;
         // At the topic's end nothing is read for nobody: who comes next asks anyway.
         let is_of_use = self.reading.more || !self.waiting.is_empty();
         if !is_of_use || !in_window || self.releasing || !self.shelf.has_room_ahead() {
@@ -204,7 +204,7 @@ impl<M: Payload> Dispatcher<M> {
         let from = self.shelf.next();
         if from < earliest {
             for range in self.ledger.missing(from..earliest) {
-                self.expired.insert(range);
+                self.notices.add(range);
             }
             self.shelf.expire(earliest);
         }

@@ -1,18 +1,20 @@
-//! Who gets what: first what a client was given before and did not acknowledge, then what must come again to anyone,
-//! then what nobody was given yet.
+//! Who gets what: first what a client was given before and did not acknowledge, then what must come again or was passed
+//! over, then what nobody was given yet. What is of a key that is with somebody else is passed over.
 
 use std::mem;
 
-use trunkline_types::limits::DELIVERY_WINDOW_MAX;
+use trunkline_types::limits::{DEAD_LETTERS_AT_ONCE, DELIVERY_WINDOW_MAX};
 
 use super::Dispatcher;
-use super::effect::{Effect, Handed, Pop, PopRefusal};
-use super::outstanding::Client;
+use super::effect::{Dead, Effect, Handed, Pop, PopRefusal};
+use super::outstanding::{Attempt, Client, Tale};
 use super::shelf::Payload;
-use super::token::DeliveryToken;
+use super::token::{DeliveryToken, NoticeToken};
 
 /// Before the end of its wait by so much, it is made sure that there is nothing for a Pop, so that it can be said then.
 const CHECK_LEAD_MS: u64 = 50;
+/// While as many as may be are on their way to the dead letter topic, the next waits so long.
+const MOVE_LATER_MS: u64 = 1_000;
 
 /// Why a Pop gets nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) enum Blocked {
     Missing(u64),
     /// A commit must succeed first.
     Uncommitted,
+    /// The same, in IMMEDIATE.
+    Unreserved,
 }
 
 /// A Pop that has no answer yet.
@@ -64,11 +68,13 @@ impl<M: Payload> Dispatcher<M> {
         let mut exhausted: Option<Blocked> = None;
         let mut waiting = mem::take(&mut self.waiting);
         waiting.retain_mut(|waiting| {
-            if let (Some(blocked), false) = (exhausted, waiting.own) {
+            let client = &waiting.pop.client;
+            let is_special = waiting.own || waiting.pop.share.is_some() || self.outstanding.has_own(client);
+            if let (Some(blocked), false) = (exhausted, is_special) {
                 waiting.blocked = blocked;
                 return true;
             }
-            match self.hand_out(&waiting.pop, now_ms) {
+            match self.hand_out(&waiting.pop, waiting.own, now_ms) {
                 Ok(answer) => {
                     effects.push(answer);
                     false
@@ -78,7 +84,7 @@ impl<M: Payload> Dispatcher<M> {
                     if let Blocked::Missing(id) = blocked {
                         missing.get_or_insert(id);
                     }
-                    if !waiting.own {
+                    if !is_special {
                         exhausted = Some(blocked);
                     }
                     true
@@ -106,10 +112,10 @@ impl<M: Payload> Dispatcher<M> {
             let nothing = match waiting.blocked {
                 Blocked::Nothing => reading.found_nothing_since(waiting.begun),
                 Blocked::Window => true,
-                Blocked::Missing(_) | Blocked::Uncommitted => false,
+                Blocked::Missing(_) | Blocked::Uncommitted | Blocked::Unreserved => false,
             };
             let refusal = match (waiting.blocked, reading.found_damaged_since(waiting.begun)) {
-                (Blocked::Uncommitted, _) => PopRefusal::Uncommitted,
+                (Blocked::Uncommitted | Blocked::Unreserved, _) => PopRefusal::Uncommitted,
                 (Blocked::Nothing | Blocked::Missing(_), Some(id)) => PopRefusal::Damaged(id),
                 _ => PopRefusal::Unreadable,
             };
@@ -131,7 +137,7 @@ impl<M: Payload> Dispatcher<M> {
             _ if self.releasing => waiting.pop.deadline_ms,
             Blocked::Nothing if !self.reading.found_nothing_since(waiting.begun) => waiting.pop.deadline_ms,
             Blocked::Nothing | Blocked::Window => waiting.pop.wait_until_ms,
-            Blocked::Missing(_) | Blocked::Uncommitted => waiting.pop.deadline_ms,
+            Blocked::Missing(_) | Blocked::Uncommitted | Blocked::Unreserved => waiting.pop.deadline_ms,
         };
         self.waiting.iter().map(until).min()
     }
@@ -144,42 +150,63 @@ impl<M: Payload> Dispatcher<M> {
         unknown.map(|waiting| waiting.check_at_ms).min()
     }
 
-    fn hand_out(&mut self, pop: &Pop, now_ms: u64) -> Result<Effect<M>, Blocked> {
+    /// How many messages are asked for that must be reserved first.
+    pub(super) fn wanted_at_once(&self) -> u64 {
+        let unreserved = self.waiting.iter().filter(|waiting| waiting.blocked == Blocked::Unreserved);
+        unreserved.map(|waiting| waiting.pop.messages_max).fold(0, u64::saturating_add)
+    }
+
+    /// `own`: its client has deliveries that come first.
+    fn hand_out(&mut self, pop: &Pop, own: bool, now_ms: u64) -> Result<Effect<M>, Blocked> {
         let mut answer = Answer { deliveries: Vec::new(), bytes: 0 };
         let stopped = self
-            .hand_out_again(pop, now_ms, &mut answer)
+            .hand_out_own(pop, own, now_ms, &mut answer)
+            .and_then(|()| self.hand_out_pending(pop, now_ms, &mut answer))
             .and_then(|()| self.hand_out_fresh(pop, now_ms, &mut answer));
-        // It counts as acknowledged once it is told.
-        let expired: Vec<_> = mem::take(&mut self.expired).iter().collect();
+        let expired = self.tell_expired(&pop.client, now_ms);
         match stopped {
             Err(Some(blocked)) if answer.deliveries.is_empty() && expired.is_empty() => Err(blocked),
             _ => Ok(Effect::Deliver { pop: pop.number, deliveries: answer.deliveries, expired }),
         }
     }
 
+    fn tell_expired(&mut self, client: &Client, now_ms: u64) -> Vec<NoticeToken> {
+        let ranges = self.notices.take(client, now_ms + self.policy.ack_deadline_ms);
+        let notices: Vec<NoticeToken> = ranges.into_iter().map(|range| self.notice(range)).collect();
+        if self.is_immediate() {
+            notices.iter().for_each(|notice| self.acknowledge_notice(notice, now_ms));
+        }
+        notices
+    }
+
     /// `Err`: nothing more for this answer, and why it would stay empty if it is.
-    fn hand_out_again(
+    fn hand_out_own(
+        &mut self,
+        pop: &Pop,
+        own: bool,
+        now_ms: u64,
+        answer: &mut Answer<M>,
+    ) -> Result<(), Option<Blocked>> {
+        if own {
+            let most = usize::try_from(pop.messages_max).unwrap_or(usize::MAX);
+            let client = &pop.client;
+            let ids: Vec<u64> = match client {
+                Client::Stream(_) => self.outstanding.of_round(client, pop.round).take(most).collect(),
+                _ => self.outstanding.of(client).take(most).collect(),
+            };
+            ids.into_iter().try_for_each(|id| self.offer(id, pop, now_ms, answer))?;
+        }
+        Ok(())
+    }
+
+    fn hand_out_pending(
         &mut self,
         pop: &Pop,
         now_ms: u64,
         answer: &mut Answer<M>,
     ) -> Result<(), Option<Blocked>> {
-        let most = usize::try_from(pop.messages_max).unwrap_or(usize::MAX);
-        let mut ids: Vec<u64> = Vec::new();
-        if matches!(pop.client, Client::Named(_)) {
-            ids.extend(self.outstanding.of(&pop.client).take(most));
-        }
-        if self.outstanding.has_again() {
-            ids.extend(self.outstanding.again().take(most));
-        }
-        for id in ids {
-            if id < self.earliest {
-                self.outstanding.remove(id);
-                self.shelf.remove(id);
-                self.expired.insert(id..id + 1);
-            } else {
-                self.offer(id, pop, now_ms, answer)?;
-            }
+        while let Some(id) = self.outstanding.next_for(&pop.client, pop.share) {
+            self.offer(id, pop, now_ms, answer)?;
         }
         Ok(())
     }
@@ -190,17 +217,28 @@ impl<M: Payload> Dispatcher<M> {
         now_ms: u64,
         answer: &mut Answer<M>,
     ) -> Result<(), Option<Blocked>> {
-        let lowest = self.ledger.lowest();
+        let lowest = self.lowest();
         loop {
             let id = self.ledger.first_missing(self.shelf.next());
             // In this order: beyond the window nothing is read, so that it could not be known that there is nothing.
-            if id - lowest >= DELIVERY_WINDOW_MAX {
+            if id.saturating_sub(lowest) >= DELIVERY_WINDOW_MAX {
                 return Err(Some(Blocked::Window));
             }
-            if id >= self.shelf.ahead() {
+            let is_read = id < self.shelf.ahead();
+            if self.is_immediate() {
+                return Err(Some(self.without_reserved(is_read)));
+            }
+            if !is_read {
                 return Err(Some(Blocked::Nothing));
             }
-            self.offer(id, pop, now_ms, answer)?;
+            let Some(message) = self.shelf.get(id) else { return Err(Some(Blocked::Missing(id))) };
+            let key = message.key();
+            let is_others = pop.share.is_some_and(|share| !share.has(key));
+            if is_others || !self.outstanding.is_free(key, &pop.client) {
+                self.outstanding.pass_over(id, self.tale(id, key), false);
+            } else {
+                self.offer(id, pop, now_ms, answer)?;
+            }
             self.shelf.advance(id + 1);
         }
     }
@@ -213,28 +251,69 @@ impl<M: Payload> Dispatcher<M> {
         now_ms: u64,
         answer: &mut Answer<M>,
     ) -> Result<(), Option<Blocked>> {
+        if id < self.earliest {
+            self.outstanding.remove(id);
+            self.shelf.remove(id);
+            self.notices.add(id..id + 1);
+            return Ok(());
+        }
         if answer.deliveries.len() as u64 >= pop.messages_max {
             return Err(None);
         }
         if self.ledger.may_hand_out() == 0 {
             return Err(Some(Blocked::Uncommitted));
         }
-        let Some(message) = self.shelf.get(id) else { return Err(Some(Blocked::Missing(id))) };
+        let Some(message) = self.shelf.get(id).cloned() else { return Err(Some(Blocked::Missing(id))) };
+        if self.is_spent(id) {
+            self.bury(id, message, now_ms);
+            return Ok(());
+        }
         if !answer.deliveries.is_empty() && answer.bytes + message.bytes() > pop.bytes_max {
             return Err(None);
         }
         answer.bytes += message.bytes();
-        let attempt = self.outstanding.give(id, &pop.client, now_ms + self.ack_deadline_ms);
+        let attempt = self.give(id, message.key(), pop, now_ms);
         let token = DeliveryToken {
             check: self.check,
             instance: self.instance,
             generation: self.generation,
             token: self.token,
             id,
-            attempt,
+            attempt: attempt.number,
         };
-        answer.deliveries.push(Handed { token, message: message.clone() });
+        let (attempt, nacks) = (attempt.told, attempt.nacks);
+        answer.deliveries.push(Handed { token, attempt, nacks, message });
         self.ledger.hand_out();
         Ok(())
+    }
+
+    fn give(&mut self, id: u64, key: Option<u64>, pop: &Pop, now_ms: u64) -> Attempt {
+        if self.is_immediate() {
+            self.outstanding.remove(id);
+            return Attempt { number: 1, told: 1, nacks: 0 };
+        }
+        let due_ms = now_ms + self.policy.ack_deadline_ms;
+        self.outstanding.give(id, self.tale(id, key), pop, due_ms)
+    }
+
+    /// Of what this dispatcher has not handed out yet.
+    fn tale(&self, id: u64, key: Option<u64>) -> Tale {
+        Tale::new(key, self.counts.get(&id).copied().unwrap_or_default())
+    }
+
+    fn is_spent(&self, id: u64) -> bool {
+        let known = self.outstanding.tale(id).map(Tale::counts);
+        self.policy.is_spent(known.or_else(|| self.counts.get(&id).copied()).unwrap_or_default())
+    }
+
+    /// It goes to the dead letter topic.
+    fn bury(&mut self, id: u64, message: M, now_ms: u64) {
+        let tale = self.tale(id, message.key());
+        if self.outstanding.moving() >= DEAD_LETTERS_AT_ONCE {
+            self.outstanding.postpone(id, tale, now_ms + MOVE_LATER_MS);
+        } else {
+            let counts = self.outstanding.begin_to_move(id, tale);
+            self.dead.push(Dead { id, counts, message });
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use trunkline_types::limits::{HELD_BYTES_MAX, READ_AHEAD_BYTES_MAX, READ_AHEAD_MESSAGES_MAX};
 
+use super::keys::Key;
+
 /// What a message costs in memory beside its bytes.
 const MESSAGE_BYTES: u64 = 256;
 
@@ -11,6 +13,9 @@ const MESSAGE_BYTES: u64 = 256;
 pub trait Payload: Clone {
     /// What counts against `max_bytes`, and against the dispatcher's memory beside a fixed part.
     fn bytes(&self) -> u64;
+
+    /// Messages with the same key go to one client at a time, in order.
+    fn key(&self) -> Option<Key>;
 }
 
 #[derive(Debug)]
@@ -142,6 +147,10 @@ mod tests {
     impl Payload for Message {
         fn bytes(&self) -> u64 {
             if self.0 { 1 << 20 } else { 0 }
+        }
+
+        fn key(&self) -> Option<Key> {
+            None
         }
     }
 

@@ -1,18 +1,27 @@
 //! Events in, effects out.
 
+mod dead_letters;
+mod keys;
+mod modes;
+
 use std::collections::BTreeSet;
 
-use trunkline_types::limits::HANDED_OUT_COMMIT_AT;
+use trunkline_types::limits::{DELIVERY_WINDOW_MAX, HANDED_OUT_COMMIT_AT, HANDED_OUT_MAX};
 
 use super::*;
+use crate::position::Retry;
 
-/// A message of a topic whose messages say their own ID.
+/// A message of a topic whose messages say their own ID, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Message(u64);
+struct Message(u64, Option<Key>);
 
 impl Payload for Message {
     fn bytes(&self) -> u64 {
         100
+    }
+
+    fn key(&self) -> Option<Key> {
+        self.1
     }
 }
 
@@ -25,6 +34,11 @@ struct Bench {
     reads: Vec<Wanted>,
     /// Held back until `commit`.
     commit: Option<(u64, IntervalSet)>,
+    /// Of that commit.
+    counts: BTreeMap<u64, Counts>,
+    given_back: IntervalSet,
+    /// By ID.
+    keys: BTreeMap<u64, Key>,
     effects: Vec<Effect<Message>>,
     ended: bool,
 }
@@ -37,7 +51,13 @@ fn lease(token: u64, acknowledged: &[std::ops::Range<u64>]) -> Lease {
         token: FencingToken(token),
         start_id: 1,
         acknowledged: acknowledged.iter().cloned().collect(),
-        ack_deadline_ms: 30_000,
+        counts: BTreeMap::new(),
+        policy: Policy {
+            ack_mode: AckMode::OnNextPop,
+            ack_deadline_ms: 30_000,
+            retry: Retry::default(),
+            attempts_max: None,
+        },
     }
 }
 
@@ -56,13 +76,20 @@ fn tokens(deliveries: &[Handed<Message>]) -> Vec<DeliveryToken> {
 
 impl Bench {
     fn new(token: u64, acknowledged: &[std::ops::Range<u64>], last: u64) -> Self {
+        Self::with(lease(token, acknowledged), last)
+    }
+
+    fn with(lease: Lease, last: u64) -> Self {
         Self {
-            dispatcher: Dispatcher::new(lease(token, acknowledged)),
+            dispatcher: Dispatcher::new(lease),
             now_ms: 1_000,
             last,
             pops: 0,
             reads: Vec::new(),
             commit: None,
+            counts: BTreeMap::new(),
+            given_back: IntervalSet::new(),
+            keys: BTreeMap::new(),
             effects: Vec::new(),
             ended: false,
         }
@@ -78,9 +105,10 @@ impl Bench {
                     self.reads.retain(|before| before.wait != wanted.wait);
                     self.reads.push(wanted);
                 }
-                Effect::Commit { number, acknowledged } => {
+                Effect::Commit { number, acknowledged, counts, given_back } => {
                     assert!(self.commit.is_none(), "one commit at a time");
                     self.commit = Some((number, acknowledged));
+                    (self.counts, self.given_back) = (counts, given_back);
                 }
                 Effect::Ended => self.ended = true,
                 other => self.effects.push(other),
@@ -90,7 +118,7 @@ impl Bench {
         if let Some(at) = self.reads.iter().position(has_answer) {
             let wanted = self.reads.remove(at);
             let until = (wanted.from + wanted.messages_max).min(self.last + 1);
-            let messages = (wanted.from..until).map(Message).collect();
+            let messages = (wanted.from..until).map(|id| self.message(id)).collect();
             self.step(Event::Read {
                 number: wanted.number,
                 first_id: wanted.from,
@@ -99,6 +127,10 @@ impl Bench {
                 earliest: 1,
             });
         }
+    }
+
+    fn message(&self, id: u64) -> Message {
+        Message(id, self.keys.get(&id).copied())
     }
 
     fn advance(&mut self, ms: u64) {
@@ -115,7 +147,7 @@ impl Bench {
     fn push(&mut self, last: u64) {
         self.last = last;
         if let Some(wanted) = self.reads.pop() {
-            let messages = (wanted.from..=last).map(Message).collect();
+            let messages = (wanted.from..=last).map(|id| self.message(id)).collect();
             self.step(Event::Read {
                 number: wanted.number,
                 first_id: wanted.from,
@@ -131,7 +163,9 @@ impl Bench {
         self.step(Event::Pop(Pop {
             number: self.pops,
             client,
-            echoed: echoed.to_vec(),
+            echoed: echoed.iter().map(|&token| token.into()).collect(),
+            share: None,
+            round: self.pops,
             messages_max,
             bytes_max: 1 << 20,
             wait_until_ms: self.now_ms + wait_ms,
@@ -162,7 +196,11 @@ impl Bench {
     fn ack(&mut self, tokens: &[DeliveryToken]) -> u64 {
         self.pops += 1;
         let deadline_ms = self.now_ms + 9_900;
-        self.step(Event::Ack { ack: self.pops, tokens: tokens.to_vec(), deadline_ms });
+        self.step(Event::Ack {
+            ack: self.pops,
+            tokens: tokens.iter().map(|&token| token.into()).collect(),
+            deadline_ms,
+        });
         self.pops
     }
 
@@ -174,6 +212,13 @@ impl Bench {
         match self.effects.remove(at) {
             Effect::AckRefused { why, .. } => Some(Err(why)),
             _ => Some(Ok(())),
+        }
+    }
+
+    /// All commits succeed, until there is nothing to commit.
+    fn commit_all(&mut self) {
+        while self.commit.is_some() {
+            self.commit();
         }
     }
 
@@ -264,7 +309,7 @@ fn what_no_pop_follows_comes_again_to_anyone_at_the_ack_deadline() {
     bench.advance(1);
     assert_eq!(ids(&bench.outcome(waiting).unwrap().unwrap()), [(1, 2), (2, 2)]);
     let refused = bench.ack(&a);
-    assert_eq!(bench.acked(refused), Some(Err(AckRefusal::Expired(Expired { count: 1, index: 0, id: 1 }))));
+    assert_eq!(bench.acked(refused), Some(Err(AckRefusal::Expired(Expired { indexes: vec![0], id: 1 }))));
     assert_eq!(bench.dispatcher.position(), 0);
 }
 
@@ -273,6 +318,7 @@ fn a_delivery_that_is_overdue_and_nobody_elses_can_still_be_acknowledged() {
     let mut bench = Bench::new(1, &[], 1);
     let a = tokens(&bench.pop(named("a"), &[], 1));
     bench.advance(31_000);
+    assert_eq!(bench.commit(), [], "only that it was delivered in vain");
     let ack = bench.ack(&a);
     assert_eq!((bench.acked(ack), bench.commit()), (None, vec![1..2]));
     assert_eq!(bench.acked(ack), Some(Ok(())));
@@ -428,9 +474,7 @@ fn beyond_the_window_only_redeliveries_are_handed_out() {
         delivered += given.len() as u64;
         echo = tokens(&given);
         bench.advance(210);
-        if bench.commit.is_some() {
-            bench.commit();
-        }
+        bench.commit_all();
     }
     assert_eq!(delivered, DELIVERY_WINDOW_MAX, "the highest is below 1 + the window");
     assert_eq!(ids(&bench.pop(named("other"), &[], 5)), [], "beyond the window there is nothing");
@@ -480,6 +524,8 @@ fn the_first_message_comes_whatever_its_size() {
             number,
             client: Client::Nameless,
             echoed: Vec::new(),
+            share: None,
+            round: 0,
             messages_max: 10,
             bytes_max,
             wait_until_ms: now_ms,
@@ -506,6 +552,8 @@ fn without_a_store_that_answers_a_pop_fails_at_its_deadline() {
         number,
         client: Client::Nameless,
         echoed: Vec::new(),
+        share: None,
+        round: 0,
         messages_max: 1,
         bytes_max: 1,
         wait_until_ms,
@@ -558,7 +606,9 @@ fn what_was_shed_is_read_anew_when_somebody_asks_and_not_before() {
     let pop = |number, echoed: &[DeliveryToken]| Pop {
         number,
         client: named("a"),
-        echoed: echoed.to_vec(),
+        echoed: echoed.iter().map(|&token| token.into()).collect(),
+        share: None,
+        round: 0,
         messages_max: 450,
         bytes_max: 1 << 20,
         wait_until_ms: 1_000,
@@ -572,7 +622,7 @@ fn what_was_shed_is_read_anew_when_somebody_asks_and_not_before() {
     let beyond = *beyond;
     bench.dispatcher.shed();
     effects.clear();
-    let messages = vec![Message(beyond.from)];
+    let messages = vec![Message(beyond.from, None)];
     let read =
         Event::Read { number: beyond.number, first_id: beyond.from, messages, more: true, earliest: 1 };
     bench.dispatcher.step(1_000, read, &mut effects);
@@ -593,9 +643,7 @@ fn ahead_is_read_in_large_batches_and_not_at_the_end_of_the_topic() {
         echo = tokens(&given);
         reads.insert(bench.dispatcher.reading.begun());
         bench.advance(210);
-        if bench.commit.is_some() {
-            bench.commit();
-        }
+        bench.commit_all();
     }
     assert!(reads.len() <= 12, "{} reads for 5,000 pops", reads.len());
     let begun = bench.dispatcher.reading.begun();
@@ -641,30 +689,50 @@ fn a_pop_that_waits_is_answered_empty_at_the_end_of_its_wait_and_not_later() {
 }
 
 #[test]
-fn an_expired_range_is_told_before_the_position_passes_it() {
+fn an_expired_range_is_told_until_somebody_has_acknowledged_it() {
     let mut bench = Bench::new(1, &[], 0);
-    let expiring = |bench: &mut Bench| {
+    let told = |bench: &mut Bench| {
         let Some(Effect::Deliver { pop, deliveries, expired }) = bench.effects.pop() else {
             panic!("not answered")
         };
         (pop, deliveries, expired)
     };
+    let ranges = |expired: &[NoticeToken]| expired.iter().map(|one| one.from..one.to).collect::<Vec<_>>();
     let waiting = bench.begin(named("a"), &[], 9, 5_000);
     let wanted = bench.reads.pop().unwrap();
-    let messages = vec![Message(4), Message(5)];
+    let messages = vec![Message(4, None), Message(5, None)];
     bench.step(Event::Read { number: wanted.number, first_id: 4, messages, more: false, earliest: 4 });
-    let (pop, deliveries, expired) = expiring(&mut bench);
-    assert_eq!((pop, ids(&deliveries), &expired), (waiting, vec![(4, 1), (5, 1)], &vec![1..4]));
+    let (pop, deliveries, expired) = told(&mut bench);
+    assert_eq!((pop, ids(&deliveries)), (waiting, vec![(4, 1), (5, 1)]));
+    assert_eq!(ranges(&expired), [1..4]);
     bench.advance(210);
-    assert_eq!((bench.dispatcher.position(), &bench.commit), (0, &None), "nobody was told yet");
+    assert_eq!((bench.dispatcher.position(), &bench.commit), (0, &None), "nobody says that it has heard it");
     bench.step(Event::TakenBack { deliveries: tokens(&deliveries), expired });
     let waiting = bench.begin(named("b"), &[], 1, 5_000);
-    let (pop, deliveries, expired) = expiring(&mut bench);
-    assert_eq!((pop, ids(&deliveries), &expired), (waiting, vec![(4, 1)], &vec![1..4]), "told to the next");
-    bench.step(Event::Told { expired });
-    assert_eq!(bench.dispatcher.position(), 3);
-    bench.advance(210);
-    assert_eq!(bench.commit(), [1..4]);
+    let (pop, deliveries, expired) = told(&mut bench);
+    assert_eq!((pop, ids(&deliveries), ranges(&expired)), (waiting, vec![(4, 1)], vec![1..4]), "to the next");
+    let waiting = bench.begin(named("c"), &[], 1, 5_000);
+    let (pop, deliveries, others) = told(&mut bench);
+    assert_eq!((pop, ids(&deliveries), others), (waiting, vec![(5, 1)], vec![]), "b was told");
+    bench.begin(named("b"), &[], 1, 5_000);
+    assert_eq!(ranges(&told(&mut bench).2), [1..4], "the answer may be lost");
+    bench.pops += 1;
+    let (ack, deadline_ms) = (bench.pops, bench.now_ms + 9_000);
+    bench.step(Event::Ack { ack, tokens: vec![expired[0].into()], deadline_ms });
+    assert_eq!((bench.dispatcher.position(), bench.commit()), (3, vec![1..4]));
+    assert_eq!(bench.acked(ack), Some(Ok(())));
+}
+
+#[test]
+fn what_is_expired_holds_up_nothing_while_nobody_has_acknowledged_it() {
+    let mut bench = Bench::new(1, &[], 0);
+    bench.begin(named("a"), &[], 9, 5_000);
+    let wanted = bench.reads.pop().unwrap();
+    let first_id = 2 * DELIVERY_WINDOW_MAX;
+    let messages = vec![Message(first_id, None)];
+    bench.step(Event::Read { number: wanted.number, first_id, messages, more: false, earliest: first_id });
+    let Some(Effect::Deliver { deliveries, expired, .. }) = bench.effects.pop() else { panic!("no answer") };
+    assert_eq!((ids(&deliveries), expired[0].to), (vec![(first_id, 1)], first_id));
 }
 
 #[test]
@@ -695,7 +763,9 @@ fn a_release_counts_what_is_echoed_commits_it_and_sends_the_caller_on() {
     bench.step(Event::Pop(Pop {
         number: 77,
         client: named("far"),
-        echoed: given,
+        echoed: given.into_iter().map(Token::from).collect(),
+        share: None,
+        round: 0,
         messages_max: 1,
         bytes_max: 1,
         wait_until_ms: now_ms,

@@ -1,10 +1,12 @@
 //! What can be asked of a position group, as it stands in the Raft log.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use trunkline_types::{ConsumerName, FencingToken, Generation, IntervalSet, TopicId, TopicName};
 
 use super::format::{self, Unreadable};
-use super::subscription::{DispatcherNode, Options};
+use super::subscription::{Counts, DispatcherNode, Options};
 
 /// One entry. Kinds to come (seek, update, delete) are appended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,10 @@ pub struct Commit {
     pub generation: Generation,
     pub token: FencingToken,
     pub acknowledged: IntervalSet,
+    /// Of messages that nobody has acknowledged: replaces what was known of them.
+    pub counts: BTreeMap<u64, Counts>,
+    /// Reserved for ack mode IMMEDIATE and not handed out: acknowledged no more. Only in the last commit under a token.
+    pub given_back: IntervalSet,
 }
 
 impl Entry {

@@ -1,6 +1,9 @@
 //! What is remembered of one subscription.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use trunkline_types::limits::DELIVERY_COUNTS_MAX;
 use trunkline_types::{ConsumerName, FencingToken, Generation, IntervalSet, NodeId, TopicId, TopicName};
 
 use super::entry::Create;
@@ -19,6 +22,34 @@ pub enum Start {
 pub enum AckMode {
     /// By the next Pop of the same client, or by Ack.
     OnNextPop,
+    /// By Ack.
+    Explicit,
+    /// Before they leave: at most once.
+    Immediate,
+}
+
+/// After how long a message that was given back, or whose ack deadline has passed, comes again: doubled each time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    pub min_ms: u32,
+    /// At least `min_ms`.
+    pub max_ms: u32,
+}
+
+/// Where messages go that nobody could process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    pub topic: TopicName,
+    /// After so many deliveries without an acknowledgement; at least 1.
+    pub attempts_max: u32,
+}
+
+/// How often a message was delivered in vain, as far as a nack, an ack deadline or the end of a client has told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub deliveries: u32,
+    /// Of those, given back by the client.
+    pub nacks: u32,
 }
 
 /// As asked for at creation.
@@ -28,6 +59,8 @@ pub struct Options {
     pub ack_mode: AckMode,
     /// Milliseconds after which an unacknowledged delivery comes again.
     pub ack_deadline_ms: u32,
+    pub retry: Retry,
+    pub dead_letter: Option<DeadLetter>,
 }
 
 /// The pop server that dispatches a subscription.
@@ -58,6 +91,8 @@ pub struct Subscription {
     pub dispatcher: Option<DispatcherNode>,
     /// Counts dispatchers; 0 until the first.
     pub token: FencingToken,
+    /// Of messages that are not acknowledged; bounded.
+    pub counts: BTreeMap<u64, Counts>,
 }
 
 impl Subscription {
@@ -73,12 +108,23 @@ impl Subscription {
             acknowledged: IntervalSet::new(),
             dispatcher: None,
             token: FencingToken(0),
+            counts: BTreeMap::new(),
         }
     }
 
     /// The highest ID with all IDs up to it acknowledged.
     pub fn position(&self) -> u64 {
         self.acknowledged.first_missing(self.start_id) - 1
+    }
+
+    /// Takes newer counts over the older, and keeps those of messages that are still to be acknowledged.
+    pub(super) fn count(&mut self, newer: BTreeMap<u64, Counts>) {
+        self.counts.extend(newer);
+        self.counts.retain(|&id, _| id >= self.start_id && !self.acknowledged.contains(id));
+        // The lowest are those that hold the position back.
+        while self.counts.len() > DELIVERY_COUNTS_MAX {
+            self.counts.pop_last();
+        }
     }
 
     pub(super) fn is_current(&self, instance: u64, generation: Generation, token: FencingToken) -> bool {

@@ -1,3 +1,4 @@
+use trunkline_types::limits::DELIVERY_COUNTS_MAX;
 use trunkline_types::{Generation, NodeId};
 
 use super::*;
@@ -9,7 +10,13 @@ fn consumer(name: &str) -> ConsumerName {
 }
 
 fn options(start: Start) -> Options {
-    Options { start, ack_mode: AckMode::OnNextPop, ack_deadline_ms: 30_000 }
+    Options {
+        start,
+        ack_mode: AckMode::OnNextPop,
+        ack_deadline_ms: 30_000,
+        retry: Retry::default(),
+        dead_letter: None,
+    }
 }
 
 fn create(name: &str, start: Start, start_id: u64) -> Entry {
@@ -45,7 +52,15 @@ fn commit(instance: u64, generation: u64, token: u64, ranges: &[std::ops::Range<
         generation: Generation(generation),
         token: FencingToken(token),
         acknowledged: ranges.iter().cloned().collect(),
+        counts: BTreeMap::new(),
+        given_back: IntervalSet::new(),
     })
+}
+
+fn commit_counts(counts: &[(u64, u32, u32)], acknowledged: &[std::ops::Range<u64>]) -> Entry {
+    let Entry::Commit(commit) = commit(9, 0, 1, acknowledged) else { unreachable!() };
+    let counts = counts.iter().map(|&(id, deliveries, nacks)| (id, Counts { deliveries, nacks }));
+    Entry::Commit(Commit { counts: counts.collect(), ..commit })
 }
 
 fn dispatched() -> Positions {
@@ -139,6 +154,40 @@ fn a_subscription_keeps_a_bounded_number_of_ranges() {
 }
 
 #[test]
+fn counts_are_replaced_by_newer_ones_and_kept_until_their_message_is_acknowledged() {
+    let mut positions = dispatched();
+    positions.apply(11, commit_counts(&[(6, 1, 1), (7, 1, 0)], &[]));
+    positions.apply(12, commit_counts(&[(6, 2, 1), (3, 1, 0), (8, 1, 0)], &[8..9]));
+    let known: Vec<_> =
+        found(&positions).counts.iter().map(|(&id, counts)| (id, counts.deliveries)).collect();
+    assert_eq!(known, [(6, 2), (7, 1)], "neither of what is acknowledged nor of what is below the start");
+    positions.apply(13, acquire(1, 2));
+    assert!(matches!(positions.apply(14, commit_counts(&[(6, 9, 9)], &[])), Answer::Refused(_)));
+    assert_eq!(found(&positions).counts[&6], Counts { deliveries: 2, nacks: 1 });
+    let most = DELIVERY_COUNTS_MAX as u64;
+    let all: Vec<_> = (0..=most).map(|id| (100 + id, 1, 0)).collect();
+    let mut positions = dispatched();
+    positions.apply(11, commit_counts(&all, &[]));
+    let counts = &found(&positions).counts;
+    assert_eq!((counts.len(), counts.first_key_value().unwrap().0), (DELIVERY_COUNTS_MAX, &100));
+}
+
+#[test]
+fn what_was_reserved_and_not_handed_out_is_given_back_under_the_present_token_only() {
+    let mut positions = dispatched();
+    positions.apply(11, commit(9, 0, 1, &[5..10]));
+    let Entry::Commit(last) = commit(9, 0, 1, &[10..12]) else { unreachable!() };
+    let last = Commit { given_back: [7..9, 11..12].into_iter().collect(), ..last };
+    assert_eq!(positions.apply(12, Entry::Commit(last.clone())), Answer::Committed);
+    let known: Vec<_> = found(&positions).acknowledged.iter().collect();
+    assert_eq!((known, found(&positions).position()), (vec![5..7, 9..11], 6));
+    positions.apply(13, acquire(1, 2));
+    positions.apply(14, commit(9, 0, 2, &[7..9]));
+    assert!(matches!(positions.apply(15, Entry::Commit(last)), Answer::Refused(_)), "it comes too late");
+    assert_eq!(found(&positions).position(), 10);
+}
+
+#[test]
 fn lists_go_by_topic_then_consumer_in_pages() {
     let mut positions = Positions::default();
     for (index, (topic, by)) in [("b", "x"), ("a", "y"), ("a", "x"), ("c", "x")].into_iter().enumerate() {
@@ -183,12 +232,13 @@ fn a_snapshot_restores_everything() {
 fn the_format_is_fixed_and_a_later_one_is_refused() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     for (entry, golden) in [
-        (create("c", Start::Id(5), 5), "010085801c066f72646572730163020500b0ea0105"),
+        (create("c", Start::Id(5), 5), "020085801c066f72646572730163020500b0ea0100000005"),
         (
             acquire(3, 1),
-            "010185801c0163031030303030303030303030303030303031036e79630e3132372e302e302e313a37313033",
+            "020185801c0163031030303030303030303030303030303031036e79630e3132372e302e302e313a37313033",
         ),
-        (commit(9, 0, 1, &[5..7, 9..300]), "010285801c016309000102050709ac02"),
+        (commit(9, 0, 1, &[5..7, 9..300]), "020285801c016309000102050709ac020000"),
+        (commit_counts(&[(6, 2, 1)], &[5..6]), "020285801c01630900010105060106020100"),
     ] {
         assert_eq!(hex(&entry.encode()), golden);
         assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
@@ -196,12 +246,12 @@ fn the_format_is_fixed_and_a_later_one_is_refused() {
     assert_eq!(
         hex(&snapshot::encode(&dispatched())),
         concat!(
-            "010185801c066f72646572730163090000b0ea01000500011030303030303030303030303030303031",
-            "036e79630e3132372e302e302e313a3731303301"
+            "020185801c066f72646572730163090000b0ea010000000005000110303030303030303030303030303030",
+            "31036e79630e3132372e302e302e313a373130330100"
         )
     );
     let answer = Answer::Existing(Box::new(found(&dispatched()).clone()));
     assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
-    assert_eq!(Entry::decode(&[2, 0]), Err(Unreadable::Version(2)));
-    assert!(matches!(Entry::decode(&[1, 9]), Err(Unreadable::Malformed(_))));
+    assert_eq!(Entry::decode(&[3, 0]), Err(Unreadable::Version(3)));
+    assert!(matches!(Entry::decode(&[2, 9]), Err(Unreadable::Malformed(_))));
 }

@@ -115,6 +115,44 @@ impl Tamper for CommitsHighWaterMarks {
     }
 }
 
+/// The fencing token of a commit is ignored: each counts as one of the present dispatcher.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CommitsWithoutToken {
+    /// (topic id, consumer) → the newest token.
+    newest: Arc<Mutex<BTreeMap<(u64, String), u64>>>,
+}
+
+impl Tamper for CommitsWithoutToken {
+    fn request(&self, path: &'static str, request: Bytes) -> Bytes {
+        if path != position_service::COMMIT.path() {
+            return request;
+        }
+        edit(request, |commit: &mut CommitRequest| {
+            let newest = lock(&self.newest).get(&(commit.topic_id, commit.consumer.clone())).copied();
+            commit.fencing_token = newest.unwrap_or(commit.fencing_token);
+        })
+    }
+
+    fn answer(
+        &self,
+        path: &'static str,
+        _request: &Bytes,
+        answer: Result<Bytes, Status>,
+    ) -> Result<Bytes, Status> {
+        let answer = answer?;
+        if path == position_service::ACQUIRE.path() {
+            let response: AcquireResponse = decoded(&answer);
+            if let Some(stored) = response.subscription {
+                let key = (stored.topic_id, stored.consumer);
+                let mut newest = lock(&self.newest);
+                let known = newest.entry(key).or_default();
+                *known = stored.fencing_token.max(*known);
+            }
+        }
+        Ok(answer)
+    }
+}
+
 /// Pop acknowledges what the caller last got, whether its answer has reached the caller or not.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AcknowledgesLastAnswer {

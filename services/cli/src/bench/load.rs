@@ -185,7 +185,7 @@ async fn prepare(load: &Load, bench: &Bench) -> Result<(), Failure> {
                 let consumer = poppers::consumer(&bench.datacenters[place], number);
                 subscriptions.push(async move {
                     let start = Some(StartAt::Earliest.start());
-                    let options = SubscriptionOptions { start, ack_deadline: None };
+                    let options = SubscriptionOptions { start, ..SubscriptionOptions::default() };
                     client.subscribe(topic, &consumer, options).await
                 });
             }

@@ -7,16 +7,16 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use trunkline_ports::{CallOptions, Class, Host, Network, Peer, Receiver, Responder, Router};
+use trunkline_ports::{CallOptions, Class, Host, Network, Peer, Receiver, Responder, Router, Sender};
 use trunkline_runtime::{Service, Shutdown};
 use trunkline_testkit::fixture::node;
 use trunkline_testkit::{MapBuilder, MemoryCluster, Random, SimulatedNetwork, SimulatedNode};
 use trunkline_types::limits::{HEARTBEAT_INTERVAL, READ_THROUGH_AFTER};
 use trunkline_types::{ClusterMap, GroupId, Node, NodeId, Role, TopicId, TopicName, checksum, hash64};
 use trunkline_wire::internal::{
-    OrderCreateTopicResponse, OrderFindTopicResponse, ReadAnswered, ReadAsked, ReadRequest, ReadResponse,
-    ReadsRequest, ReadsResponse, Record, RecordBody, StoreFindTopicResponse, order_service, read_answered,
-    store_service,
+    AppendRequest, AppendResponse, Appended, Duplicate, OrderCreateTopicResponse, OrderFindTopicResponse,
+    Ordered, ReadAnswered, ReadAsked, ReadRequest, ReadResponse, ReadsRequest, ReadsResponse, Record,
+    RecordBody, StoreFindTopicResponse, appended, order_service, read_answered, store_service,
 };
 use trunkline_wire::method::Unary;
 use trunkline_wire::v1::pop_service;
@@ -36,6 +36,9 @@ struct Data {
     reads: BTreeMap<String, u64>,
     /// The traceparents of reads that had one.
     traced_reads: Vec<String>,
+    refuses_appends: bool,
+    /// When they will be expired: nothing below is readable.
+    earliest: BTreeMap<TopicId, u64>,
 }
 
 /// What all stores and message-id nodes know.
@@ -69,18 +72,20 @@ impl Truth {
             };
             let indexed = records.len() as u64;
             let watermark = data.behind.get(store).copied().unwrap_or(u64::MAX).min(indexed);
-            let until = (watermark + 1).min(request.from + u64::from(request.max_messages));
+            let earliest = data.earliest.get(&topic).copied().unwrap_or(1);
+            let from = request.from.max(earliest);
+            let until = (watermark + 1).min(from + u64::from(request.max_messages));
             let record = |id: u64| {
                 let mut record = records[usize::try_from(id).unwrap() - 1].clone();
                 record.checksum ^= u64::from(data.corrupt.contains(&(store.to_owned(), id)));
                 record
             };
             ReadResponse {
-                records: (request.from..until).map(record).collect(),
-                first_id: request.from,
+                records: (from..until).map(record).collect(),
+                first_id: from,
                 watermark,
                 indexed,
-                earliest: 1,
+                earliest,
                 unknown_topic: false,
                 topic_deleted: data.deleted.contains(&topic),
             }
@@ -144,9 +149,13 @@ impl Truth {
     }
 
     fn store(&self, host: &Host) -> Router {
-        let (reads, ends, finds) = (self.clone(), self.clone(), self.clone());
+        let (reads, ends, finds, appends) = (self.clone(), self.clone(), self.clone(), self.clone());
         let (stream, store) = (host.clone(), host.identity.name.clone());
         Router::new()
+            .streaming(store_service::APPEND, move |_, requests, responses| {
+                let truth = appends.clone();
+                async move { truth.append(requests, responses).await }
+            })
             .streaming(store_service::READS, move |_, requests, responses| {
                 reads.clone().reads(stream.clone(), requests, responses)
             })
@@ -168,6 +177,45 @@ impl Truth {
             })
     }
 
+    /// Takes records, in the order in which they come, and answers when they are "ordered".
+    async fn append(
+        &self,
+        mut requests: Receiver<AppendRequest>,
+        responses: Responder<AppendResponse>,
+    ) -> Result<(), Status> {
+        while let Some(request) = requests.next().await? {
+            let mut results = Vec::new();
+            for append in request.records {
+                let what = if self.with(|data| data.refuses_appends) {
+                    let full = trunkline_wire::status::disk_full("no room");
+                    appended::What::Refused(trunkline_wire::status::to_message(&full))
+                } else {
+                    let record = append.record.unwrap();
+                    let produced = (record.producer_id.clone(), record.producer_sequence);
+                    let message_id = self.with(|data| {
+                        let records = data.records.entry(TopicId(record.topic_id)).or_default();
+                        let is_same = |one: &Record| {
+                            (&one.producer_id, one.producer_sequence) == (&produced.0, produced.1)
+                        };
+                        if records.iter().any(is_same) {
+                            return None;
+                        }
+                        records.push(record);
+                        Some(records.len() as u64)
+                    });
+                    self.changed.send_modify(|version| *version += 1);
+                    match message_id {
+                        Some(message_id) => appended::What::Ordered(Ordered { message_id }),
+                        None => appended::What::Duplicate(Duplicate {}),
+                    }
+                };
+                results.push(Appended { tag: append.tag, what: Some(what) });
+            }
+            responses.send(&AppendResponse { hello: None, results }).await.unwrap();
+        }
+        Ok(())
+    }
+
     fn voter(&self, map: &ClusterMap) -> Router {
         let (finds, creates, map) = (self.clone(), self.clone(), map.clone());
         Router::new()
@@ -186,6 +234,12 @@ impl Truth {
                 async move { Ok(OrderCreateTopicResponse { topic, created, group: 0, index: 0 }) }
             })
     }
+}
+
+/// A Consume stream.
+pub(super) struct Consumer {
+    pub(super) sender: Sender<v1::ConsumeRequest>,
+    pub(super) receiver: Receiver<v1::ConsumeResponse>,
 }
 
 pub(super) struct PopServer {
@@ -290,8 +344,18 @@ impl World {
         consumer: &str,
         start: v1::start::At,
     ) -> Result<v1::Subscription, Status> {
-        let options =
-            v1::SubscriptionOptions { start: Some(v1::Start { at: Some(start) }), ack_deadline: None };
+        let start = Some(v1::Start { at: Some(start) });
+        let options = v1::SubscriptionOptions { start, ..v1::SubscriptionOptions::default() };
+        self.subscribe_with(at, topic, consumer, options).await
+    }
+
+    pub(super) async fn subscribe_with(
+        &self,
+        at: &str,
+        topic: &str,
+        consumer: &str,
+        options: v1::SubscriptionOptions,
+    ) -> Result<v1::Subscription, Status> {
         let request = v1::SubscribeRequest {
             topic: topic.to_owned(),
             consumer: consumer.to_owned(),
@@ -318,6 +382,7 @@ impl World {
             max_messages: most,
             max_bytes: 0,
             wait: prost_types::Duration::try_from(Duration::from_millis(wait_ms)).ok(),
+            share: None,
         };
         let response = self.call(at, pop_service::POP, &request, Duration::from_secs(10)).await?;
         assert!(response.expired.is_empty());
@@ -334,14 +399,47 @@ impl World {
         Ok((response.subscription.unwrap(), response.status.unwrap()))
     }
 
+    /// Opens Consume with as much credit.
+    pub(super) async fn consume(&self, at: &str, start: v1::ConsumeStart, credit_messages: u32) -> Consumer {
+        let place = node(Role::Pop, &at.into(), 1);
+        let to = Peer::new(place.address.as_str(), Class::Calls);
+        let opened = self.caller.open(&to, pop_service::CONSUME, CallOptions::default()).await;
+        let (sender, receiver) = opened.unwrap();
+        let start = Some(start);
+        let first =
+            v1::ConsumeRequest { start, credit_messages, credit_bytes: 1 << 20, ..Default::default() };
+        sender.send(&first).await.unwrap();
+        Consumer { sender, receiver }
+    }
+
+    /// No store takes a record.
+    pub(super) fn refuse_appends(&self, refuses: bool) {
+        self.truth.with(|data| data.refuses_appends = refuses);
+    }
+
+    /// What a topic's messages carry.
+    pub(super) fn bodies(&self, topic: &str) -> Vec<RecordBody> {
+        self.truth.with(|data| {
+            let records = data.ids.get(topic).and_then(|id| data.records.get(id));
+            let bodies = records.into_iter().flatten();
+            bodies.map(|record| RecordBody::decode(record.body.clone()).unwrap()).collect()
+        })
+    }
+
     /// More messages in a topic, which it creates: "1", "2", …
     pub(super) fn push(&self, topic: &str, count: u64) {
+        self.push_keys(topic, &vec![""; usize::try_from(count).unwrap()]);
+    }
+
+    /// The same with keys.
+    pub(super) fn push_keys(&self, topic: &str, keys: &[&str]) {
         let (id, _) = self.truth.create(&self.map, topic);
         self.truth.with(|data| {
             let records = data.records.entry(id).or_default();
-            for _ in 0..count {
+            for key in keys {
                 let payload = (records.len() + 1).to_string().into_bytes().into();
-                let body = RecordBody { payload, push_time_ms: 1_000, ..RecordBody::default() };
+                let (key, push_time_ms) = ((*key).to_owned(), 1_000);
+                let body = RecordBody { payload, key, push_time_ms, ..RecordBody::default() };
                 let body: bytes::Bytes = body.encode_to_vec().into();
                 records.push(Record { topic_id: id.0, checksum: checksum(&body), body, ..Record::default() });
             }
@@ -353,6 +451,15 @@ impl World {
         self.truth.with(|data| {
             let id = data.ids.remove(topic).unwrap();
             data.deleted.insert(id);
+        });
+        self.truth.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Everything below this ID is gone.
+    pub(super) fn trim(&self, topic: &str, earliest: u64) {
+        self.truth.with(|data| {
+            let id = data.ids[topic];
+            data.earliest.insert(id, earliest);
         });
         self.truth.changed.send_modify(|version| *version += 1);
     }

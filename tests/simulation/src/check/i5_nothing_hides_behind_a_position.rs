@@ -1,14 +1,20 @@
 //! I5: a position never passes an ID that no client of the subscription has acknowledged; no push that begins after it
-//! was told gets an ID at or below it; and every ID is delivered in the end.
+//! was told gets an ID at or below it; and every ID is delivered in the end. In IMMEDIATE, instead, no ID comes twice. And
+//! no key is with two clients of one dispatcher at once.
+
+use std::collections::BTreeMap;
 
 use super::Findings;
-use crate::oracle::{Record, Subscription};
+use crate::oracle::{Hold, Mode, Record, Subscription};
 
 pub(super) fn check(record: &Record) -> Findings {
     let mut findings = Findings::new();
     for ((topic, consumer), subscription) in &record.subscriptions {
         let who = format!("{consumer} of topic {topic}");
-        if let Some((_, base)) = subscription.began {
+        two_at_once(&who, subscription, &mut findings);
+        if subscription.mode == Mode::Immediate {
+            twice(&who, subscription, &mut findings);
+        } else if let Some((_, base)) = subscription.began {
             passed(&who, base, subscription, &mut findings);
             late_pushes(record, *topic, &who, base, subscription, &mut findings);
         }
@@ -38,6 +44,32 @@ fn passed(who: &str, base: u64, subscription: &Subscription, findings: &mut Find
             }
         }
         checked = checked.max(told.position);
+    }
+}
+
+fn twice(who: &str, subscription: &Subscription, findings: &mut Findings) {
+    for (id, times) in subscription.times.iter().filter(|(_, times)| **times > 1) {
+        findings.push(format!("{who} was to get each ID at most once, and got {id} {times} times"));
+    }
+}
+
+fn two_at_once(who: &str, subscription: &Subscription, findings: &mut Findings) {
+    let mut last: BTreeMap<(u64, u64), Vec<&Hold>> = BTreeMap::new();
+    for hold in &subscription.holds {
+        let before = last.entry((hold.dispatcher, hold.key)).or_default();
+        before.retain(|other| other.until > hold.from);
+        // It was handed out while the other certainly had the key.
+        let others = before.iter().find(|other| {
+            other.client != hold.client && hold.asked.is_some_and(|asked| asked >= other.from)
+        });
+        if let Some(other) = others {
+            let (key, at) = (hold.key, hold.from.as_millis());
+            findings.push(format!(
+                "{} of {who} got {} of key {key} at {at} ms, while {} had {} of it",
+                hold.client, hold.id, other.client, other.id
+            ));
+        }
+        before.push(hold);
     }
 }
 
@@ -104,6 +136,43 @@ mod tests {
         let mut record = good();
         record.pushes[1].sent = ms(27);
         assert_eq!(check(&record), ["#1 got ID 2 although alone of topic 0 had passed 2"]);
+    }
+
+    #[test]
+    fn what_comes_twice_is_found_where_at_most_once_is_promised() {
+        let mut record = good();
+        subscription(&mut record).times = [(1, 1), (2, 2)].into();
+        assert_eq!(check(&record), Findings::new());
+        subscription(&mut record).mode = Mode::Immediate;
+        assert_eq!(check(&record), ["alone of topic 0 was to get each ID at most once, and got 2 2 times"]);
+    }
+
+    #[test]
+    fn a_key_with_two_clients_of_one_dispatcher_is_found() {
+        let hold = |client: &str, id, asked, from, until| Hold {
+            dispatcher: 1,
+            key: 3,
+            id,
+            client: client.to_owned(),
+            asked: Some(ms(asked)),
+            from: ms(from),
+            until: ms(until),
+        };
+        let mut record = good();
+        let a = hold("a", 1, 10, 12, 100);
+        let cases = [
+            (hold("b", 2, 20, 22, 90), true),
+            (hold("b", 2, 100, 101, 190), false),
+            (hold("b", 2, 11, 22, 90), false),
+            (hold("a", 2, 20, 22, 90), false),
+            (Hold { dispatcher: 2, ..hold("b", 2, 20, 22, 90) }, false),
+            (Hold { key: 4, ..hold("b", 2, 20, 22, 90) }, false),
+            (Hold { asked: None, ..hold("b", 2, 20, 22, 90) }, false),
+        ];
+        for (second, is_found) in cases {
+            subscription(&mut record).holds = vec![a.clone(), second.clone()];
+            assert_eq!(check(&record).len(), usize::from(is_found), "{second:?}");
+        }
     }
 
     #[test]

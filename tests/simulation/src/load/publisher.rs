@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trunkline_wire::v1::{self, PushRequest, push_service};
 
 use super::{AFTER_ERROR, PUSH, Shared};
-use crate::oracle::{Message, Sending, payload};
+use crate::oracle::{Message, Sending, key_of, payload};
 use crate::plan::{Publisher, between};
 
 const SMALL_BYTES: usize = 60;
@@ -17,7 +17,8 @@ pub(super) fn body(
     random: &trunkline_testkit::Random,
 ) -> v1::Message {
     let bytes = if random.one_in(publisher.large_one_in) { LARGE_BYTES } else { SMALL_BYTES };
-    v1::Message { payload: payload(message, bytes).into(), ..v1::Message::default() }
+    let key = key_of(message).map(|key| format!("key {key}")).unwrap_or_default();
+    v1::Message { payload: payload(message, bytes).into(), key, ..v1::Message::default() }
 }
 
 pub(super) async fn run(shared: Arc<Shared>, publisher: Publisher) {

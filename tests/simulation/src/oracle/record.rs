@@ -141,6 +141,36 @@ pub struct Subscription {
     pub acknowledged: BTreeMap<u64, Duration>,
     /// Positions that were told.
     pub positions: Vec<Position>,
+    pub mode: Mode,
+    /// How often an ID came to a client, all clients together.
+    pub times: BTreeMap<u64, u64>,
+    /// Deliveries of messages with keys, in the order in which they came.
+    pub holds: Vec<Hold>,
+}
+
+/// How a subscription acknowledges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    OnNextPop,
+    Explicit,
+    /// At most once.
+    Immediate,
+}
+
+/// A message with a key, with one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The fencing token of the dispatcher that handed it out.
+    pub dispatcher: u64,
+    pub key: u64,
+    pub id: u64,
+    pub client: String,
+    /// It was handed out after this; unknown of what came by stream.
+    pub asked: Option<Duration>,
+    pub from: Duration,
+    /// Until here the client had certainly not let go of it; later at the latest by its ack deadline.
+    pub until: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use trunkline_types::{GroupId, Role};
 
 use super::Run;
-use crate::oracle::{Message, Record, Settled};
+use crate::oracle::{Message, Mode, Record, Settled};
 
 /// Everything is ordered and delivered so soon after the last fault.
 const BOUND: Duration = Duration::from_secs(60);
@@ -95,6 +95,9 @@ fn not_delivered(record: &Record) -> Vec<(String, Vec<u64>)> {
     let mut missing = Vec::new();
     for ((topic, consumer), subscription) in &record.subscriptions {
         let Some((_, base)) = subscription.began else { continue };
+        if subscription.mode == Mode::Immediate {
+            continue;
+        }
         let ids =
             record.named.keys().filter(|name| name.topic == *topic && name.id > base).map(|name| name.id);
         let lacks: Vec<u64> = ids.filter(|id| !subscription.got.contains_key(id)).collect();
