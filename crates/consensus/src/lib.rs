@@ -1,15 +1,15 @@
 //! The consensus port on openraft: many groups per node on one log, one writer and one fsync.
 //!
-//! What it is not: it knows nothing of topics or positions (entries and snapshots are bytes), and nothing of membership
-//! changes yet.
+//! What it is not: it knows nothing of topics or positions (entries and snapshots are bytes).
 //!
 //! The path of a proposal: `member/propose` (here, or over a link to the leader) → openraft → `log` (memory, then
 //! `writer`, one batch and one fsync for all groups) and `network/pipeline` (many appends under way to each follower) →
 //! `link` → the follower's `serve/exchange` → its `log` → back → `machine` (applied) → answer.
 //!
 //! - [`open`], [`Node`]: all groups of a node.
-//! - `member/initialize`, `member/balance`, `member/hand_over`: a group's first members; its leader's return to where it
-//!   belongs; its way to another voter on drain. Services do none of this.
+//! - `member/initialize`, `member/membership`, `member/balance`, `member/hand_over`: a group's first members; those that
+//!   the map puts in their places; its leader's return to where it belongs; its way to another voter on drain. Services do
+//!   none of this.
 //! - `raft`: the only place that names openraft. `convert`, `entry`, `keys`: what is sent and stored.
 //! - `timing`: all times, from the map's worst round trip.
 

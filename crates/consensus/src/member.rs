@@ -5,6 +5,7 @@ mod confirm;
 mod hand_over;
 mod initialize;
 mod leadership;
+pub(crate) mod membership;
 mod propose;
 mod route;
 
@@ -116,8 +117,8 @@ impl Member {
         let config = timing.config(&options).validate().map_err(failed)?;
         let me = host.identity.node;
         // Connected before they are needed: an election is no time for that.
-        for voter in trunkline_placement::voters(&host.map(), id).into_iter().filter(|voter| voter.id != me) {
-            peers.link(voter.id);
+        for voter in membership::wanted(&host.map(), id).into_iter().filter(|voter| *voter != me) {
+            peers.link(voter);
         }
         let raft = Raft::new(me, Arc::new(config), network, log.clone(), machine).await.map_err(failed)?;
         let (leadership_sender, leadership) = watch::channel(Leadership::default());

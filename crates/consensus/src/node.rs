@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_ports::{
     Batch, Consensus, ConsensusError, Group, Host, Router, StateMachine, Storage, StorageError,
 };
-use trunkline_types::GroupId;
+use trunkline_types::{ClusterMap, GroupId};
 
 use crate::figures::Figures;
 use crate::keys;
@@ -27,6 +27,9 @@ use crate::writer::Writer;
 /// Draining waits so long for leaderships to be taken. No longer than what the balance of a new leader needs before it
 /// would give one back.
 const HAND_OVER_MAX: Duration = Duration::from_secs(3);
+
+/// How often the voters of groups are compared with the map, from the first replacement on.
+const MEMBERSHIP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A node's Raft groups. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -71,6 +74,7 @@ pub async fn open(
     let router = serve::router(&host, &members);
     let node = Node { shared: SharedNode(Arc::new(shared)), members };
     host.process.spawn("raft-balance", node.clone().balance());
+    host.process.spawn("raft-membership", node.clone().follow_map());
     host.process.spawn("raft-stop", node.clone().stop(stopped));
     Ok((Arc::new(node), router))
 }
@@ -124,6 +128,26 @@ impl Node {
                     tracing::debug!(group = %member.id(), %to, "leadership goes to the first-ranked voter");
                     member.transfer(to);
                 }
+            }
+        }
+    }
+
+    /// Sees to it that each group that is led here has the voters of the map.
+    async fn follow_map(self) {
+        let mut map = self.shared.0.host.map.clone();
+        loop {
+            let has_changed = |map: &Arc<ClusterMap>| map.replacing.is_some() || !map.replaced.is_empty();
+            tokio::select! {
+                biased;
+                () = self.shared.0.stopped.cancelled() => return,
+                changed = map.wait_for(has_changed) => if changed.is_err() { return },
+            }
+            join_all(self.members.all().into_iter().map(Member::follow_map)).await;
+            self.shared.0.peers.forget_others(&map.borrow().clone());
+            tokio::select! {
+                biased;
+                () = self.shared.0.stopped.cancelled() => return,
+                () = tokio::time::sleep(MEMBERSHIP_INTERVAL) => {}
             }
         }
     }

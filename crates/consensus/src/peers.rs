@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use trunkline_ports::Host;
-use trunkline_types::NodeId;
+use trunkline_types::{ClusterMap, NodeId};
 
 use crate::link::Link;
 
@@ -34,6 +34,12 @@ impl Peers {
     /// Whether a peer was heard lately. Begins to listen to one that was not needed before.
     pub(crate) fn is_up(&self, peer: NodeId) -> bool {
         self.link(peer).is_up()
+    }
+
+    /// Lets go of those that are no more.
+    pub(crate) fn forget_others(&self, map: &ClusterMap) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|peer, _| map.member(*peer).is_some());
     }
 
     pub(crate) fn close(&self) {

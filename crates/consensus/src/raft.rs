@@ -13,7 +13,7 @@ pub(crate) use openraft::network::{Backoff, RPCOption, RPCTypes};
 pub(crate) use openraft::raft::StreamAppendError;
 pub(crate) use openraft::storage::{EntryResponder, RaftLogStorage, RaftStateMachine};
 pub(crate) use openraft::{
-    Config, EntryPayload, OptionalSend, RaftLogReader, RaftNetworkFactory, RaftNetworkV2,
+    ChangeMembers, Config, EntryPayload, OptionalSend, RaftLogReader, RaftNetworkFactory, RaftNetworkV2,
     RaftSnapshotBuilder, ReadPolicy, ServerState, SnapshotPolicy,
 };
 use trunkline_types::NodeId;

@@ -7,7 +7,7 @@ mod install;
 use std::sync::Arc;
 
 use trunkline_ports::{Host, Router};
-use trunkline_types::GroupId;
+use trunkline_types::{GroupId, NodeId};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{Envelope, RaftKnowsRequest, RaftKnowsResponse, raft_service};
 
@@ -34,18 +34,19 @@ fn knows(host: &Host, members: &Members, request: &RaftKnowsRequest) -> Result<R
     check(host, request.envelope.as_ref())?;
     let member = GroupId::from_u32(request.group).and_then(|group| members.get(group));
     let member = member.ok_or_else(|| Status::unavailable("the group is not there"))?;
-    Ok(RaftKnowsResponse { initialized: member.is_initialized() })
+    let voters = member.voters_agreed().into_iter().map(|voter| voter.0).collect();
+    Ok(RaftKnowsResponse { initialized: member.is_initialized(), voters })
 }
 
-/// The cluster only: Raft keeps its own safety under any map, and group 0 is what carries the map. A voter that was
-/// refused for an old map could be the one that the others need.
+/// The cluster, and that it was not replaced: Raft keeps its own safety under any map, and group 0 is what carries the
+/// map. A voter that was refused for an old map could be the one that the others need.
 fn check(host: &Host, hello: Option<&Envelope>) -> Result<(), Status> {
     let Some(hello) = hello else {
         return Err(Status::invalid_argument("malformed message: hello"));
     };
-    let own = host.map().cluster;
-    if hello.cluster == own.0 {
-        return Ok(());
+    let map = host.map();
+    if hello.cluster != map.cluster.0 {
+        return Err(Status::failed_precondition(format!("this node belongs to cluster {}", map.cluster)));
     }
-    Err(Status::failed_precondition(format!("this node belongs to cluster {own}")))
+    host.check_standing(NodeId(hello.node))
 }

@@ -4,6 +4,8 @@
 mod life;
 #[path = "cluster/nodes.rs"]
 mod nodes;
+#[path = "cluster/replace.rs"]
+mod replace;
 
 use std::time::Duration;
 

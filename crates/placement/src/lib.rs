@@ -1,7 +1,8 @@
 //! Decides where things live: buckets to stores, groups to voters, by rendezvous hashing (Thaler and Ravishankar, 1998).
 //!
 //! Pure functions of the cluster map. Every node computes the same answer from the same map version, and adding or
-//! replacing one node moves only what that node gains or loses.
+//! replacing one node moves only what that node gains or loses: nodes are ranked by their places, and one that replaces
+//! another has its place.
 
 use trunkline_types::{Bucket, ClusterMap, DatacenterName, GroupId, GroupKind, Node, NodeId, Role, hash64};
 
@@ -75,15 +76,15 @@ pub fn voters_by_nearness<'a>(
 }
 
 fn ranked<'a>(nodes: impl Iterator<Item = &'a Node>, what: &[u8], number: u64, take: u16) -> Vec<&'a Node> {
-    let mut scored: Vec<(u64, &Node)> = nodes.map(|node| (score(what, number, node.id), node)).collect();
-    scored.sort_by_key(|&(score, node)| (std::cmp::Reverse(score), node.id));
+    let mut scored: Vec<(u64, &Node)> = nodes.map(|node| (score(what, number, node.place()), node)).collect();
+    scored.sort_by_key(|&(score, node)| (std::cmp::Reverse(score), node.place()));
     scored.into_iter().take(usize::from(take)).map(|(_, node)| node).collect()
 }
 
-fn score(what: &[u8], number: u64, node: NodeId) -> u64 {
+fn score(what: &[u8], number: u64, place: NodeId) -> u64 {
     let mut key = what.to_vec();
     key.extend(number.to_be_bytes());
-    key.extend(node.0.to_be_bytes());
+    key.extend(place.0.to_be_bytes());
     hash64(&key)
 }
 
@@ -118,6 +119,7 @@ mod tests {
                     datacenter: datacenter.name.clone(),
                     address: name.clone(),
                     name,
+                    place: None,
                 });
             }
         }
@@ -132,6 +134,8 @@ mod tests {
             buckets: 256,
             ordering_groups: 4,
             position_groups: 4,
+            replacing: None,
+            replaced: Vec::new(),
         }
     }
 
@@ -159,6 +163,28 @@ mod tests {
             };
             let kept = ids(&after, 6);
             assert_eq!(kept, ids(&before, 6)[..kept.len()], "a survivor keeps its rank");
+        }
+    }
+
+    #[test]
+    fn a_node_that_replaces_another_has_its_buckets_its_groups_and_its_rank_and_nobody_else_moves() {
+        let before = map(4);
+        let swapped = |id: NodeId| if id == NodeId(3) { NodeId(999) } else { id };
+        let new = Node { id: NodeId(999), ..before.node(NodeId(3)).cloned().expect("a store of nyc") };
+        let begun = before.replace(NodeId(3), new).expect("it fits").expect("it is news");
+        let after = begun.replacement_done().expect("it has begun");
+        for bucket in (0..256).map(Bucket) {
+            let ids = |map| replicas(map, bucket).iter().map(|node| node.id).collect::<Vec<_>>();
+            assert_eq!(ids(&before), ids(&begun), "the new one holds nothing before it is done");
+            assert_eq!(ids(&before).into_iter().map(swapped).collect::<Vec<_>>(), ids(&after));
+        }
+        let voter = before.node(NodeId(1)).cloned().expect("a voter of nyc");
+        let begun = before.replace(voter.id, Node { id: NodeId(998), ..voter.clone() });
+        let target = begun.expect("it fits").expect("it is news").target();
+        for group in (0..4).map(GroupId::ordering).chain([GroupId::MAP]) {
+            let ids = |map| voters(map, group).iter().map(|node| node.id).collect::<Vec<_>>();
+            let swapped = |id| if id == voter.id { NodeId(998) } else { id };
+            assert_eq!(ids(&before).into_iter().map(swapped).collect::<Vec<_>>(), ids(&target));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use trunkline_types::{Boot, ClusterMap, DatacenterName, NodeId, Role};
+use trunkline_types::{Boot, ClusterMap, DatacenterName, NodeId, Role, Standing};
 use trunkline_wire::Status;
 use trunkline_wire::internal::Envelope;
 use trunkline_wire::status::{self, reason};
@@ -47,11 +47,11 @@ impl Host {
         Envelope::new(map.cluster, map.version, self.identity.node, self.identity.boot)
     }
 
-    /// Refuses what comes from another cluster, or under a map older than this node's.
+    /// Refuses what comes from another cluster, from a node that was replaced, or under a map older than this node's.
     /// (A newer map is fine: this node's own watch is on its way to it.)
     ///
     /// # Errors
-    /// `FAILED_PRECONDITION`, reason `STALE`: nothing was done.
+    /// `FAILED_PRECONDITION`, reason `STALE` or `NODE_REPLACED`: nothing was done.
     pub fn check(&self, envelope: Option<&Envelope>) -> Result<(), Status> {
         let map = self.map.borrow();
         let Some(envelope) = envelope else {
@@ -60,11 +60,26 @@ impl Host {
         if envelope.cluster != map.cluster.0 {
             return Err(stale(format!("this node belongs to cluster {}", map.cluster)));
         }
+        replaced(&map, NodeId(envelope.node))?;
         if envelope.map_version < map.version {
             return Err(stale(format!("the cluster map has version {}", map.version)));
         }
         Ok(())
     }
+
+    /// Refuses a node that is no more.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION`, reason `NODE_REPLACED`: nothing was done.
+    pub fn check_standing(&self, node: NodeId) -> Result<(), Status> {
+        replaced(&self.map.borrow(), node)
+    }
+}
+
+fn replaced(map: &ClusterMap, node: NodeId) -> Result<(), Status> {
+    let Standing::Replaced(known) = map.standing(node) else { return Ok(()) };
+    let message = format!("node {node} was replaced by {}", known.by);
+    Err(status::not_stored(&status::failed_precondition(reason::NODE_REPLACED, message)))
 }
 
 fn stale(message: String) -> Status {

@@ -101,6 +101,12 @@ impl Task {
 #[derive(Debug)]
 pub struct TaskGuard(Task);
 
+impl TaskGuard {
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
 impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.0.abort();

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// Only what is wrong. To openraft each peer that does not answer is a warning, and whatever still arrives after an
-/// orderly stop an error (`raft_inner`, `heartbeat`); to us both are ordinary. Its other errors are of the disk or its
-/// own, and end a group.
-pub const WARNINGS: &str = "warn,openraft=error,openraft::raft::raft_inner=off,openraft::core::heartbeat=off";
+/// orderly stop an error (`raft_inner`, `heartbeat`), and so is a change of members that another leader has overtaken
+/// (`raft::api`); to us all are ordinary. Its other errors are of the disk or its own, and end a group.
+pub const WARNINGS: &str = "warn,openraft=error,openraft::raft::raft_inner=off,openraft::raft::api=off,\
+                            openraft::core::heartbeat=off";
 
 /// What the libraries below us say at `info` is for their authors.
-const FILTER: &str = "info,openraft=error,openraft::raft::raft_inner=off,openraft::core::heartbeat=off,\
-                      h2=warn,hyper=warn,tower=warn,tonic=warn,opentelemetry=warn";
+const FILTER: &str = "info,openraft=error,openraft::raft::raft_inner=off,openraft::raft::api=off,\
+                      openraft::core::heartbeat=off,h2=warn,hyper=warn,tower=warn,tonic=warn,opentelemetry=warn";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

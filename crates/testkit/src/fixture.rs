@@ -49,6 +49,8 @@ impl MapBuilder {
             buckets: 16,
             ordering_groups: 2,
             position_groups: 2,
+            replacing: None,
+            replaced: Vec::new(),
         };
         let nodes_per_role =
             BTreeMap::from([(Role::MessageId, 1), (Role::SubscriptionPosition, 1), (Role::MessageStore, 2)]);
@@ -126,6 +128,7 @@ pub fn node(role: Role, datacenter: &DatacenterName, number: u16) -> Node {
         datacenter: datacenter.clone(),
         address: format!("{name}:7000"),
         name,
+        place: None,
     }
 }
 
@@ -177,6 +180,11 @@ impl SimulatedNode {
     pub fn listener(&self) -> Listener {
         let (process, address) = (self.process.clone(), self.host.identity.address.clone());
         Listener { network: self.network.clone(), process, address }
+    }
+
+    /// For a task of the node that learns maps.
+    pub fn maps(&self) -> watch::Sender<Arc<ClusterMap>> {
+        self.map.clone()
     }
 
     /// The node learns a map.

@@ -26,7 +26,7 @@ pub use ids::{
     MessageId, NodeId, Ordinal, Produced, ProducerId, Sequence, TopicId,
 };
 pub use interval_set::IntervalSet;
-pub use map::{ClusterMap, Datacenter, DatacenterName, Node, Role};
+pub use map::{ClusterMap, Datacenter, DatacenterName, Node, Replacement, Role, Standing};
 pub use names::{ConsumerName, InvalidName, TopicName};
 pub use receipt::Receipt;
 

@@ -76,6 +76,8 @@ pub const DELAY_LINE_BYTES_MAX: usize = 64 * MIB;
 // Cluster.
 pub const TOPICS_PER_GROUP_MAX: usize = 1 << 20;
 pub const BUCKETS_MAX: u32 = 1 << 16;
+/// Nodes that were replaced, each of which the map remembers for ever.
+pub const REPLACED_NODES_MAX: usize = 4_096;
 
 // Ordering.
 /// Order time is measured in steps of so much: the entries of one step share it, and only the first carries it.
@@ -150,6 +152,9 @@ pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * MIB;
 pub const GROUP_COMMIT_BYTES_MAX: usize = 8 * MIB;
 pub const RECENT_RECORDS_BYTES_DEFAULT: usize = 128 * MIB;
 pub const READ_WAITERS_MAX: usize = 100_000;
+/// Closed logs that a store copies at the same time, and that it looks up for that before it looks again.
+pub const LOGS_COPIED_AT_ONCE: usize = 8;
+pub const LOGS_COPIED_LISTED: usize = 1_024;
 /// What one answer of a Reads stream carries, unless a single message is larger.
 pub const READ_ANSWER_BYTES_MAX: u64 = MIB as u64;
 /// Answers on their way to one pop server: beyond it a store answers that one no more until it has taken some.

@@ -1,4 +1,8 @@
 //! The cluster map: one versioned document, committed in group 0, that says who is there and what is where.
+//!
+//! - [`replacement`]: how one node takes another's place, step by step.
+
+pub mod replacement;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +13,8 @@ use thiserror::Error;
 
 use crate::ids::{Bucket, ClusterId, GroupId, NodeId};
 use crate::limits::BUCKETS_MAX;
+
+pub use replacement::{Replaced, Replacement, Standing};
 
 /// A datacenter's name, for example `nyc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,6 +103,16 @@ pub struct Node {
     pub address: String,
     /// A name for people, for example `nyc-store-1`. Unique in the map.
     pub name: String,
+    /// Whose place it has taken, where that is not its own: the node that was there first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<NodeId>,
+}
+
+impl Node {
+    /// What placement ranks it by. A node that replaces another inherits it, and so holds exactly what that one held.
+    pub fn place(&self) -> NodeId {
+        self.place.unwrap_or(self.id)
+    }
 }
 
 /// The cluster map. Version 0 is "none yet".
@@ -119,6 +135,12 @@ pub struct ClusterMap {
     pub ordering_groups: u16,
     /// G': position groups.
     pub position_groups: u16,
+    /// One at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacing: Option<Replacement>,
+    /// Nodes that are no more, for ever: none of them is taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
 }
 
 /// Why a map cannot be used, in the words of the file.
@@ -138,6 +160,10 @@ pub enum InvalidMap {
     Stateless(String, Role),
     #[error("nodes: {0:?} has no {1}")]
     RoleMissing(String, Role),
+    #[error("nodes: {0:?} was replaced")]
+    Replaced(String),
+    #[error("replacing: {0:?} cannot take the place that it is given")]
+    Replacement(String),
     #[error("{0}: {1} is not {2}")]
     Number(&'static str, u64, &'static str),
 }
@@ -186,10 +212,14 @@ impl ClusterMap {
             if self.datacenter(&node.datacenter).is_none() {
                 return Err(InvalidMap::UnknownDatacenter(node.name.clone(), node.datacenter.0.clone()));
             }
-            if self.nodes[index + 1..].iter().any(|other| other.name == node.name || other.id == node.id) {
+            let clash = |other: &Node| {
+                other.name == node.name || other.id == node.id || other.place() == node.place()
+            };
+            if self.nodes[index + 1..].iter().any(clash) {
                 return Err(InvalidMap::NodeTwice(node.name.clone()));
             }
         }
+        self.validate_replacements()?;
         for datacenter in &self.datacenters {
             for role in Role::ALL.into_iter().filter(|role| role.is_stateful()) {
                 if self.nodes_of(role).all(|node| node.datacenter != datacenter.name) {
@@ -277,6 +307,7 @@ mod tests {
                     datacenter: name.into(),
                     address: format!("127.0.0.1:{}", 7000 + i * 10 + j),
                     name: format!("{name}-{role}"),
+                    place: None,
                 });
             }
         }
@@ -295,6 +326,8 @@ mod tests {
             buckets: 256,
             ordering_groups: 4,
             position_groups: 4,
+            replacing: None,
+            replaced: Vec::new(),
         }
     }
 

@@ -30,6 +30,8 @@ pub mod reason {
     pub const ORDER_NOT_KEPT: &str = "ORDER_NOT_KEPT";
     pub const STALE: &str = "STALE";
     pub const DRAINING: &str = "DRAINING";
+    /// Another node has the caller's place in the cluster map. Between nodes only.
+    pub const NODE_REPLACED: &str = "NODE_REPLACED";
 }
 
 fn with_info(code: Code, message: impl Into<String>, reason: &str) -> Status {

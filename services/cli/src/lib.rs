@@ -14,6 +14,7 @@ mod failure;
 mod input;
 mod lag;
 mod messages;
+mod nodes;
 mod output;
 mod pop;
 mod push;
@@ -60,6 +61,9 @@ pub enum Command {
     /// Show nodes, Raft leaders and replication between datacenters
     #[command(after_help = status::EXAMPLES)]
     Status(status::Args),
+    /// Replace a node whose disk is lost
+    #[command(subcommand)]
+    Nodes(nodes::Command),
     /// dev only: cut a datacenter's links to the others
     #[command(after_help = admin::CUT_EXAMPLES)]
     Cut(admin::DatacenterArgs),
@@ -89,6 +93,7 @@ pub async fn run(command: Command, mut context: Context) -> Exit {
         Command::Subscriptions(command) => subscriptions::run(command, &mut context).await,
         Command::Lag(args) => lag::run(args, &mut context).await,
         Command::Status(args) => status::run(args, &mut context).await,
+        Command::Nodes(command) => nodes::run(command, &mut context).await,
         Command::Cut(args) => admin::cut(args, &mut context).await,
         Command::Heal(args) => admin::heal(args, &mut context).await,
         Command::Stop(args) => admin::stop(args, &mut context).await,

@@ -53,6 +53,8 @@ struct Driver {
     leadership: watch::Receiver<Leadership>,
     applied: watch::Receiver<u64>,
     map: watch::Receiver<Arc<ClusterMap>>,
+    /// Of the map by which the leader counts: what it proposes carries this one, not a newer one that has come since.
+    map_version: u64,
     /// The term that this node leads in, with its memory of it.
     leading: Option<(u64, Leader)>,
     time: GroupTime,
@@ -70,6 +72,7 @@ impl Driver {
             leadership: member.group.leadership(),
             applied: member.view.applied.clone(),
             map: voter.host.map.clone(),
+            map_version: 0,
             time: GroupTime::new(voter.clone(), member.id()),
             lacking: Share::of(&voter.figures.logs_lacking),
             voter,
@@ -133,8 +136,9 @@ impl Driver {
             self.time.resign();
             self.lacking.set(0);
         } else if self.leading.as_ref().is_none_or(|(led, _)| *led != term) {
-            let replicas = replicas(&self.voter.host.map(), self.shape);
-            let leader = Leader::new(replicas).keeping(self.voter.options.fact_runs_kept);
+            let map = self.voter.host.map();
+            self.map_version = map.version;
+            let leader = Leader::new(replicas(&map, self.shape)).keeping(self.voter.options.fact_runs_kept);
             self.leading = Some((term, leader));
             self.time.forget();
             self.duties_at = Instant::now() + HELD_INTERVAL;
@@ -144,8 +148,10 @@ impl Driver {
 
     fn map_changed(&mut self) {
         let map = self.map.borrow_and_update().clone();
+        self.map_version = map.version;
         if let Some((_, leader)) = &mut self.leading {
             leader.set_replicas(replicas(&map, self.shape));
+            self.duties_at = Instant::now(); // A fence may be due.
         }
     }
 
@@ -193,7 +199,7 @@ impl Driver {
                 return;
             }
             self.next_at = None;
-            let version = self.map.borrow().version;
+            let version = self.map_version;
             let Some((_, leader)) = &mut self.leading else { return };
             let proposal = self.member.read(|state| leader.assign(state, version, || self.time.propose()));
             let Some(proposal) = proposal else { return };
@@ -207,7 +213,7 @@ impl Driver {
         self.duties_at = Instant::now() + HELD_INTERVAL;
         self.time.look();
         let may_propose = self.may_propose();
-        let version = self.map.borrow().version;
+        let version = self.map_version;
         let Some((_, leader)) = &mut self.leading else { return };
         self.lacking.set(i64::try_from(leader.lacking()).unwrap_or(i64::MAX));
         if !may_propose {

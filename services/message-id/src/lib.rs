@@ -7,7 +7,7 @@
 //! - `words`: what a session says at the same time goes in one message.
 //! - [`start`]: what runs in a node of this role.
 //! - `topics`, `grpc`: creation, deletion, finding and listing of topics.
-//! - `map_group`: group 0, which holds the cluster map.
+//! - `map_group`: group 0, which holds the cluster map; `replacement`: how it comes to name another node.
 //!
 //! It stores no message, and no payload passes through it.
 
@@ -25,6 +25,7 @@ mod metrics;
 mod options;
 mod order_time;
 mod relay;
+mod replacement;
 mod route;
 mod session;
 mod shared_state;

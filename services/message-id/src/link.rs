@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use trunkline_ports::{CallOptions, Class, Peer, Receiver, Sender};
 use trunkline_runtime::Backoff;
-use trunkline_types::limits::{HEARTBEAT_INTERVAL, REDIAL_FIRST, REDIAL_MAX, SILENCE_MAX, WORDS_BYTES_MAX};
-use trunkline_types::{GroupId, NodeId};
+use trunkline_types::limits::{
+    HEARTBEAT_INTERVAL, REDIAL_FIRST, REDIAL_MAX, RELAY_QUEUE_MAX, SILENCE_MAX, WORDS_BYTES_MAX,
+};
+use trunkline_types::{ClusterMap, GroupId, NodeId};
 use trunkline_wire::Message as _;
 use trunkline_wire::internal::order_service::RELAY;
 use trunkline_wire::internal::{
@@ -43,10 +45,42 @@ pub(crate) struct LinkState {
 
 pub(crate) type LinkStates = BTreeMap<NodeId, LinkState>;
 
-/// Keeps the stream to one peer until shutdown.
-pub(crate) async fn keep(voter: Arc<Voter>, peer: NodeId, mut outgoing: mpsc::Receiver<Outgoing>) {
-    let mut backoff = Backoff::new(REDIAL_FIRST, REDIAL_MAX);
+/// Keeps a stream to every voter that shares a group with this node, by the newest map and by what it is to become.
+pub(crate) async fn keep_all(voter: Arc<Voter>) {
+    let mut map = voter.host.map.clone();
     loop {
+        let wanted = peers(&voter, &map.borrow_and_update().clone());
+        voter.outgoing.send_modify(|outgoing| {
+            outgoing.retain(|peer, _| wanted.contains(peer));
+            for peer in wanted {
+                outgoing.entry(peer).or_insert_with(|| {
+                    let (sender, queue) = mpsc::channel(RELAY_QUEUE_MAX);
+                    voter.host.process.spawn("relay", keep(voter.clone(), peer, queue));
+                    sender
+                });
+            }
+        });
+        tokio::select! {
+            biased;
+            () = voter.shutdown.stopped() => return,
+            changed = map.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn peers(voter: &Voter, map: &ClusterMap) -> BTreeSet<NodeId> {
+    let groups = || voter.members.values().map(|member| member.id());
+    let voters = |map: &ClusterMap| -> Vec<NodeId> {
+        groups().flat_map(|group| trunkline_placement::voters(map, group)).map(|node| node.id).collect()
+    };
+    let all = voters(map).into_iter().chain(voters(&map.target()));
+    all.filter(|node| *node != voter.host.identity.node).collect()
+}
+
+/// Keeps the stream to one peer until shutdown, or until nobody sends into it.
+async fn keep(voter: Arc<Voter>, peer: NodeId, mut outgoing: mpsc::Receiver<Outgoing>) {
+    let mut backoff = Backoff::new(REDIAL_FIRST, REDIAL_MAX);
+    while !outgoing.is_closed() {
         let began = Instant::now();
         tokio::select! {
             biased;
@@ -71,11 +105,12 @@ pub(crate) async fn keep(voter: Arc<Voter>, peer: NodeId, mut outgoing: mpsc::Re
             () = backoff.wait(&voter.host.process) => {}
         }
     }
+    voter.links.send_modify(|links| drop(links.remove(&peer)));
 }
 
 /// One connection, until it breaks.
 async fn connected(voter: &Arc<Voter>, peer: NodeId, outgoing: &mut mpsc::Receiver<Outgoing>) {
-    let Some(address) = voter.host.map().node(peer).map(|node| node.address.clone()) else { return };
+    let Some(address) = voter.host.map().member(peer).map(|node| node.address.clone()) else { return };
     let deadline = Instant::now() + SILENCE_MAX;
     let to = Peer::new(address, Class::Calls);
     let opening = voter.host.network.open(&to, RELAY, CallOptions::default());

@@ -121,6 +121,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_replacement_survives_the_form_in_which_it_is_committed() {
+        let process = SimulatedProcess::alone(1);
+        let (mut machine, known) = MapMachine::new(process.process());
+        let first = map(1, 7);
+        let old = first.nodes[0].clone();
+        let new = trunkline_types::Node { id: trunkline_types::NodeId(5), ..old.clone() };
+        let begun = first.replace(old.id, new).unwrap().unwrap();
+        let done = begun.replacement_done().unwrap();
+        for (index, map) in (1..).zip([first, begun, done]) {
+            machine.apply(index, &serde_json::to_vec(&map).unwrap());
+            assert_eq!(known.borrow().as_deref(), Some(&map));
+        }
+    }
+
+    #[tokio::test]
     async fn a_map_of_a_later_version_ends_the_process() {
         let process = SimulatedProcess::alone(1);
         let (mut machine, known) = MapMachine::new(process.process());

@@ -40,11 +40,15 @@ pub(crate) async fn serve(
         return Err(Status::invalid_argument("malformed message: the first one is no hello"));
     };
     voter.host.check(hello.envelope.as_ref())?;
+    let map = voter.host.map();
+    if hello.envelope.as_ref().is_some_and(|envelope| envelope.map_version != map.version) {
+        // What concerns the store would be told by an older map than that by which it takes it.
+        return Err(status::unavailable(reason::STALE, "the store knows a newer cluster map"));
+    }
     let wanted = wanted(&voter, &hello)?;
     if wanted.iter().any(|(member, _)| voter.is_bypassed(member.number)) {
         return Err(bypassed());
     }
-    let map = voter.host.map();
     let envelope = hello.envelope.unwrap_or_default();
     let store = NodeId(envelope.node);
     let welcome = SessionWelcome { envelope: Some(voter.host.envelope()) };

@@ -1,27 +1,27 @@
 //! Starts what a message-id node runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use trunkline_ports::{Consensus, Group, Host, Router};
-use trunkline_runtime::{Service, Shutdown, Ticks};
+use trunkline_runtime::{Service, Shutdown, Ticks, replaced};
 use trunkline_types::limits::RELAY_QUEUE_MAX;
 use trunkline_types::{ClusterMap, GroupId, NodeId};
 
 use crate::clocks::Clocks;
 use crate::error::StartError;
-use crate::link::Outgoing;
 use crate::machine::Machine;
-use crate::map_group::{self, MapMachine};
+use crate::map_group::MapMachine;
 use crate::member::Member;
 use crate::metrics::Figures;
 use crate::options::Options;
 use crate::relay::Relayed;
+use crate::replacement::MapGroup;
 use crate::voter::{Voter, shape};
-use crate::{grpc, leader, link, route, status};
+use crate::{grpc, leader, link, map_group, replacement, route, status};
 
 /// A started Message ID service.
 #[derive(Debug)]
@@ -50,7 +50,8 @@ pub async fn start(
     let (machine, known) = MapMachine::new(host.process.clone());
     let mut map_group = None;
     if is_voter(&map, GroupId::MAP, host.identity.node) {
-        map_group = Some(start_group(consensus.as_ref(), GroupId::MAP, Box::new(machine)).await?);
+        let group = start_group(consensus.as_ref(), GroupId::MAP, Box::new(machine)).await?;
+        map_group = Some(MapGroup { group, known: known.clone() });
     }
     let mut members = BTreeMap::new();
     let mut reports = Vec::new();
@@ -61,7 +62,6 @@ pub async fn start(
         members.insert(number, member.clone());
         reports.push((member, queue));
     }
-    let (outgoing, queues) = links(&map, &members, host.identity.node);
     let ticks = Ticks::every(options.assignment_interval);
     let voter = Arc::new(Voter {
         host,
@@ -73,19 +73,22 @@ pub async fn start(
         routes: watch::Sender::default(),
         bypassed: watch::Sender::default(),
         links: watch::Sender::default(),
-        outgoing,
+        outgoing: watch::Sender::default(),
         last_path: AtomicU64::new(0),
         ticks,
     });
-    run(&voter, reports, queues);
+    run(&voter, reports);
     if let Some(group) = &map_group {
-        run_map_group(&voter, group, known.clone());
+        run_map_group(&voter, group);
     }
     Ok(Started { service: service(voter, map_group, consensus), map: known })
 }
 
+/// Now, or once it has the place that the map gives it.
 fn is_voter(map: &ClusterMap, group: GroupId, node: NodeId) -> bool {
-    trunkline_placement::voters(map, group).iter().any(|voter| voter.id == node)
+    [map, &map.target()]
+        .into_iter()
+        .any(|map| trunkline_placement::voters(map, group).iter().any(|voter| voter.id == node))
 }
 
 async fn start_group(
@@ -109,40 +112,27 @@ async fn start_member(
     Ok((Arc::new(Member { number, group, view, reports }), queue))
 }
 
-type Queues = Vec<(NodeId, mpsc::Receiver<Outgoing>)>;
-
-/// A relay stream to every voter that shares a group with this node.
-fn links(
-    map: &ClusterMap,
-    members: &BTreeMap<u16, Arc<Member>>,
-    node: NodeId,
-) -> (BTreeMap<NodeId, mpsc::Sender<Outgoing>>, Queues) {
-    let voters = members.values().flat_map(|member| trunkline_placement::voters(map, member.id()));
-    let peers: BTreeSet<NodeId> = voters.map(|voter| voter.id).filter(|id| *id != node).collect();
-    let channels = peers.into_iter().map(|peer| (peer, mpsc::channel(RELAY_QUEUE_MAX)));
-    channels.map(|(peer, (sender, receiver))| ((peer, sender), (peer, receiver))).unzip()
-}
-
 /// The tasks of a voter.
-fn run(voter: &Arc<Voter>, reports: Vec<(Arc<Member>, mpsc::Receiver<Relayed>)>, queues: Queues) {
+fn run(voter: &Arc<Voter>, reports: Vec<(Arc<Member>, mpsc::Receiver<Relayed>)>) {
     let process = voter.host.process.clone();
-    for (peer, queue) in queues {
-        process.spawn("relay", link::keep(voter.clone(), peer, queue));
-    }
+    process.spawn("replaced", replaced::refuse(voter.host.clone()));
+    process.spawn("relays", link::keep_all(voter.clone()));
     for (member, queue) in reports {
         process.spawn("route", route::keep(voter.clone(), member.clone()));
         process.spawn("leader", leader::run(voter.clone(), member, queue));
     }
 }
 
-fn run_map_group(voter: &Arc<Voter>, group: &Arc<dyn Group>, known: watch::Receiver<map_group::Known>) {
+fn run_map_group(voter: &Arc<Voter>, group: &MapGroup) {
     let (host, shutdown) = (voter.host.clone(), voter.shutdown.clone());
     let process = voter.host.process.clone();
-    process.spawn("seed", map_group::seed(host, group.clone(), known, shutdown));
+    process.spawn("seed", map_group::seed(host, group.group.clone(), group.known.clone(), shutdown));
+    process.spawn("replacement", replacement::drive(voter.clone(), group.clone()));
 }
 
-fn service(voter: Arc<Voter>, map_group: Option<Arc<dyn Group>>, consensus: Arc<dyn Consensus>) -> Service {
-    let internal = grpc::router(&voter);
+fn service(voter: Arc<Voter>, map_group: Option<MapGroup>, consensus: Arc<dyn Consensus>) -> Service {
+    let internal = grpc::router(&voter, map_group.as_ref());
+    let map_group = map_group.map(|map_group| map_group.group);
     let (reported, ready) = (voter.clone(), voter);
     Service {
         internal,

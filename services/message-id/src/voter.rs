@@ -10,7 +10,7 @@ use trunkline_ordering::group::{Replica, Replicas, Shape};
 use trunkline_ports::{Group, Host};
 use trunkline_runtime::{Shutdown, Ticks};
 use trunkline_types::limits::SILENCE_MAX;
-use trunkline_types::{Bucket, ClusterMap, DatacenterName, GroupId, NodeId};
+use trunkline_types::{Bucket, ClusterMap, DatacenterName, GroupId, NodeId, Role};
 use trunkline_wire::Status;
 use trunkline_wire::status::{self, reason};
 
@@ -38,8 +38,8 @@ pub(crate) struct Voter {
     pub(crate) bypassed: watch::Sender<BTreeMap<u16, Instant>>,
     /// What is known of the relay streams to other voters.
     pub(crate) links: watch::Sender<LinkStates>,
-    /// Into those streams.
-    pub(crate) outgoing: BTreeMap<NodeId, mpsc::Sender<Outgoing>>,
+    /// Into those streams; they follow the map.
+    pub(crate) outgoing: watch::Sender<BTreeMap<NodeId, mpsc::Sender<Outgoing>>>,
     pub(crate) last_path: AtomicU64,
     /// When its groups propose: together, so that what they append travels and is synced together.
     pub(crate) ticks: Ticks,
@@ -86,7 +86,7 @@ impl Voter {
             Some(Next::Link(peer)) if relayed.frame.hops < trunkline_types::limits::RELAY_HOPS_MAX => {
                 relayed.frame.hops += 1;
                 let outgoing = Outgoing { group: member.number, relayed };
-                self.outgoing.get(&peer).is_some_and(|link| link.try_send(outgoing).is_ok())
+                self.outgoing.borrow().get(&peer).is_some_and(|link| link.try_send(outgoing).is_ok())
             }
             Some(Next::Link(_)) | None => false,
         };
@@ -101,7 +101,7 @@ pub(crate) fn shape(map: &ClusterMap, group: u16) -> Shape {
     Shape { group, groups: map.ordering_groups, buckets: map.buckets }
 }
 
-/// Where the buckets of a group live.
+/// Where the buckets of a group live, and whose word counts.
 pub(crate) fn replicas(map: &ClusterMap, shape: Shape) -> Replicas {
     let datacenter = |name: &DatacenterName| {
         map.datacenters.iter().position(|datacenter| datacenter.name == *name).unwrap_or(0)
@@ -111,7 +111,7 @@ pub(crate) fn replicas(map: &ClusterMap, shape: Shape) -> Replicas {
         nodes.map(|node| Replica { store: node.id, datacenter: datacenter(&node.datacenter) }).collect()
     };
     let buckets = shape.own_buckets().map(|bucket| (bucket, of(bucket))).collect();
-    Replicas::new(map.datacenters.len(), buckets)
+    Replicas::new(map.datacenters.len(), buckets).without(map.gone(Role::MessageStore))
 }
 
 /// The other voters of a group, nearest first.

@@ -1,4 +1,5 @@
-//! The tasks that dial: one per store that is followed, one per plan of voters, one per index that is being copied.
+//! The tasks that dial: one per store that is followed, one per plan of voters, one per index that is being copied,
+//! one for closed logs that are lacking.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(crate) struct Dialed {
     peers: BTreeMap<NodeId, (Arc<str>, TaskGuard)>,
     plans: Vec<(Plan, TaskGuard)>,
     pub(crate) copies: BTreeMap<u16, TaskGuard>,
+    /// Closed logs that are being copied.
+    pub(crate) log_copies: Option<TaskGuard>,
 }
 
 impl Worker {

@@ -20,13 +20,11 @@ impl Figures {
     pub(crate) fn publish(
         &self,
         replication: Vec<ReplicationStatus>,
-        logs: usize,
-        topics: usize,
+        counts: [(&str, usize); 4],
         metrics: &Metrics,
     ) {
         let mut figures = metrics.figures();
-        figures.insert("logs_open".to_owned(), logs as f64);
-        figures.insert("topics".to_owned(), topics as f64);
+        figures.extend(counts.map(|(name, count)| (name.to_owned(), count as f64)));
         figures.insert("pushes_waiting".to_owned(), self.waiting() as f64);
         *self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (replication, figures);
         self.ready.store(true, Ordering::Relaxed);

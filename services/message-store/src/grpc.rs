@@ -21,7 +21,7 @@ use crate::follow_stream::silent;
 use crate::handle::{Handle, Input, Location, ReadAnswer};
 use crate::outlet::Inlet;
 use crate::repair::Repairs;
-use crate::{cold, convert, copy_index, follow_stream, read_stream, repair};
+use crate::{cold, convert, copy_index, copy_logs, follow_stream, read_stream, repair};
 
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
@@ -38,7 +38,8 @@ pub(crate) struct Doors {
 
 pub(crate) fn router(doors: &Doors) -> Router {
     let (append, read, resolve, find) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
-    let (reads, follow, copy, fetch) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
+    let (reads, follow, copy) = (doors.clone(), doors.clone(), doors.clone());
+    let (copy_log, fetch) = (doors.clone(), doors.clone());
     Router::new()
         .streaming(store_service::APPEND, move |_, requests, responses| {
             append.clone().append(requests, responses)
@@ -51,6 +52,13 @@ pub(crate) fn router(doors: &Doors) -> Router {
         .unary(store_service::FIND_TOPIC, move |_, request| find.clone().find_topic(request))
         .streaming(follow_service::FOLLOW, move |_, requests, responses| {
             follow_stream::serve(follow.host.clone(), follow.handle.clone(), requests, responses)
+        })
+        .streaming(follow_service::COPY_LOG, move |_, mut requests: Receiver<_>, responses| {
+            let doors = copy_log.clone();
+            async move {
+                let request = timeout(CONNECT_TIMEOUT, requests.next()).await.map_err(|_| silent())??;
+                copy_logs::serve(doors, request.ok_or_else(silent)?, responses).await
+            }
         })
         .unary(follow_service::FETCH_RECORD, move |_, request| fetch.clone().fetch_record(request))
         .streaming(follow_service::COPY_INDEX, move |_, mut requests: Receiver<_>, responses| {
@@ -179,7 +187,7 @@ impl Doors {
         }
     }
 
-    async fn locate(&self, log: LogName) -> Result<Option<Location>, Status> {
+    pub(crate) async fn locate(&self, log: LogName) -> Result<Option<Location>, Status> {
         match self.handle.ask(|reply| Input::Locate { log, reply }).await? {
             Some(location) => Ok(Some(location)),
             None => cold::locate_closed(&*self.storage, &log).await,

@@ -16,6 +16,7 @@ use trunkline_wire::internal::{
 };
 
 use crate::copy_index::{CopiedPart, Snapshot};
+use crate::copy_logs::CopiedRecords;
 use crate::outlet::{Inlet, Outlet, outlet};
 
 const INPUTS_MAX: usize = 1_024;
@@ -45,6 +46,7 @@ pub(crate) enum Input {
     CopySnapshot { group: u16, buckets: BTreeSet<Bucket>, reply: oneshot::Sender<Result<Snapshot, Status>> },
     CopyPart { group: u16, stream: u64, part: CopiedPart, permit: OwnedSemaphorePermit },
     CopyEnded { group: u16, facts_index: u64 },
+    CopiedRecords { copied: CopiedRecords, permit: OwnedSemaphorePermit },
 }
 
 /// The worker's answer to a read.

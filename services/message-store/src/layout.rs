@@ -25,6 +25,7 @@ pub(crate) struct Plan {
 
 #[derive(Debug)]
 pub(crate) struct Layout {
+    me: NodeId,
     pub(crate) map: Arc<ClusterMap>,
     /// This datacenter's place in the map.
     pub(crate) here: u16,
@@ -64,7 +65,7 @@ impl Layout {
             }
         }
         let plans = plans(&map, &own, &held);
-        Some(Self { map, here, peers, held, plans, replicas })
+        Some(Self { me, map, here, peers, held, plans, replicas })
     }
 
     pub(crate) fn peer(&self, node: NodeId) -> Option<&PeerStore> {
@@ -73,7 +74,7 @@ impl Layout {
 
     /// Whether a node is this store or a sibling, and not one of another datacenter.
     pub(crate) fn is_near(&self, node: NodeId) -> bool {
-        self.peer(node).is_none_or(|peer| peer.near)
+        node == self.me || self.peer(node).is_some_and(|peer| peer.near)
     }
 
     pub(crate) fn datacenters(&self) -> u16 {

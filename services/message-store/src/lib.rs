@@ -10,7 +10,7 @@
 //!
 //! - [`keys`]: what is on disk. [`recover`]: what a restart makes of it.
 //! - [`layout`]: what the cluster map means here. [`dial`]: the tasks that follow from it: [`follow_stream`],
-//!   [`session_stream`], [`copy_index`].
+//!   [`session_stream`], [`copy_index`], [`copy_logs`].
 //! - [`outlet`]: how the worker talks to streams without ever waiting for one.
 //!
 //! **Invariant** (I1, I2): nothing is acknowledged, reported or told before `Storage::write` has resolved.
@@ -20,6 +20,7 @@ mod cold;
 mod commit;
 mod convert;
 mod copy_index;
+mod copy_logs;
 mod dial;
 mod error;
 mod figures;
@@ -45,7 +46,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use trunkline_ports::{Host, Router, Storage};
-use trunkline_runtime::{Service, Shutdown};
+use trunkline_runtime::{Service, Shutdown, replaced};
 
 pub use error::StartError;
 pub use keys::SPACES;
@@ -102,6 +103,7 @@ pub async fn start(
         metrics,
         figures: figures.clone(),
     };
+    process.spawn("replaced", replaced::refuse(beginning.host.clone()));
     let worker = Worker::new(beginning, storage);
     process.spawn("store-worker", worker.run());
     let (status, ready) = (figures.clone(), figures.clone());

@@ -35,7 +35,7 @@ use crate::copy_index::Copying;
 use crate::dial::Dialed;
 use crate::figures::Figures;
 use crate::handle::{Handle, Input};
-use crate::layout::Layout;
+use crate::layout::{Layout, PeerStore};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::recent::RecentRecords;
@@ -235,6 +235,7 @@ impl Worker {
             Input::CopySnapshot { group, buckets, reply } => self.copy_snapshot(group, &buckets, reply),
             Input::CopyPart { group, stream, part, permit } => self.copy_part(group, stream, part, permit),
             Input::CopyEnded { group, facts_index } => self.copy_ended(group, facts_index),
+            Input::CopiedRecords { copied, permit } => self.copied_records(copied, permit),
         }
     }
 
@@ -360,6 +361,7 @@ impl Worker {
         self.expire_appends();
         self.drop_gone_followers();
         self.session_second();
+        self.copy_lacking_logs();
         self.look_for_unknown_topics();
         self.sweep_readers();
         self.publish();
@@ -370,16 +372,34 @@ impl Worker {
         if map.version == self.layout.map.version {
             return;
         }
-        let Some(layout) = Layout::new(map, self.me()) else {
-            tracing::error!("the newer cluster map does not name this store");
-            return;
-        };
+        // It was replaced, and is about to stop.
+        let Some(layout) = Layout::new(map, self.me()) else { return };
         self.catalog.set_held(layout.held.clone());
         self.coordinator.resize(layout.held.len());
-        self.layout = layout;
+        let before = std::mem::replace(&mut self.layout, layout);
+        self.dialed.log_copies = None; // Begun again with those that hold them now.
+        self.peers_changed(&before);
         self.sessions.follow(&self.layout);
         self.dial();
         self.copies_from_others();
+    }
+
+    /// Stores that are no more count no more; new ones begin as ones that nobody has heard yet.
+    fn peers_changed(&mut self, before: &Layout) {
+        let is_gone = |peer: &&PeerStore| self.layout.peer(peer.node).is_none();
+        for gone in before.peers.iter().filter(is_gone).cloned().collect::<Vec<_>>() {
+            self.follower_gone(gone.node);
+            self.holder_down(gone.node);
+            let of_it = self.layout.peers.iter().filter(|peer| peer.datacenter == gone.datacenter);
+            let left: Vec<NodeId> = of_it.map(|peer| peer.node).collect();
+            let logs: Vec<LogNo> = self.catalog.all_open_logs().collect();
+            for log in logs {
+                self.catalog.log_mut(log).forget_store(gone.node, gone.datacenter, left.iter().copied());
+            }
+        }
+        let is_new = |peer: &&PeerStore| before.peer(peer.node).is_none();
+        let new: Vec<NodeId> = self.layout.peers.iter().filter(is_new).map(|peer| peer.node).collect();
+        new.into_iter().for_each(|node| self.holder_down(node));
     }
 
     /// Records whose topic was never created hold up their log until somebody knows.
@@ -398,7 +418,14 @@ impl Worker {
         self.metrics.logs_open.set(i64::try_from(open).unwrap_or(i64::MAX));
         self.metrics.recent_bytes.set(i64::try_from(self.recent.bytes()).unwrap_or(i64::MAX));
         let replication = self.replication();
-        self.figures.publish(replication, open, topics, &self.metrics);
+        // The last two are what a new store has yet to copy.
+        let counts = [
+            ("logs_open", open),
+            ("topics", topics),
+            ("logs_lacking", self.catalog.lacking().count()),
+            ("indexes_copying", self.copying.len()),
+        ];
+        self.figures.publish(replication, counts, &self.metrics);
     }
 
     /// A topic that lives here, with its options.

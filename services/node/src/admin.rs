@@ -2,6 +2,7 @@
 
 mod fan_out;
 mod pages;
+mod replace;
 
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ use trunkline_transport::{BindError, Bound, Door, Listener, Routes, Wan};
 use trunkline_types::{ClusterMap, DatacenterName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
-    CutRequest, CutResponse, HealRequest, HealResponse, StartNodeRequest, StartNodeResponse, StatusRequest,
-    StopNodeRequest, StopNodeResponse, admin_service,
+    CutRequest, CutResponse, HealRequest, HealResponse, ReplaceRequest, StartNodeRequest, StartNodeResponse,
+    StatusRequest, StopNodeRequest, StopNodeResponse, admin_service,
 };
 use trunkline_wire::status::failed_precondition;
 
@@ -78,8 +79,12 @@ impl Admin {
 
 fn router(subject: Subject) -> Router {
     let (status, cut, heal, stop, start) =
-        (subject.clone(), subject.clone(), subject.clone(), subject.clone(), subject);
+        (subject.clone(), subject.clone(), subject.clone(), subject.clone(), subject.clone());
     Router::new()
+        .unary(admin_service::REPLACE, move |context, request: ReplaceRequest| {
+            let subject = subject.clone();
+            async move { replace::replace(&subject, &request, context.deadline).await }
+        })
         .unary(admin_service::STATUS, move |context, _: StatusRequest| {
             let subject = status.clone();
             async move { Ok(fan_out::status(&subject, context.deadline).await) }

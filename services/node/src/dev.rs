@@ -117,6 +117,7 @@ impl Cluster {
             wan: Some(Arc::new(layout.wan())),
             round_trips: Some(layout.round_trips()),
             traced,
+            newest_map: None,
         };
         let (embedded, fronts) = Embedded::start(&layout, surroundings.clone()).await?;
         let mut admins = Vec::new();
@@ -147,9 +148,12 @@ impl Cluster {
             sleep(LOOK_INTERVAL).await;
         }
         own.kill().await;
+        let waiting = self.embedded.waiting().await;
         let mut stdout = std::io::stdout().lock();
         // Nobody may be reading.
-        let _ = stdout.write_all(welcome::welcome(&self.layout).as_bytes()).and_then(|()| stdout.flush());
+        let _ = stdout
+            .write_all(welcome::welcome(&self.layout, &waiting).as_bytes())
+            .and_then(|()| stdout.flush());
         drop(stdout);
         std::future::pending().await
     }

@@ -76,6 +76,7 @@ impl MapFile {
             datacenter: node.datacenter.clone(),
             address: node.address.clone(),
             name: node.name.clone(),
+            place: None,
         });
         let mut map = ClusterMap {
             cluster: ClusterId(0),
@@ -88,6 +89,8 @@ impl MapFile {
             buckets: self.buckets,
             ordering_groups: self.ordering_groups,
             position_groups: self.position_groups,
+            replacing: None,
+            replaced: Vec::new(),
         };
         let named: Vec<u8> = map.nodes.iter().flat_map(|node| node.id.0.to_be_bytes()).collect();
         map.cluster = ClusterId(hash64(&[self.name.as_bytes(), &named].concat()).max(1));

@@ -49,6 +49,8 @@ pub(crate) struct Surroundings {
     pub(crate) round_trips: Option<RoundTrips>,
     /// Whether calls make spans.
     pub(crate) traced: bool,
+    /// What other nodes of the process know already.
+    pub(crate) newest_map: Option<Arc<ClusterMap>>,
 }
 
 /// How far a node has come.
@@ -56,6 +58,8 @@ pub(crate) struct Surroundings {
 pub(crate) enum Stage {
     /// Waits for a map, or its service is being started.
     Starting,
+    /// There is a map, and it has no work for this node yet: it is new.
+    Waiting,
     Started,
     Failed(Refusal),
 }
@@ -127,7 +131,7 @@ impl Node {
         self.host.map()
     }
 
-    /// Resolves once the service is started.
+    /// Resolves once the service is started, or waits until the map has work for it.
     ///
     /// # Errors
     /// Why it could not be.
@@ -139,6 +143,21 @@ impl Node {
             Ok(_) => Ok(()),
             Err(_) => Err(Refusal::new(format!("{} was stopped", self.identity().name))),
         }
+    }
+
+    /// Resolves when the service could not be started; for ever pending otherwise.
+    pub(crate) async fn failed(&self) -> Refusal {
+        let mut stage = self.stage.clone();
+        let has_failed = |stage: &Stage| matches!(stage, Stage::Failed(_));
+        match stage.wait_for(has_failed).await.map(|stage| stage.clone()) {
+            Ok(Stage::Failed(why)) => why,
+            Ok(_) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether it waits until the map has work for it.
+    pub(crate) fn is_waiting(&self) -> bool {
+        *self.stage.borrow() == Stage::Waiting
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -45,6 +45,7 @@ fn identify(host: &Host, cluster_name: &str) -> IdentifyResponse {
         datacenter: host.identity.datacenter.0.clone(),
         cluster: host.map().cluster.0,
         cluster_name: cluster_name.to_owned(),
+        name: host.identity.name.clone(),
     }
 }
 

@@ -84,6 +84,7 @@ impl Process {
             wan: None,
             round_trips: None,
             traced: config.telemetry.otlp_endpoint.is_some(),
+            newest_map: None,
         };
         let front = open_front(config, roles, &surroundings).await?;
         let starts = roles.iter().map(|role| {
@@ -98,15 +99,7 @@ impl Process {
 
     /// Resolves when a service could not be started; for ever pending otherwise.
     async fn failed(&self) -> Refusal {
-        let failures = self.nodes.iter().map(|node| {
-            Box::pin(async {
-                match node.started().await {
-                    Err(refusal) => refusal,
-                    Ok(()) => std::future::pending().await,
-                }
-            })
-        });
-        select_all(failures).await.0
+        select_all(self.nodes.iter().map(|node| Box::pin(node.failed()))).await.0
     }
 
     async fn stop(self, deadline: Instant) {

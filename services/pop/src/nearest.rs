@@ -17,14 +17,17 @@ use crate::trace;
 
 /// A node that did not answer is asked last for so long.
 const AVOIDED_FOR: Duration = Duration::from_secs(2);
+/// A store that lacks what others have is asked last for so long: one that is new may catch up for a while.
+const BEHIND_FOR: Duration = Duration::from_secs(5);
 /// Nodes remembered; far above what a cluster has.
 const AVOIDED_MAX: usize = 4_096;
 
-/// Remembers which nodes do not answer.
+/// Remembers which nodes do not answer, or lack what they are asked for.
 #[derive(Clone)]
 pub(crate) struct Nearest {
     host: Host,
     ranked: Arc<Mutex<Ranked>>,
+    /// And until when.
     avoided: Arc<Mutex<FxHashMap<NodeId, Instant>>>,
 }
 
@@ -79,7 +82,8 @@ impl Nearest {
         let candidates = ranked.known.entry(whom).or_insert_with(|| self.rank(&map, whom)).clone();
         drop(ranked);
         let mut avoided = self.avoided.lock().expect("nobody panics while holding it");
-        avoided.retain(|_, since| since.elapsed() < AVOIDED_FOR);
+        let now = Instant::now();
+        avoided.retain(|_, until| now < *until);
         if avoided.is_empty() {
             return candidates;
         }
@@ -107,9 +111,18 @@ impl Nearest {
     }
 
     pub(crate) fn avoid(&self, node: NodeId) {
+        self.last_for(node, AVOIDED_FOR);
+    }
+
+    /// It lacks what it was asked for.
+    pub(crate) fn pass_over(&self, node: NodeId) {
+        self.last_for(node, BEHIND_FOR);
+    }
+
+    fn last_for(&self, node: NodeId, time: Duration) {
         let mut avoided = self.avoided.lock().expect("nobody panics while holding it");
         if avoided.len() < AVOIDED_MAX {
-            avoided.insert(node, Instant::now());
+            avoided.insert(node, Instant::now() + time);
         }
     }
 

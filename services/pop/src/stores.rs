@@ -96,6 +96,9 @@ impl Stores {
                 }
                 Ok(Said::Nothing { batch, indexed }) => {
                     let is_behind = indexed >= span.from;
+                    if is_behind {
+                        self.nearest.pass_over(candidate.node);
+                    }
                     let is_first = nothing.is_none();
                     nothing.get_or_insert(batch);
                     if !is_behind && is_first && damaged == 0 {
@@ -123,19 +126,34 @@ impl Stores {
         }
     }
 
-    /// The watermark and the earliest ID, by the nearest store that knows the topic; zeros where none does.
+    /// The watermark and the earliest ID, by the nearest store that knows the topic and lacks nothing of it, or else by
+    /// the one here that lacks the least; zeros where none knows it.
     pub(crate) async fn ends(&self, topic: TopicId, deadline: Instant) -> Result<Batch, Status> {
         let (mut failed, mut answered) = (None, false);
+        let mut behind: Option<Batch> = None;
         for candidate in self.nearest.stores(topic.bucket()).iter() {
+            if behind.is_some() && !candidate.is_local {
+                break;
+            }
             let until = deadline.min(Instant::now() + SILENCE_MAX);
             match self.beyond(candidate, topic, until).await {
                 Ok(response) if response.unknown_topic => answered = true,
                 Ok(response) => {
                     let (watermark, earliest) = (response.watermark, response.earliest);
-                    return Ok(Batch { watermark, earliest, ..Batch::default() });
+                    let ends = Batch { watermark, earliest, ..Batch::default() };
+                    if watermark >= response.indexed {
+                        return Ok(ends);
+                    }
+                    // It lacks records that its sibling may have: it may have been away, or be new.
+                    if behind.as_ref().is_none_or(|other| other.watermark < watermark) {
+                        behind = Some(ends);
+                    }
                 }
                 Err(error) => failed = Some(error),
             }
+        }
+        if let Some(ends) = behind {
+            return Ok(ends);
         }
         match failed {
             Some(error) if !answered && error::is_of_the_way(&error) => {

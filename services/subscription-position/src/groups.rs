@@ -40,10 +40,11 @@ impl Groups {
         consensus: &dyn Consensus,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
-        let map = host.map();
+        let (map, target) = (host.map(), host.map().target());
+        let votes = |map, id| voters(map, id).iter().any(|voter| voter.id == host.identity.node);
         let mut members = BTreeMap::new();
         for id in (0..map.position_groups).map(GroupId::position) {
-            if voters(&map, id).iter().all(|voter| voter.id != host.identity.node) {
+            if !votes(&map, id) && !votes(&target, id) {
                 continue;
             }
             let state = State::default();

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use trunkline_ports::{Consensus, Host, Router};
-use trunkline_runtime::Service;
+use trunkline_runtime::{Service, replaced};
 
 pub use error::StartError;
 
@@ -38,6 +38,7 @@ pub async fn start(
 ) -> Result<Service, StartError> {
     let metrics = Metrics::new(metrics);
     let groups = Arc::new(Groups::start(&host, consensus.as_ref(), metrics).await?);
+    host.process.spawn("replaced", replaced::refuse(host.clone()));
     let (status, ready) = (groups.clone(), groups.clone());
     Ok(Service {
         internal: grpc::router(host, groups),

@@ -1,5 +1,7 @@
 //! A whole cluster: every service in every datacenter, on memory disks that survive a crash.
 
+mod maps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +12,9 @@ use trunkline_testkit::network::Side;
 use trunkline_testkit::{
     Client, MemoryStorage, Random, SimulatedNode, SimulatedProcess, eventually, fixture,
 };
-use trunkline_types::{ClusterMap, DatacenterName, Node, NodeId, Role};
+use trunkline_types::{ClusterMap, DatacenterName, Node, NodeId, Role, hash64};
 
+use self::maps::KnownMap;
 use crate::parts::{self, AsTheyAre, Options, Parts};
 use crate::simulation::World;
 
@@ -35,6 +38,9 @@ struct Disk {
     storage: MemoryStorage,
     random: Random,
     starts: u32,
+    map: KnownMap,
+    /// How often it was lost.
+    lost: u32,
 }
 
 struct Running {
@@ -78,6 +84,8 @@ impl Cluster {
             storage: MemoryStorage::new().with_sync_latency(SYNC),
             random: world.random.fork(name),
             starts: 0,
+            map: KnownMap::new(map.clone()),
+            lost: 0,
         };
         Self {
             world: world.clone(),
@@ -103,8 +111,34 @@ impl Cluster {
         self.wait_until_ready().await;
     }
 
+    /// The newest that is known to be in force.
     pub fn map(&self) -> &ClusterMap {
         &self.map
+    }
+
+    pub fn set_map(&mut self, map: ClusterMap) {
+        self.map = map;
+    }
+
+    /// A node that does not run loses its disk: with an empty one it is another node, which is returned.
+    ///
+    /// # Panics
+    /// If it runs.
+    pub fn lose_disk(&mut self, name: &str) -> Node {
+        assert!(!self.running.contains_key(name), "{name} runs");
+        let disk = self.disks.get_mut(name).expect("every node has a disk");
+        (disk.storage, disk.starts) = (MemoryStorage::new().with_sync_latency(SYNC), 0);
+        (disk.map, disk.lost) = (KnownMap::new(ClusterMap::default()), disk.lost + 1);
+        let node = self.nodes.get_mut(name).expect("it is there");
+        node.id = NodeId(hash64(format!("{name}, disk {}", disk.lost).as_bytes()));
+        self.world.tell(format_args!("{name} has lost its disk"));
+        node.clone()
+    }
+
+    /// A figure of a node that runs and has begun its work.
+    pub fn figure(&self, name: &str, figure: &str) -> Option<f64> {
+        let service = self.running.get(name)?.service.lock().unwrap_or_else(PoisonError::into_inner);
+        (service.as_ref()?.status)().figures.get(figure).copied()
     }
 
     /// Of all nodes, whether they run or not.
@@ -142,17 +176,29 @@ impl Cluster {
         disk.starts += 1;
         self.world.tell(format_args!("{name} starts, {}", disk.starts));
         let storage = disk.storage.reopen();
-        let started = SimulatedNode::start(&self.world.network, &self.map, node, disk.starts);
+        let started = SimulatedNode::start(&self.world.network, &disk.map.get(), node, disk.starts);
+        let learner = disk.map.learner(started.maps());
         storage.belongs_to(&started.process, disk.random.clone());
         let service = Arc::new(Mutex::new(None));
         // In a task of the node's process, as in production.
         let (host, parts, options) = (started.host.clone(), self.parts.clone(), self.options.clone());
         let (node, running) = (started.listener(), service.clone());
+        let voters = self.map.nodes_of(Role::MessageId).map(|node| node.address.clone()).collect();
+        started.host.process.spawn("follow map", learner.clone().follow(host.clone(), voters));
         started.host.process.spawn("start", async move {
-            let name = host.identity.name.clone();
+            let (name, id, role) = (host.identity.name.clone(), host.identity.node, host.identity.role);
+            if host.map.clone().wait_for(|map| map.has_work_for(id, role)).await.is_err() {
+                return;
+            }
+            let own = maps::router(&host);
+            let process = host.process.clone();
             let started = parts::start(parts.as_ref(), options, host, Arc::new(storage)).await;
-            let (service, router) = started.unwrap_or_else(|why| panic!("{name}: {why}"));
-            node.listen(router);
+            let parts::Started { service, router, map_committed } =
+                started.unwrap_or_else(|why| panic!("{name}: {why}"));
+            node.listen(router.merge(own));
+            if let Some(committed) = map_committed {
+                process.spawn("committed map", learner.take(committed));
+            }
             *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
         });
         self.running.insert(name.to_owned(), Running { node: started, service });

@@ -1,5 +1,6 @@
 //! What goes wrong: the kinds of faults, and who makes them.
 
+mod disk_lost;
 mod inject;
 mod links;
 mod nodes;
@@ -46,10 +47,12 @@ pub enum Kind {
     LeaderChange,
     /// A node's wall clock jumps.
     Clock,
+    /// A node's disk is gone; a new node takes its place.
+    DiskLost,
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Crash,
         Self::Pause,
         Self::CutNodes,
@@ -66,6 +69,7 @@ impl Kind {
         Self::RelaySwitch,
         Self::LeaderChange,
         Self::Clock,
+        Self::DiskLost,
     ];
 
     pub fn name(self) -> &'static str {
@@ -86,6 +90,7 @@ impl Kind {
             Self::RelaySwitch => "relay switch",
             Self::LeaderChange => "leader change",
             Self::Clock => "clock jump",
+            Self::DiskLost => "disk lost",
         }
     }
 
@@ -94,7 +99,8 @@ impl Kind {
         let datacenters = topology.datacenters.len();
         match self {
             Self::Bridge => datacenters >= 3,
-            Self::CutDatacenters => datacenters >= 2,
+            // A group of one voter has nobody who remembers, a bucket of one store no other copy.
+            Self::CutDatacenters | Self::DiskLost => datacenters >= 2,
             Self::RelaySwitch => datacenters >= 2 && topology.stores >= 2,
             _ => true,
         }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use trunkline_ports::{Consensus, Host, Router, Storage};
 use trunkline_runtime::{Service, Shutdown};
-use trunkline_types::Role;
+use trunkline_types::{ClusterMap, Role};
 use trunkline_wire::internal::node_service::IDENTIFY;
 use trunkline_wire::internal::{IdentifyRequest, IdentifyResponse};
 
@@ -22,19 +23,27 @@ pub struct Options {
 
 pub use trunkline_testkit::{AsTheyAre, Parts};
 
-/// Starts the production service of the node's role; it, and all that it answers.
+/// A service, and all that its node answers.
+pub(crate) struct Started {
+    pub(crate) service: Service,
+    pub(crate) router: Router,
+    /// Of message-id nodes: the cluster map as group 0 has committed it.
+    pub(crate) map_committed: Option<watch::Receiver<Option<Arc<ClusterMap>>>>,
+}
+
+/// Starts the production service of the node's role.
 pub(crate) async fn start(
     parts: &dyn Parts,
     options: Options,
     host: Host,
     storage: Arc<dyn Storage>,
-) -> Result<(Service, Router), String> {
+) -> Result<Started, String> {
     let host = parts.host(host);
     let identity = host.identity.clone();
     let storage = parts.storage(&identity, storage);
     let mut metrics = Registry::default();
     let shutdown = Shutdown::new();
-    let mut raft = Router::new();
+    let (mut raft, mut map_committed) = (Router::new(), None);
     let service = match identity.role {
         Role::Push => {
             trunkline_push::start(host, options.push, shutdown, &mut metrics).await.map_err(as_text)?
@@ -55,13 +64,15 @@ pub(crate) async fn start(
             let consensus = open(parts, &host, storage, options.consensus, &mut raft).await?;
             let started =
                 trunkline_message_id::start(host, consensus, options.message_id, shutdown, &mut metrics);
-            started.await.map_err(as_text)?.service
+            let started = started.await.map_err(as_text)?;
+            map_committed = Some(started.map);
+            started.service
         }
     };
     let router = raft.merge(service.internal.clone()).merge(service.public.clone());
     // Of the services that a node adds itself, the one that the others ask while it runs.
     let router = router.unary(IDENTIFY, |_, _: IdentifyRequest| async { Ok(IdentifyResponse::default()) });
-    Ok((service, parts.router(&identity, router)))
+    Ok(Started { service, router: parts.router(&identity, router), map_committed })
 }
 
 async fn open(

@@ -102,10 +102,14 @@ impl Plan {
         let subscribers = subscribers(&load, &topology, topics);
         let producers = producers(&random.fork("producers"), &topology, topics);
         let random = random.fork("faults");
-        let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.fits(&topology)).collect();
+        let every = Kind::ALL.into_iter().filter(|kind| *kind != Kind::DiskLost);
+        let mut kinds: Vec<Kind> = every.filter(|kind| kind.fits(&topology)).collect();
         let wanted = usize::try_from(KINDS_MIN + random.below(KINDS_MORE)).unwrap_or(3);
         while kinds.len() > wanted {
             kinds.remove(index(&random, kinds.len()));
+        }
+        if Kind::DiskLost.fits(&topology) && random.fork("disk lost").one_in(4) {
+            kinds.push(Kind::DiskLost);
         }
         let stays_dead = match random.below(4) {
             0 => StaysDead::Store,

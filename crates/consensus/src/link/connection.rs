@@ -52,7 +52,7 @@ pub(super) async fn run(
 }
 
 async fn dial(host: &Host, peer: NodeId) -> Result<(Sender<RaftFrames>, Receiver<RaftFrames>), Status> {
-    let address = host.map().node(peer).map(|node| node.address.clone());
+    let address = host.map().member(peer).map(|node| node.address.clone());
     let address = address.ok_or_else(|| Status::unavailable("the map does not know the peer"))?;
     let to = Peer::new(address, Class::Consensus);
     let (sender, receiver) = host.network.open(&to, raft_service::EXCHANGE, CallOptions::default()).await?;

@@ -13,7 +13,7 @@ const LOOKS: u32 = 2;
 const COOL_DOWN_FIRST: Duration = Duration::from_secs(15);
 const COOL_DOWN_MAX: Duration = Duration::from_secs(600);
 /// Entries that the first-ranked voter may lack: it gets them before it takes over.
-const BEHIND_MAX: u64 = 64;
+pub(super) const BEHIND_MAX: u64 = 64;
 
 /// What one look at a group finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

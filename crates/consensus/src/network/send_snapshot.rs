@@ -21,7 +21,7 @@ pub(super) async fn send(
     snapshot: Snapshot<StoredSnapshot>,
 ) -> Result<SnapshotResponse, Error> {
     let map = network.host.map();
-    let node = map.node(peer).ok_or_else(|| unreachable("the map does not know the peer"))?;
+    let node = map.member(peer).ok_or_else(|| unreachable("the map does not know the peer"))?;
     let to = Peer::new(node.address.as_str(), Class::Calls);
     let opened = network.host.network.open(&to, raft_service::INSTALL_SNAPSHOT, CallOptions::default());
     let (sender, mut receiver) = opened.await.map_err(failed)?;

@@ -110,7 +110,7 @@ impl Cluster {
     /// Starts a voter on its disk, or on another storage.
     pub(crate) async fn start_on(&mut self, id: NodeId, storage: Option<Arc<dyn Storage>>) -> Voter {
         self.starts += 1;
-        let described = self.map.node(id).expect("a node of the map");
+        let described = self.map.member(id).expect("a node of the map");
         let node = SimulatedNode::start(&self.network, &self.map, described, self.starts);
         let storage = storage.unwrap_or_else(|| {
             let disk = self.disks[&id].reopen();

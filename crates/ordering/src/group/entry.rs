@@ -12,7 +12,7 @@ use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, ProducerId, 
 pub const FORMAT: u8 = 3;
 
 /// One committed entry. New kinds go at the end: a kind's place is its number on disk. Reserved for later kinds:
-/// topic configured, trim, fence.
+/// topic configured, trim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// Creates a topic unless its name is taken. `options` are opaque here: equal bytes are equal options.
@@ -41,12 +41,19 @@ pub enum Entry {
         topic: TopicId,
         producers: Vec<(u32, u64)>,
     },
+    /// A store is no more. What has been proposed under a map before `map_version` may count what it said, and is
+    /// refused from here on.
+    Fence {
+        #[serde(with = "node_number")]
+        store: NodeId,
+        map_version: u64,
+    },
 }
 
 /// Records that are on disk in two datacenters, in the order in which they get their IDs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
-    /// The map under which its evidence was given. (Later: below the group's fence, it is refused.)
+    /// The map under which its evidence was given: below the group's fence, all of it is refused.
     pub map_version: u64,
     /// Milliseconds since 1970, proposed; order time never goes back. 0: it is that of the entry before.
     pub order_time_ms: u64,

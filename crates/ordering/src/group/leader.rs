@@ -87,6 +87,7 @@ enum InFlight {
     Boots(NodeId),
     Closing,
     Forgetting,
+    Fence(NodeId),
 }
 
 /// The leader's memory of one leadership.
@@ -131,9 +132,10 @@ impl Leader {
         Self { fact_runs_kept, ..self }
     }
 
-    /// The map has changed.
+    /// The map has changed. What was refused may have been refused for the old one.
     pub fn set_replicas(&mut self, replicas: Replicas) {
         self.replicas = replicas;
+        self.logs.values_mut().for_each(|log| (log.refused, log.retried) = (None, None));
         let all: Vec<LogName> = self.logs.keys().copied().collect();
         all.into_iter().for_each(|log| self.enqueue(log));
     }
@@ -340,7 +342,8 @@ impl Leader {
             Some(InFlight::Assignment(logs)) => {
                 logs.into_iter().for_each(|(name, upto)| self.log_completed(state, name, upto, applied));
             }
-            Some(InFlight::Boots(_) | InFlight::Closing | InFlight::Forgetting) | None => {}
+            Some(InFlight::Boots(_) | InFlight::Closing | InFlight::Forgetting | InFlight::Fence(_))
+            | None => {}
         }
     }
 

@@ -18,20 +18,39 @@ pub struct Replicas {
     /// How many datacenters the map has.
     datacenters: usize,
     buckets: BTreeMap<Bucket, Vec<Replica>>,
+    /// Stores that are no more, with the map version that first said so: they have reached nothing.
+    gone: BTreeMap<NodeId, u64>,
 }
 
 impl Replicas {
     pub fn new(datacenters: usize, buckets: BTreeMap<Bucket, Vec<Replica>>) -> Self {
-        Self { datacenters, buckets }
+        Self { datacenters, buckets, gone: BTreeMap::new() }
+    }
+
+    /// Without the word of these. Each is still one of its buckets' replicas until another takes its place, so that no
+    /// fewer must have what is ordered.
+    #[must_use]
+    pub fn without(self, gone: impl IntoIterator<Item = (NodeId, u64)>) -> Self {
+        Self { gone: gone.into_iter().collect(), ..self }
+    }
+
+    /// Stores that are no more, with the map version that first said so.
+    pub fn gone(&self) -> impl Iterator<Item = (NodeId, u64)> + '_ {
+        self.gone.iter().map(|(&store, &version)| (store, version))
     }
 
     pub fn of(&self, bucket: Bucket) -> &[Replica] {
         self.buckets.get(&bucket).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the store holds any bucket of the group.
+    /// Whether the store holds any bucket of the group, and counts.
     pub fn know(&self, store: NodeId) -> bool {
-        self.buckets.values().flatten().any(|replica| replica.store == store)
+        !self.gone.contains_key(&store)
+            && self.buckets.values().flatten().any(|replica| replica.store == store)
+    }
+
+    fn reached(&self, replica: &Replica, reached: impl Fn(NodeId) -> Option<u64>) -> u64 {
+        if self.gone.contains_key(&replica.store) { 0 } else { reached(replica.store).unwrap_or(0) }
     }
 
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
@@ -47,7 +66,7 @@ impl Replicas {
         let mut stores = (0, 0);
         let replicas = self.of(bucket);
         for replica in replicas {
-            let upto = reached(replica.store).unwrap_or(0);
+            let upto = self.reached(replica, &reached);
             stores = highest_two(stores, upto);
             if let Some(best) = per_datacenter.get_mut(replica.datacenter) {
                 *best = upto.max(*best);
@@ -61,7 +80,7 @@ impl Replicas {
 
     /// The least that any replica of `bucket` has reached; 0 if one has not said.
     pub fn reached_by_all(&self, bucket: Bucket, reached: impl Fn(NodeId) -> Option<u64>) -> u64 {
-        self.of(bucket).iter().map(|replica| reached(replica.store).unwrap_or(0)).min().unwrap_or(0)
+        self.of(bucket).iter().map(|replica| self.reached(replica, &reached)).min().unwrap_or(0)
     }
 }
 
@@ -91,6 +110,19 @@ mod tests {
             "a bucket without replicas is nowhere"
         );
         replicas.reached_by_two(Bucket(1), |store| said[&store])
+    }
+
+    #[test]
+    fn who_is_gone_has_reached_nothing_and_takes_no_ones_share_with_it() {
+        let replica = |store| Replica { store: NodeId(store), datacenter: 0 };
+        let both = Replicas::new(1, BTreeMap::from([(Bucket(1), vec![replica(1), replica(2)])]));
+        let all = |_| Some(9);
+        assert_eq!((both.reached_by_two(Bucket(1), all), both.reached_by_all(Bucket(1), all)), (9, 9));
+        let one = both.without([(NodeId(2), 4)]);
+        let reached = (one.reached_by_two(Bucket(1), all), one.reached_by_all(Bucket(1), all));
+        assert_eq!(reached, (0, 0), "the bucket still has two replicas");
+        assert_eq!((one.know(NodeId(1)), one.know(NodeId(2))), (true, false));
+        assert_eq!(one.gone().collect::<Vec<_>>(), [(NodeId(2), 4)]);
     }
 
     #[test]

@@ -45,6 +45,8 @@ struct Stored {
     facts: Vec<(u64, Vec<Fact>)>,
     /// topic, last number, producers.
     producers: Vec<(TopicId, u32, Vec<StoredProducer>)>,
+    /// store, map version.
+    fences: Vec<(u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,6 +100,7 @@ impl State {
             facts_from: self.history.from(),
             facts: self.history.iter().map(|at| (at.index, at.facts.to_vec())).collect(),
             producers: store_producers(&self.producers),
+            fences: self.fences.iter().map(|(store, version)| (store.0, *version)).collect(),
         };
         postcard::to_extend(&stored, vec![FORMAT]).expect("writing to memory cannot fail")
     }
@@ -135,6 +138,7 @@ impl State {
             logs: Logs::from_parts(stored.last_number, open, closed, ended),
             producers: restore_producers(stored.producers),
             history: History::from_parts(stored.facts_from, stored.facts),
+            fences: stored.fences.into_iter().map(|(store, version)| (NodeId(store), version)).collect(),
         })
     }
 
@@ -233,12 +237,14 @@ mod tests {
         let mut state = State::new(SHAPE);
         state.apply(3, &Entry::CreateTopic { name: "a".to_owned(), options: vec![8] });
         state.apply(4, &Entry::EndBoots { node: NodeId(9), counter: 2 });
+        state.apply(5, &Entry::Fence { store: NodeId(7), map_version: 6 });
         let bucket = u8::try_from(hash64(b"a") % 4).unwrap();
         let expected: Vec<u8> = [
-            vec![FORMAT, 0, 1, 4, 4, 0, 1, 1],
+            vec![FORMAT, 0, 1, 4, 5, 0, 1, 1],
             vec![0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 1],
-            vec![0, 0, 0, 1, 9, 2, 4, 0, 2],
-            vec![3, 1, 0, 0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 4, 1, 4, 9, 2, 0],
+            vec![0, 0, 0, 2, 7, 0xff, 0xff, 0xff, 0xff, 15, 5, 9, 2, 4, 0, 3],
+            vec![3, 1, 0, 0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 4, 1, 4, 9, 2],
+            vec![5, 1, 4, 7, 0xff, 0xff, 0xff, 0xff, 15, 0, 1, 7, 6],
         ]
         .concat();
         assert_eq!(state.snapshot(), expected);
@@ -250,8 +256,8 @@ mod tests {
         let mut snapshot = State::new(SHAPE).snapshot();
         let other = Shape { groups: 2, ..SHAPE };
         assert_eq!(State::restore(other, &snapshot), Err(InvalidSnapshot::OtherGroup(SHAPE, other)));
-        snapshot[0] = 3;
-        assert_eq!(State::restore(SHAPE, &snapshot), Err(InvalidSnapshot::Format(3)));
+        snapshot[0] = FORMAT + 1;
+        assert_eq!(State::restore(SHAPE, &snapshot), Err(InvalidSnapshot::Format(FORMAT + 1)));
         assert!(matches!(State::restore(SHAPE, &[FORMAT, 7]), Err(InvalidSnapshot::Malformed(_))));
     }
 }

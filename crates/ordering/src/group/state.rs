@@ -1,9 +1,11 @@
 //! What the committed entries of a group make. The same on every voter: index, entry and own state are all there is.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use trunkline_types::limits::ENTRY_FACT_RUNS_MAX;
-use trunkline_types::{Bucket, Produced, TopicId, TopicName};
+use trunkline_types::{Bucket, NodeId, Produced, TopicId, TopicName};
 
 use super::entry::{Assignment, Entry, Kind, LogPart, PartRun};
 use super::fact::{Fact, OrderedRun};
@@ -89,7 +91,9 @@ pub struct State {
     pub(super) logs: Logs,
     pub(super) producers: Producers,
     pub(super) history: History,
-    // Reserved: trims, fences.
+    /// Stores that are no more, with the map version under which each was fenced off.
+    pub(super) fences: BTreeMap<NodeId, u64>,
+    // Reserved: trims.
 }
 
 impl State {
@@ -102,6 +106,7 @@ impl State {
             logs: Logs::default(),
             producers: Producers::default(),
             history: History::default(),
+            fences: BTreeMap::new(),
         }
     }
 
@@ -133,6 +138,16 @@ impl State {
 
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// Stores that are no more: none of them counts, under whatever map something is proposed.
+    pub fn fences(&self) -> &BTreeMap<NodeId, u64> {
+        &self.fences
+    }
+
+    /// What was proposed under a map before this version is refused.
+    pub fn fence(&self) -> u64 {
+        self.fences.values().copied().max().unwrap_or(0)
     }
 
     /// Facts from an index on; see [`History::since`].
@@ -186,6 +201,7 @@ impl State {
             Entry::ForgetProducers { topic, producers } => {
                 self.forget_producers(*topic, producers, &mut facts)
             }
+            Entry::Fence { store, map_version } => self.fence_off(index, *store, *map_version, &mut facts),
         };
         self.history.push(index, facts);
         answer
@@ -213,7 +229,22 @@ impl State {
         Answer::Topic { id, options: options.to_vec(), created: true }
     }
 
+    /// From here on the store has no boot that writes, and whatever counts on it is refused.
+    fn fence_off(&mut self, index: u64, store: NodeId, map_version: u64, facts: &mut Vec<Fact>) -> Answer {
+        let known = self.fences.entry(store).or_insert(0);
+        let news = map_version > *known;
+        *known = map_version.max(*known);
+        let ended = self.logs.end_boots(index, store, u32::MAX);
+        facts.extend(ended.then_some(Fact::BootsEnded { node: store, counter: u32::MAX }));
+        Answer::Noted(news.into())
+    }
+
+    /// **Invariant** (I2): a destroyed disk orders nothing. The proposer may not know the newest map, and its proposal may
+    /// have been under way when the fence was committed; here nothing of it is believed, its trim neither.
     fn assign(&mut self, index: u64, assignment: &Assignment, facts: &mut Vec<Fact>) -> Answer {
+        if assignment.map_version < self.fence() {
+            return Answer::Assigned { records: 0 };
+        }
         self.order_time_ms = self.order_time_ms.max(assignment.order_time_ms);
         self.history.trim(assignment.facts_trim);
         let records = assignment.logs.iter().map(|part| self.assign_part(index, part, facts)).sum();

@@ -3,6 +3,7 @@
 use trunkline_types::LogName;
 
 use super::catalog::Catalog;
+use super::log::{Log, LogNo};
 
 /// So much of a log is on disk here (exclusive end).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,12 @@ pub struct Held {
 }
 
 impl Catalog {
+    /// Closed logs that end short here.
+    pub fn lacking(&self) -> impl Iterator<Item = LogNo> + '_ {
+        let is_short = |log: &Log| log.closed.is_some_and(|end| log.accepted() < end);
+        self.all_open_logs().filter(move |no| is_short(self.log(*no)))
+    }
+
     /// The held vector of a group now.
     pub fn held(&self, group: u16) -> Held {
         let mut held = Held { facts_index: self.facts_index(group), ..Held::default() };

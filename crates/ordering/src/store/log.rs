@@ -178,6 +178,13 @@ impl Log {
         told.min(self.closed.unwrap_or(u64::MAX))
     }
 
+    /// A store is no more, and with it what it told of its disk. `left`: the others of its datacenter.
+    pub fn forget_store(&mut self, store: NodeId, datacenter: u16, left: impl Iterator<Item = NodeId>) {
+        self.stores.remove(&store);
+        let end = left.map(|other| self.at(other)).max().unwrap_or(1);
+        self.datacenters.insert(datacenter, end);
+    }
+
     /// A datacenter has so much on disk. Returns whether that is news.
     pub fn stored_in(&mut self, datacenter: u16, end: u64) -> bool {
         let known = self.datacenters.entry(datacenter).or_insert(1);
@@ -276,6 +283,21 @@ mod tests {
         assert_eq!(log.at(store), 12);
         log.close(6);
         assert_eq!(log.told_before(store, 5), 6, "what lay beyond was dropped");
+    }
+
+    #[test]
+    fn a_store_that_is_no_more_has_nothing_on_disk_and_its_siblings_have_what_they_had() {
+        let mut log = log();
+        log.accept(1, 9);
+        log.written(9);
+        log.stored_at(NodeId(2), 1, 1, 8);
+        log.stored_at(NodeId(3), 1, 1, 5);
+        assert_eq!((log.stored_end(false), log.away_end(0), log.everywhere_end(0, 2)), (8, 8, 8));
+        log.forget_store(NodeId(2), 1, [NodeId(3)].into_iter());
+        assert_eq!((log.stored_end(false), log.away_end(0), log.everywhere_end(0, 2)), (5, 5, 5));
+        assert_eq!((log.at(NodeId(2)), log.told_before(NodeId(2), 9)), (1, 1));
+        log.forget_store(NodeId(3), 1, std::iter::empty());
+        assert_eq!((log.stored_end(false), log.everywhere_end(0, 2)), (1, 1));
     }
 
     #[test]

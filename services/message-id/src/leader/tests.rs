@@ -38,7 +38,7 @@ async fn overwhelmed() -> (Driver, mpsc::Sender<Relayed>, mpsc::Receiver<Relayed
         routes: watch::Sender::default(),
         bypassed: watch::Sender::default(),
         links: watch::Sender::default(),
-        outgoing: BTreeMap::new(),
+        outgoing: watch::Sender::default(),
         last_path: AtomicU64::new(0),
         ticks: Ticks::every(Options::default().assignment_interval),
     };

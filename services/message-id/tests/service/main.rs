@@ -8,6 +8,7 @@ mod entries;
 mod groups;
 mod order_time;
 mod producers;
+mod replace;
 mod sessions;
 mod store;
 mod topics;

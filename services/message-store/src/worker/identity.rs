@@ -84,7 +84,11 @@ impl Worker {
         let boot = self.host.identity.boot;
         match why {
             follow_refused::Why::OtherBoot(other) => {
-                self.give_up(&format!("store {holder} has seen boot {}, this is {boot}", Boot::from(other)));
+                let other = Boot::from(other);
+                self.superseded(
+                    other.counter,
+                    &format!("store {holder} has seen boot {other}, this is {boot}"),
+                );
             }
             follow_refused::Why::DiskBehind(DiskBehind { log, told, now }) => {
                 let log = log.and_then(|log| LogName::try_from(log).ok());
@@ -94,6 +98,17 @@ impl Worker {
                 ));
             }
         }
+    }
+
+    /// Boots below this counter have ended; all of a store that is no more.
+    pub(super) fn superseded(&self, ended: u32, proof: &str) {
+        if ended < u32::MAX {
+            return self.give_up(proof);
+        }
+        let me = self.me();
+        self.host
+            .process
+            .refuse(&format!("node {me} was replaced by another: empty its data directory, or remove it"));
     }
 
     /// Goes on under this identity no more.

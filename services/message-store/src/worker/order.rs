@@ -1,5 +1,7 @@
 //! Sessions with voters: reports and held vectors go out, facts come in and are taken into the index.
 
+mod standstill;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
@@ -18,6 +20,7 @@ use super::Worker;
 use crate::convert;
 use crate::layout::Layout;
 use crate::outlet::Outlet;
+use standstill::Standstill;
 
 /// Held vectors and digests that wait for a voter that does not read.
 const DUE_MAX: usize = 1_024;
@@ -53,6 +56,7 @@ struct GroupReports {
     applied: u64,
     /// The index is being copied from another store: facts are of no use until that is done.
     copying: bool,
+    standstill: Standstill,
 }
 
 /// This store's sessions, one per plan, and its reports, one per group.
@@ -81,6 +85,7 @@ impl Sessions {
                     dirty: false,
                     applied: 0,
                     copying: false,
+                    standstill: Standstill::default(),
                 });
                 known.plan = plan;
                 self.groups.insert(group, known);
@@ -186,7 +191,7 @@ impl Worker {
 
     fn take_facts(&mut self, facts: Facts) -> Result<(), Malformed> {
         let group = convert::ordering_group(facts.group)?;
-        if self.sessions.groups.get(&group).is_none_or(|known| known.copying) {
+        if self.sessions.groups.get(&group).is_none_or(|known| known.copying || known.standstill.stands()) {
             return Ok(());
         }
         let applied = number(facts.applied, "facts.applied")?;
@@ -205,17 +210,22 @@ impl Worker {
             // Alone it is worth no write: it goes with the next facts, or within the second.
             known.applied = known.applied.max(applied);
             if !rows.is_empty() {
+                known.standstill.is_over();
                 self.catalog.stage_index(group, known.applied, &mut rows, &mut settled);
             }
         }
         self.take(rows, settled);
         let (me, boot) = (self.me(), self.host.identity.boot.counter);
-        if self.catalog.boots_ended(group).any(|(node, counter)| node == me && counter > boot) {
-            self.give_up("a later boot of this node was seen");
+        if let Some((_, ended)) =
+            self.catalog.boots_ended(group).find(|(node, end)| *node == me && *end > boot)
+        {
+            self.superseded(ended, "a later boot of this node was seen");
         }
-        if let Some(error) = inconsistent {
-            tracing::error!(group, %error, "the facts do not continue the index: the session starts again");
-            self.sessions.end(group);
+        if let Some(error) = inconsistent
+            && let Some(known) = self.sessions.groups.get_mut(&group)
+        {
+            let pause = known.standstill.begins(self.started.elapsed());
+            tracing::error!(group, %error, ?pause, "the facts do not continue the index: they are asked for again");
         }
         Ok(())
     }
@@ -231,6 +241,10 @@ impl Worker {
 
     /// Held vectors and digests, once a second; and what voters have applied without anything to tell.
     pub(super) fn session_second(&mut self) {
+        let now = self.now();
+        let due = |(group, known): (&u16, &mut GroupReports)| known.standstill.is_due(now).then_some(*group);
+        let due: Vec<u16> = self.sessions.groups.iter_mut().filter_map(due).collect();
+        due.into_iter().for_each(|group| self.sessions.end(group));
         let (mut rows, mut settled) = (Vec::new(), Vec::new());
         for (&group, known) in &mut self.sessions.groups {
             self.catalog.stage_index(group, known.applied, &mut rows, &mut settled);

@@ -325,7 +325,7 @@ impl Worker {
     }
 
     /// The follower's stream has ended: what only it was sent, its siblings hear of.
-    fn follower_gone(&mut self, node: NodeId) {
+    pub(super) fn follower_gone(&mut self, node: NodeId) {
         let Some(gone) = self.followers.remove(&node) else { return };
         if gone.near {
             return self.standing_changed();

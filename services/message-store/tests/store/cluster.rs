@@ -45,8 +45,10 @@ pub(crate) struct Cluster {
     disks: BTreeMap<String, MemoryStorage>,
     starts: BTreeMap<String, u32>,
     running: BTreeMap<String, Running>,
-    _voters: Vec<SimulatedNode>,
+    voters: Vec<SimulatedNode>,
     client: SimulatedNode,
+    /// Stores that were replaced while they ran.
+    replaced: Vec<SimulatedNode>,
 }
 
 impl Cluster {
@@ -82,8 +84,9 @@ impl Cluster {
             disks,
             starts,
             running,
-            _voters: voters,
+            voters,
             client,
+            replaced: Vec::new(),
         };
         let names: Vec<String> = cluster.disks.keys().cloned().collect();
         for name in names {
@@ -136,6 +139,27 @@ impl Cluster {
         let service = service.await.unwrap();
         node.listen(service.internal.clone());
         self.running.insert(name.to_owned(), Running { node, service, _shutdown: shutdown });
+    }
+
+    /// A new store, with an empty disk, takes the place of another, which may run.
+    pub(crate) async fn replace(&mut self, name: &str) {
+        let place = self.node(name).clone();
+        let new = Node { id: NodeId(place.id.0.wrapping_add(1)), ..place.clone() };
+        let begun = self.map.replace(place.id, new).unwrap().unwrap();
+        self.map = begun.replacement_done().unwrap();
+        self.orderer.replaced(place.id, &self.map);
+        let stores = self.running.values().map(|running| &running.node);
+        stores.chain(&self.voters).chain([&self.client]).for_each(|node| node.learn(&self.map));
+        self.replaced.extend(self.running.remove(name).map(|running| running.node));
+        self.disks.insert(name.to_owned(), MemoryStorage::new());
+        self.starts.insert(name.to_owned(), 0);
+        self.start(name).await;
+    }
+
+    /// Why a store ended that was replaced while it ran.
+    pub(crate) async fn replaced_ended(&mut self) -> String {
+        let replaced = self.replaced.remove(0);
+        tokio::time::timeout(LONG, replaced.process.ended()).await.expect("it goes on")
     }
 
     /// As kill -9.

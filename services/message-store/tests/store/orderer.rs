@@ -118,8 +118,9 @@ impl Orderer {
                     .datacenters
                     .iter()
                     .map(|datacenter| {
-                        let here =
-                            |node: &NodeId| state.map.node(*node).unwrap().datacenter == datacenter.name;
+                        let here = |node: &NodeId| {
+                            state.map.node(*node).is_some_and(|node| node.datacenter == datacenter.name)
+                        };
                         let said = group.helds.iter().filter(|(node, _)| here(node));
                         said.map(|(_, held)| held.facts_index).max().unwrap_or(0)
                     })
@@ -150,6 +151,20 @@ impl Orderer {
                 for (number, end) in closed {
                     group.tell(vec![fact::What::LogClosed(LogClosed { number, end })]);
                 }
+            }
+        });
+    }
+
+    /// A store is no more: its reports count no more, and all its boots have ended.
+    pub(crate) fn replaced(&self, store: NodeId, map: &ClusterMap) {
+        self.with(|state| {
+            state.map = map.clone();
+            for group in state.groups.values_mut() {
+                for log in group.logs.values_mut() {
+                    log.held.remove(&store);
+                }
+                group.helds.remove(&store);
+                group.end_boots(store, u32::MAX);
             }
         });
     }
@@ -449,15 +464,16 @@ impl State {
 
 /// Up to where stores in two datacenters have a log on disk.
 fn evidence(map: &ClusterMap, log: &Log) -> u64 {
-    let mut ends: Vec<u64> = map
-        .datacenters
-        .iter()
-        .map(|datacenter| {
-            let here =
-                log.held.iter().filter(|(node, _)| map.node(**node).unwrap().datacenter == datacenter.name);
-            here.map(|(_, &held)| held).max().unwrap_or(1)
-        })
-        .collect();
+    let mut ends: Vec<u64> =
+        map.datacenters
+            .iter()
+            .map(|datacenter| {
+                let here = log.held.iter().filter(|(node, _)| {
+                    map.node(**node).is_some_and(|node| node.datacenter == datacenter.name)
+                });
+                here.map(|(_, &held)| held).max().unwrap_or(1)
+            })
+            .collect();
     ends.sort_unstable_by_key(|end| std::cmp::Reverse(*end));
     let mut stores: Vec<u64> = log.held.values().copied().collect();
     stores.sort_unstable_by_key(|end| std::cmp::Reverse(*end));

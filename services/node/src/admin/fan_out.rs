@@ -98,7 +98,16 @@ async fn ask(network: &Network, node: Known, deadline: Instant) -> NodeStatus {
     let peer = Peer::new(node.address.as_str(), Class::Calls);
     let options = CallOptions::until(deadline);
     let answer = network.call(&peer, node_service::GET_STATUS, &GetStatusRequest {}, options).await;
-    let error = answer.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
+    let other =
+        answer.as_ref().ok().map(|status| status.node).filter(|other| ![0, *other].contains(&node.id.0));
+    let error = match (&answer, other) {
+        (Err(error), _) => error.message().to_owned(),
+        (Ok(_), Some(other)) => {
+            let name = &node.name;
+            format!("a new node, {}, answers there: trunkline nodes replace {name} {name}", NodeId(other))
+        }
+        (Ok(_), None) => String::new(),
+    };
     let status = answer.unwrap_or_else(|_| GetStatusResponse {
         name: node.name.clone(),
         role: node.role.as_str().to_owned(),

@@ -59,9 +59,15 @@ impl Embedded {
         join_all(nodes.values().map(Node::started)).await.into_iter().collect()
     }
 
-    /// Whether every node that is not stopped can do its work.
+    /// Whether every node that is not stopped and has work can do it.
     pub(super) async fn is_ready(&self) -> bool {
-        self.nodes.lock().await.values().all(Node::is_ready)
+        self.nodes.lock().await.values().all(|node| node.is_ready() || node.is_waiting())
+    }
+
+    /// Nodes whose directories are new: another has had their place before.
+    pub(super) async fn waiting(&self) -> Vec<String> {
+        let nodes = self.nodes.lock().await;
+        nodes.values().filter(|node| node.is_waiting()).map(|node| node.identity().name.clone()).collect()
     }
 
     /// The same for those who cannot wait; while a node is being stopped or started it is not.
@@ -105,7 +111,9 @@ impl Embedded {
             return Err(Refusal::new(format!("{name} is running")));
         }
         let front = front_of(&self.fronts, &plan);
-        let node = Node::start(plan, &self.surroundings, front).await?;
+        let newest_map = nodes.values().map(Node::map).max_by_key(|map| map.version);
+        let surroundings = Surroundings { newest_map, ..self.surroundings.clone() };
+        let node = Node::start(plan, &surroundings, front).await?;
         nodes.insert(name.to_owned(), node);
         Ok(())
     }

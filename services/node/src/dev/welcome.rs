@@ -9,7 +9,7 @@ use trunkline_types::DatacenterName;
 use super::layout::Layout;
 
 /// A table of endpoints and what to try next.
-pub(super) fn welcome(layout: &Layout) -> String {
+pub(super) fn welcome(layout: &Layout, waiting: &[String]) -> String {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_header([
         "datacenter",
@@ -27,6 +27,10 @@ pub(super) fn welcome(layout: &Layout) -> String {
         layout.data.display()
     );
     let _ = writeln!(text, "{table}\n");
+    for node in waiting {
+        let _ =
+            writeln!(text, "{node} is new and waits for its place: trunkline nodes replace {node} {node}");
+    }
     let endpoints = if layout.base_port == super::BASE_PORT { String::new() } else { export(layout) };
     let _ = write!(
         text,

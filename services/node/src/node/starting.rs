@@ -10,7 +10,7 @@ use trunkline_runtime::{OsProcess, Shutdown};
 use trunkline_storage::RocksStorage;
 use trunkline_telemetry::Beginning;
 use trunkline_transport::{Bound, Door, GrpcTransport, Listener, Routes};
-use trunkline_types::{Boot, NodeId};
+use trunkline_types::{Boot, ClusterMap, NodeId, Standing};
 use trunkline_wire::internal::GetStatusResponse;
 
 use super::services::{Given, MapCommitted, Started};
@@ -36,6 +36,12 @@ pub(super) async fn start(
     let (directory, storage) = opened.unzip();
     let (cluster, round_trips) = (&surroundings.cluster_name, surroundings.round_trips.clone());
     let known = KnownMap::open(&plan.name, directory.clone(), cluster, round_trips)?;
+    if let Some(newest) = &surroundings.newest_map {
+        known.offer((**newest).clone()).await?;
+    }
+    if let (Some(directory), map) = (&directory, known.get()) {
+        not_replaced(&plan.name, directory.node(), &map)?;
+    }
     let known = Arc::new(known);
     let host = host(&plan, surroundings, &process, directory.as_ref(), &known);
     let (shutdown, running) = (Shutdown::new(), Arc::new(Running::default()));
@@ -71,13 +77,22 @@ pub(super) async fn start(
         front,
     };
     process.process().spawn("start", async move {
-        told.send_replace(match start.once_there_is_a_map().await {
+        let stage = match start.once_there_is_work(&told).await {
             Ok(()) => Stage::Started,
             Err(why) => Stage::Failed(why),
-        });
+        };
+        told.send_replace(stage);
     });
     let metrics = surroundings.metrics.clone();
     Ok(Node { host, process, shutdown, listener, storage, directory, running, stage, metrics })
+}
+
+/// A node that was replaced stays out, whatever is in its directory.
+fn not_replaced(name: &str, node: NodeId, map: &ClusterMap) -> Result<(), Refusal> {
+    let Standing::Replaced(known) = map.standing(node) else { return Ok(()) };
+    let (by, version) = (known.by, map.version);
+    let why = format!("node {node} was replaced by {by}, as the cluster map of version {version} says");
+    Err(Refusal::new(format!("{name}: {why}: with an emptied data directory it is a new node")))
 }
 
 /// What a node does that must not go on, for example after a failed fsync.
@@ -148,11 +163,30 @@ struct Start {
 }
 
 impl Start {
-    async fn once_there_is_a_map(self) -> Result<(), Refusal> {
+    /// Resolves once the map has work for this node. False: it ends first.
+    async fn work(&self, told: &watch::Sender<Stage>) -> Result<bool, Refusal> {
         let mut map = self.known.watch();
-        if map.wait_for(|map| map.version > 0).await.is_err() {
+        let identity = &self.host.identity;
+        let (me, role) = (identity.node, identity.role);
+        let Ok(first) = map.wait_for(|map| map.version > 0).await.map(|map| map.clone()) else {
+            return Ok(false);
+        };
+        if !first.has_work_for(me, role) {
+            told.send_replace(Stage::Waiting);
+            tracing::info!(node = identity.name, id = %me, "new: waits until it is given a place in the cluster map");
+        }
+        let is_settled =
+            |map: &Arc<ClusterMap>| map.has_work_for(me, role) || not_replaced("", me, map).is_err();
+        let settled = map.wait_for(is_settled).await.map(|map| map.clone());
+        let Ok(settled) = settled else { return Ok(false) };
+        not_replaced(&identity.name, me, &settled).map(|()| true)
+    }
+
+    async fn once_there_is_work(self, told: &watch::Sender<Stage>) -> Result<(), Refusal> {
+        if !self.work(told).await? {
             return Ok(());
         }
+        told.send_replace(Stage::Starting);
         let name = self.host.identity.name.clone();
         let labels =
             [("node".into(), name.clone().into()), ("role".into(), self.host.identity.role.as_str().into())];

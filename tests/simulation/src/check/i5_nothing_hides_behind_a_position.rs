@@ -59,9 +59,9 @@ fn two_at_once(who: &str, subscription: &Subscription, findings: &mut Findings) 
         let before = last.entry((hold.dispatcher, hold.key)).or_default();
         before.retain(|other| other.until > hold.from);
         // It was handed out while the other certainly had the key.
-        let others = before.iter().find(|other| {
-            other.client != hold.client && hold.asked.is_some_and(|asked| asked >= other.from)
-        });
+        let others = before
+            .iter()
+            .find(|other| other.client != hold.client && hold.asked.is_some_and(|asked| asked >= other.from));
         if let Some(other) = others {
             let (key, at) = (hold.key, hold.from.as_millis());
             findings.push(format!(

@@ -1,6 +1,7 @@
 //! Draws faults, one after another, until its time is over; several may be at work on one cluster.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Injector {
     pub(super) plan: Arc<Plan>,
     /// Nodes that something is being done to.
     pub(super) busy: Arc<Mutex<BTreeSet<String>>>,
+    /// Somebody's disk was lost, and it is not made good yet.
+    pub(super) disk_is_lost: Arc<AtomicBool>,
 }
 
 /// A fault that is at work, by its place in the record.
@@ -51,6 +54,7 @@ impl Injector {
             random: world.random.fork("injector"),
             plan: plan.clone(),
             busy: Arc::default(),
+            disk_is_lost: Arc::default(),
         }
     }
 
@@ -82,6 +86,7 @@ impl Injector {
             Kind::RelaySwitch => self.relay_switch().await,
             Kind::LeaderChange => self.leader_change().await,
             Kind::Clock => self.clock().await,
+            Kind::DiskLost => self.disk_lost().await,
             Kind::CutNodes => self.cut_nodes().await,
             Kind::CutDatacenters => self.cut_datacenters().await,
             Kind::OneWay => self.one_way().await,

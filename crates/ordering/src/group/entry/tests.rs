@@ -45,7 +45,7 @@ fn golden_bytes() {
         [&[3, 2, 36, 4, 5, 9][..], &[0, 2, 4, 30, 0, 18, 5, 30, 0, 19, 6, 2, 31, 0, 0], &[7; 16], &[0xac, 2]]
             .concat();
     let forget = Entry::ForgetProducers { topic: TopicId(7 << 16 | 1), producers: vec![(9, 300)] };
-    let cases: [(Entry, &[u8]); 8] = [
+    let cases: [(Entry, &[u8]); 9] = [
         (create, &[3, 0, 6, b'o', b'r', b'd', b'e', b'r', b's', 1, 9]),
         (Entry::DeleteTopic { topic: TopicId(7 << 16 | 1) }, &[3, 1, 0x81, 0x80, 28]),
         (
@@ -57,6 +57,7 @@ fn golden_bytes() {
         (Entry::CloseLogs { logs: vec![(6, 301)] }, &[3, 4, 1, 6, 0xad, 2]),
         (Entry::Assign(with_producers), &producer_bytes),
         (forget, &[3, 5, 0x81, 0x80, 28, 1, 9, 0xac, 2]),
+        (Entry::Fence { store: NodeId(2), map_version: 300 }, &[3, 6, 2, 0xac, 2]),
     ];
     for (entry, bytes) in cases {
         assert_eq!(entry.encode(), bytes, "{entry:?}");

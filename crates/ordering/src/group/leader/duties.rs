@@ -1,4 +1,5 @@
-//! What a leader does once a second: ends boots, closes logs, trims facts, forgets producers.
+//! What a leader does once a second: fences off stores that are no more, ends boots, closes logs, trims facts, forgets
+//! producers.
 
 use trunkline_types::limits::{PRODUCERS_FORGOTTEN_MAX, PRODUCERS_LOOKED_AT_MAX};
 use trunkline_types::{NodeId, TopicId};
@@ -22,7 +23,8 @@ impl Leader {
     ) -> Vec<Proposal> {
         self.sessions.tick();
         self.trim = self.trim.max(self.trimmable(state));
-        let mut proposals = self.ended_boots(state);
+        let mut proposals = self.fences(state);
+        proposals.extend(self.ended_boots(state));
         proposals.extend(self.closings(state));
         proposals.extend(self.forgettings(state));
         if let Some(facts_trim) = self.take_trim(state) {
@@ -31,6 +33,18 @@ impl Leader {
             proposals.push(self.proposal(Entry::Assign(assignment), InFlight::Assignment(Vec::new())));
         }
         proposals
+    }
+
+    /// Stores that the map says are no more.
+    fn fences(&mut self, state: &State) -> Vec<Proposal> {
+        let due = |(store, version): &(NodeId, u64)| {
+            let known = state.fences().get(store).is_some_and(|known| known >= version);
+            let mut in_flight = self.in_flight.values();
+            !known && !in_flight.any(|what| matches!(what, InFlight::Fence(other) if other == store))
+        };
+        let due: Vec<(NodeId, u64)> = self.replicas.gone().filter(due).collect();
+        let fence = |(store, map_version)| (Entry::Fence { store, map_version }, InFlight::Fence(store));
+        due.into_iter().map(fence).map(|(entry, what)| self.proposal(entry, what)).collect()
     }
 
     /// A live session of a newer boot shows that the older ones have ended.

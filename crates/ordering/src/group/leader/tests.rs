@@ -10,6 +10,8 @@ use super::super::sessions::SILENT_TICKS_MAX;
 use super::super::state::{Answer, Shape};
 use super::*;
 
+mod fence;
+
 const SHAPE: Shape = Shape { group: 0, groups: 1, buckets: 1 };
 const BUCKET: Bucket = Bucket(0);
 /// Two stores in each of two datacenters: 1 and 2 here, 3 and 4 there.

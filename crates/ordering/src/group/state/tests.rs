@@ -6,6 +6,8 @@ mod producers;
 use super::super::entry::{LogReference, Predecessor};
 use super::*;
 
+mod fence;
+
 const SHAPE: Shape = Shape { group: 0, groups: 1, buckets: 1 };
 
 fn log(node: u64, counter: u32, ordinal: u32) -> LogName {
@@ -387,9 +389,9 @@ proptest! {
             prop_assert_eq!(other.hash(), group.state.hash());
             prop_assert_eq!(&other, &group.state);
         }
-        let mut next_ids: std::collections::BTreeMap<u64, u64> = Default::default();
-        let mut ordered: std::collections::BTreeMap<u32, u64> = Default::default();
-        let mut names: std::collections::BTreeMap<u32, LogName> = Default::default();
+        let mut next_ids: BTreeMap<u64, u64> = Default::default();
+        let mut ordered: BTreeMap<u32, u64> = Default::default();
+        let mut names: BTreeMap<u32, LogName> = Default::default();
         for fact in group.facts(0) {
             match fact {
                 Fact::LogOpened { number, log, .. } => { names.insert(number, log); }
