@@ -5,7 +5,7 @@ use std::time::Duration;
 use trunkline_ports::Class;
 use trunkline_wire::v1::{
     CreateTopicRequest, DeleteTopicRequest, GetTopicRequest, GetTopicResponse, ListTopicsRequest,
-    ListTopicsResponse, Topic, TopicOptions, topic_service,
+    ListTopicsResponse, Topic, TopicOptions, UpdateTopicRequest, topic_service,
 };
 use trunkline_wire::{Message, Status, method::Unary};
 
@@ -25,6 +25,23 @@ impl Client {
     pub async fn create_topic(&self, topic: &str, options: TopicOptions) -> Result<Topic, Status> {
         let request = CreateTopicRequest { topic: topic.to_owned(), options: Some(options) };
         let answer = self.simple(topic_service::CREATE_TOPIC, &request).await?;
+        answer.topic.ok_or_else(|| Status::internal("the server has not said which topic"))
+    }
+
+    /// Changes the options that `paths` names, or all of them where it names none. The topic as it is then.
+    ///
+    /// # Errors
+    /// The call's status; `NOT_FOUND` where there is no such topic.
+    pub async fn update_topic(
+        &self,
+        topic: &str,
+        options: TopicOptions,
+        paths: &[&str],
+    ) -> Result<Topic, Status> {
+        let paths = paths.iter().map(|&path| path.to_owned()).collect();
+        let update_mask = Some(prost_types::FieldMask { paths });
+        let request = UpdateTopicRequest { topic: topic.to_owned(), options: Some(options), update_mask };
+        let answer = self.simple(topic_service::UPDATE_TOPIC, &request).await?;
         answer.topic.ok_or_else(|| Status::internal("the server has not said which topic"))
     }
 

@@ -106,12 +106,18 @@ impl Positions {
         Page { subscriptions, scanned: None }
     }
 
+    /// The lowest position of a topic's subscriptions; `None`: it has none here.
+    pub fn lowest_position(&self, topic: TopicId) -> Option<u64> {
+        self.of_topic(topic).map(|(_, subscription)| subscription.position()).min()
+    }
+
     /// Applies one committed entry. Deterministic: index, entry and own state are all there is.
     pub fn apply(&mut self, index: u64, entry: Entry) -> Answer {
         match entry {
             Entry::Create(create) => self.create(index, create),
             Entry::Acquire(acquire) => self.acquire(acquire),
             Entry::Commit(commit) => self.commit(commit),
+            Entry::TopicDeleted(topic) => self.topic_deleted(topic),
         }
     }
 
@@ -162,6 +168,31 @@ impl Positions {
             }
             None => Answer::TooManyRanges,
         }
+    }
+
+    fn topic_deleted(&mut self, topic: TopicId) -> Answer {
+        let ended: Vec<Key> = self.of_topic(topic).map(|(key, _)| key.clone()).collect();
+        for key in &ended {
+            if let Some(subscription) = self.subscriptions.remove(key) {
+                self.by_name.remove(&(subscription.topic, subscription.consumer, topic));
+            }
+        }
+        Answer::Ended(ended.len())
+    }
+
+    fn of_topic(&self, topic: TopicId) -> impl Iterator<Item = (&Key, &Subscription)> + '_ {
+        let from = self.subscriptions.range((topic, least_consumer())..);
+        from.take_while(move |((id, _), _)| *id == topic)
+    }
+
+    /// Topics that have subscriptions, above `after`, in the order of their ids.
+    pub fn topics(&self, after: TopicId) -> impl Iterator<Item = TopicId> + '_ {
+        let mut next = TopicId(after.0.saturating_add(1));
+        std::iter::from_fn(move || {
+            let ((found, _), _) = self.subscriptions.range((next, least_consumer())..).next()?;
+            next = TopicId(found.0.saturating_add(1));
+            Some(*found)
+        })
     }
 
     fn insert(&mut self, subscription: Subscription) {

@@ -129,15 +129,6 @@ struct Held {
     client: usize,
     due_ms: u64,
     token: DeliveryToken,
-    /// The first of the attempts from which on it was always this client's.
-    since: u32,
-}
-
-impl Held {
-    /// Whether a token speaks for the delivery.
-    fn is_named_by(&self, token: &DeliveryToken) -> bool {
-        token.token == self.token.token && (self.since..=self.token.attempt).contains(&token.attempt)
-    }
 }
 
 #[derive(Default)]
@@ -150,8 +141,6 @@ struct Server {
     waiting: BTreeMap<u64, WaitingPop>,
     /// Who has what of this dispatcher, until when, as the clients must take it.
     holds: BTreeMap<u64, Held>,
-    /// Who had each message last, and since which attempt.
-    last: BTreeMap<u64, (usize, u32)>,
 }
 
 impl Server {
@@ -354,10 +343,7 @@ impl World {
                 });
                 assert_eq!(before, None, "{id} before this one of its key");
             }
-            let last = here.last.get(&id).filter(|(holder, _)| *holder == client);
-            let since = last.map_or(token.attempt, |(_, since)| *since);
-            here.last.insert(id, (client, since));
-            here.holds.insert(id, Held { client, due_ms, token, since });
+            here.holds.insert(id, Held { client, due_ms, token });
         }
     }
 
@@ -436,10 +422,7 @@ impl World {
     /// What it acknowledges now, it has no more.
     fn forget_holds(&mut self, client: usize, server: usize) {
         for token in &self.echo[client] {
-            let holds = &mut self.servers[server].holds;
-            if holds.get(&token.id).is_some_and(|held| held.is_named_by(token)) {
-                holds.remove(&token.id);
-            }
+            self.servers[server].holds.remove(&token.id);
         }
     }
 
@@ -486,12 +469,6 @@ impl World {
                 self.numbers += 1;
                 let (ack, due_ms) = (self.numbers, self.now_ms + u64::from(ACK_DEADLINE_MS));
                 let tokens = self.tokens(client).into_iter().map(|token| (token, due_ms)).collect();
-                for token in &self.echo[client] {
-                    let held = self.servers[server].holds.get_mut(&token.id);
-                    if let Some(held) = held.filter(|held| held.is_named_by(token)) {
-                        held.due_ms = due_ms;
-                    }
-                }
                 self.step(server, Event::Extend { ack, tokens });
             }
             Act::Left { server } => {

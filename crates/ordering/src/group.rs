@@ -3,7 +3,8 @@
 //! - [`entry`]: what is committed, as bytes. No entry carries an ID.
 //! - [`state`]: what committed entries make: topics, IDs, how far each log is ordered; and what it answers.
 //! - [`fact`] and [`history`]: what stores are told of it, kept until stores of two datacenters have it on disk.
-//! - [`topics`], [`logs`], [`producers`]: the tables of the state.
+//! - [`topics`], [`logs`], [`producers`]: the tables of the state. [`retention`]: how long a topic's messages are kept;
+//!   [`trims`]: how they go.
 //! - [`snapshot`]: the whole state as bytes.
 //! - [`leader`]: decides what to propose, from what live sessions of stores say now ([`sessions`], [`runs`],
 //!   [`replicas`]) and the state.
@@ -23,21 +24,26 @@ pub mod logs;
 pub mod order_time;
 pub mod producers;
 pub mod replicas;
+pub mod retention;
 pub mod runs;
 pub mod sessions;
 pub mod snapshot;
 pub mod state;
 pub mod topics;
+pub mod trims;
 
 pub use digest::digest;
-pub use entry::{Entry, InvalidEntry, Kind, LogPart, LogReference, PartRun, Predecessor, ProducerReference};
+pub use entry::{
+    Entry, InvalidEntry, Kind, LogPart, LogReference, PartRun, Predecessor, ProducerReference, Trim, TrimPart,
+};
 pub use fact::{Fact, FactsAt, OrderedRun};
 pub use history::Since;
-pub use leader::{HeldVector, Leader, LogReport, Proposal, ProposalId, Report, Source, Verdict};
+pub use leader::{HeldTopic, HeldVector, Leader, LogReport, Proposal, ProposalId, Report, Source, Verdict};
 pub use logs::{Before, OpenLog};
 pub use order_time::{Clocks, OrderTime};
 pub use producers::{LastPush, Producer, Producers};
 pub use replicas::{Replica, Replicas};
+pub use retention::Retention;
 pub use runs::Run;
 pub use state::{Answer, Shape, State};
 pub use topics::{Standing, Topic};

@@ -7,6 +7,8 @@
 //!   may be told: an ordering at once, what is on disk when it is. Or all of a group at once, by [`copy`].
 //! - [`producers`]: who has pushed what with a sequence, for bounds; the group decides.
 //! - `closed`: what stays of logs that are closed and complete. [`unknown`]: records that wait for a topic to be created.
+//! - [`trim`]: what is there no more; [`sizes`]: how much of a topic is there, where that is limited; [`told_topics`]: what
+//!   is said of both.
 //! - [`reports`]: what a session with a voter is told; [`held`]: what is said beside it each second.
 //! - [`source`]: from whom a follower takes what it lacks. [`boots`]: who must not go on under its identity.
 //! - [`appends`]: which answers pushes still wait for; [`succession`]: when an origin log gets a successor.
@@ -27,9 +29,12 @@ pub mod log;
 pub mod producers;
 pub mod reports;
 pub mod runs;
+pub mod sizes;
 pub mod source;
 pub mod succession;
+pub mod told_topics;
 pub mod topic;
+pub mod trim;
 pub mod unknown;
 
 #[cfg(test)]
@@ -45,7 +50,10 @@ pub use log::{Accepted, Log, LogNo};
 pub use producers::{Producers, Unfit};
 pub use reports::{LogReport, Report, Reports};
 pub use runs::{Run, RunWindow};
+pub use sizes::{Chunk, Sizes};
 pub use source::{Ask, Candidate, Pull};
 pub use succession::Succession;
+pub use told_topics::ToldTopics;
 pub use topic::{IndexRun, Topic};
+pub use trim::{GONE, Purged, Void};
 pub use unknown::UnknownTopics;

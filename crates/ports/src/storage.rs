@@ -116,6 +116,16 @@ pub trait Storage: Send + Sync + 'static {
         limit: ScanLimit,
     ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>>;
 
+    /// Gives the room of rows that were deleted from these ranges of a space, [from, to) each, back to the disk, as far as
+    /// that is worth its cost: so many bytes. May take long; reads and writes go on meanwhile.
+    fn reclaim(
+        &self,
+        _space: Space,
+        _ranges: Vec<(Bytes, Bytes)>,
+    ) -> BoxFuture<'static, Result<u64, StorageError>> {
+        Box::pin(async { Ok(0) })
+    }
+
     /// Whether new pushes fit above the disk reserve; Follow and Raft may go on below it.
     fn has_room(&self) -> bool;
 }

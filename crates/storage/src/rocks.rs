@@ -4,6 +4,7 @@ mod intake;
 mod metrics;
 mod open;
 mod reader;
+mod reclaim;
 mod room;
 mod shared;
 mod tuning;
@@ -171,6 +172,15 @@ impl Storage for RocksStorage {
         limit: ScanLimit,
     ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>> {
         self.rows(space, Range { from, to }, limit, Direction::Descending)
+    }
+
+    fn reclaim(
+        &self,
+        space: Space,
+        ranges: Vec<(Bytes, Bytes)>,
+    ) -> BoxFuture<'static, Result<u64, StorageError>> {
+        self.shared.check(space);
+        Box::pin(reclaim::reclaim(self.shared.clone(), space, ranges))
     }
 
     fn has_room(&self) -> bool {

@@ -56,11 +56,13 @@ pub enum Mutant {
     LocalWaitsForOrder,
     AppendsOutOfOrder,
     FailuresCalledCertain,
+    AgeByTheLeadersClock,
+    UnknownTopicTakenForDeleted,
     FencingTokenIgnored,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforeFsync,
         Self::ReportBeforeFsync,
         Self::OrderAtOneDatacenter,
@@ -80,6 +82,8 @@ impl Mutant {
         Self::LocalWaitsForOrder,
         Self::AppendsOutOfOrder,
         Self::FailuresCalledCertain,
+        Self::AgeByTheLeadersClock,
+        Self::UnknownTopicTakenForDeleted,
         Self::FencingTokenIgnored,
     ];
 
@@ -105,6 +109,8 @@ impl Mutant {
             Self::LocalWaitsForOrder => "LOCAL waits for the order",
             Self::AppendsOutOfOrder => "a coordinator appends in its own order",
             Self::FailuresCalledCertain => "every failure is called certain",
+            Self::AgeByTheLeadersClock => "age by the leader's own clock",
+            Self::UnknownTopicTakenForDeleted => "an unknown topic taken for deleted",
             Self::FencingTokenIgnored => "the fencing token of a commit is ignored",
         }
     }
@@ -148,6 +154,9 @@ impl BrokenBuild {
             Mutant::LocalWaitsForOrder => Some(Arc::new(streams::LocalWaitsForOrder)),
             Mutant::AppendsOutOfOrder => Some(Arc::new(streams::AppendsBackwards)),
             Mutant::FailuresCalledCertain => Some(Arc::new(streams::CallsFailuresCertain)),
+            Mutant::UnknownTopicTakenForDeleted => {
+                Some(Arc::new(sessions::TakesUnknownForDeleted::default()))
+            }
             Mutant::FencingTokenIgnored => Some(Arc::new(delivery::CommitsWithoutToken::default())),
             // Each node has one of its own, or another port is broken.
             Mutant::FollowOnlyFromTheOrigin
@@ -156,7 +165,8 @@ impl BrokenBuild {
             | Mutant::FactsDroppedTooEarly
             | Mutant::DedupeByHighWaterMark
             | Mutant::DedupeByCoordinator
-            | Mutant::ProducerForgottenTooEarly => None,
+            | Mutant::ProducerForgottenTooEarly
+            | Mutant::AgeByTheLeadersClock => None,
         };
         Self { mutant, hosts: Mutex::default(), tamper, silence }
     }
@@ -187,6 +197,7 @@ impl Parts for BrokenBuild {
         let breaks = match self.mutant {
             Mutant::EntryAppliedAsWritten => Breaks::AppliesAsWritten,
             Mutant::FactsDroppedTooEarly => Breaks::ForgetsFacts,
+            Mutant::AgeByTheLeadersClock => Breaks::OwnClock,
             Mutant::DedupeByHighWaterMark => Breaks::Duplicates(Dedupe::HighWater),
             Mutant::DedupeByCoordinator => Breaks::Duplicates(Dedupe::ByCoordinator),
             Mutant::ProducerForgottenTooEarly => Breaks::Duplicates(Dedupe::Forgets),

@@ -116,6 +116,24 @@ pub const OVERTAKE_AFTER: Duration = Duration::from_secs(5);
 /// No second overtaking change of a bucket within this time: one outage ends in several contacts.
 pub const OVERTAKE_INTERVAL: Duration = Duration::from_secs(30);
 
+// Retention.
+pub const RETENTION_AGE_DEFAULT: Duration = Duration::from_secs(100 * 24 * 3_600);
+pub const RETENTION_AGE_MIN: Duration = Duration::from_secs(1);
+pub const RETENTION_AGE_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
+pub const RETENTION_BYTES_MIN: u64 = MIB as u64;
+pub const RETENTION_BYTES_MAX: u64 = 1 << 50;
+/// A topic keeps what is not acknowledged at most so many times as long as what is.
+pub const RETAIN_UNTIL_ACKNOWLEDGED_TIMES_MAX: u32 = 1_000;
+/// Topics of which one entry lets messages go.
+pub const TRIM_TOPICS_MAX: usize = 1_024;
+/// Topics that a leader looks at in a second.
+pub const TRIM_TOPICS_LOOKED_AT: usize = 1 << 14;
+/// Topics of which a leader asks at once what their subscriptions have acknowledged.
+pub const POSITIONS_ASKED_MAX: usize = 256;
+/// Topics of which a store says in a second what it has of them: those that have changed, and of the others so many,
+/// in turn.
+pub const HELD_TOPICS_MAX: usize = 512;
+pub const HELD_TOPICS_AGAIN: usize = 16;
 // Producers.
 /// Ranges of sequences that one producer is remembered by in one topic. Stores refuse what would be one more; the group
 /// takes what is stored nevertheless.
@@ -140,6 +158,8 @@ pub const TOPIC_LOOKUPS_MAX: usize = 1_024;
 /// Names that nobody nearby knows, which voters elsewhere are asked about or are to create: these may hang as long as
 /// a datacenter is cut off.
 pub const TOPIC_CREATIONS_MAX: usize = 1_024;
+/// After which a push server looks up again what a topic's options are, beside those who push to it.
+pub const TOPIC_OPTIONS_AGE_MAX: Duration = Duration::from_secs(20);
 
 // Message store.
 /// After which a push that a full disk refused may try again: someone must make room first.

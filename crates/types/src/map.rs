@@ -84,6 +84,9 @@ pub struct Datacenter {
     /// Round trips to other datacenters in milliseconds. Said once per pair, by either side.
     #[serde(default)]
     pub round_trip_ms: BTreeMap<DatacenterName, u32>,
+    /// An operator has declared it lost: what may go does not wait until it has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// A stateful node as the map knows it.

@@ -2,15 +2,18 @@
 //! stores. Every refusal names the field and its limit, and nothing was stored.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tonic::Status;
 use trunkline_types::limits::{
     ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, KEY_BYTES_MAX,
-    PAYLOAD_INLINE_BYTES_MAX, PRODUCER_ID_BYTES, PRODUCER_SEQUENCE_MAX,
+    LABELS_BYTES_MAX, LABELS_MAX, PAYLOAD_INLINE_BYTES_MAX, PRODUCER_ID_BYTES, PRODUCER_SEQUENCE_MAX,
+    RETAIN_UNTIL_ACKNOWLEDGED_TIMES_MAX, RETENTION_AGE_DEFAULT, RETENTION_AGE_MAX, RETENTION_AGE_MIN,
+    RETENTION_BYTES_MAX, RETENTION_BYTES_MIN,
 };
 
 use crate::status::invalid;
-use crate::v1::Message;
+use crate::v1::{AckLevel, Message, TopicOptions};
 
 /// How many messages, and how much, one request may carry.
 ///
@@ -120,6 +123,58 @@ pub fn pairs(
     Ok(())
 }
 
+/// The options of a topic.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, naming field and limit.
+pub fn topic_options(options: &TopicOptions) -> Result<(), Status> {
+    let level = options.default_ack_level;
+    if AckLevel::try_from(level).is_err() {
+        return Err(invalid("options.default_ack_level", format!("is {level}, which is no ack level")));
+    }
+    if options.message_bytes_max > PAYLOAD_INLINE_BYTES_MAX as u64 {
+        let problem =
+            format!("is {}, at most {PAYLOAD_INLINE_BYTES_MAX} is allowed", options.message_bytes_max);
+        return Err(invalid("options.message_bytes_max", problem));
+    }
+    pairs(|| "options.labels".to_owned(), &options.labels, LABELS_MAX, LABELS_BYTES_MAX)?;
+    retention(options)
+}
+
+fn retention(options: &TopicOptions) -> Result<(), Status> {
+    let age = match options.retention_age {
+        None => RETENTION_AGE_DEFAULT,
+        Some(age) => within("options.retention_age", age, RETENTION_AGE_MIN, RETENTION_AGE_MAX)?,
+    };
+    let bytes = options.retention_bytes;
+    if bytes != 0 && !(RETENTION_BYTES_MIN..=RETENTION_BYTES_MAX).contains(&bytes) {
+        let problem =
+            format!("is {bytes}, from {RETENTION_BYTES_MIN} to {RETENTION_BYTES_MAX} are allowed, or 0");
+        return Err(invalid("options.retention_bytes", problem));
+    }
+    if let Some(until) = options.retain_until_acknowledged {
+        let most = (age * RETAIN_UNTIL_ACKNOWLEDGED_TIMES_MAX).min(RETENTION_AGE_MAX);
+        within("options.retain_until_acknowledged", until, age, most)?;
+    }
+    Ok(())
+}
+
+fn within(
+    field: &str,
+    duration: prost_types::Duration,
+    least: Duration,
+    most: Duration,
+) -> Result<Duration, Status> {
+    match Duration::try_from(duration) {
+        Ok(duration) if (least..=most).contains(&duration) => Ok(duration),
+        _ => {
+            let problem =
+                format!("is {duration}, from {} s to {} s are allowed", least.as_secs(), most.as_secs());
+            Err(invalid(field, problem))
+        }
+    }
+}
+
 fn pairs_bytes(pairs: &BTreeMap<String, String>) -> usize {
     pairs.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
@@ -136,6 +191,61 @@ mod tests {
     fn with_attributes(count: usize, value: usize) -> Message {
         let attributes = (0..count).map(|n| (format!("{n:04}"), "v".repeat(value))).collect();
         Message { attributes, ..Message::default() }
+    }
+
+    #[test]
+    fn every_limit_of_a_topic_is_named_with_its_field() {
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let labels = |count| (0..count).map(|n: usize| (n.to_string(), String::new())).collect();
+        let none = TopicOptions::default;
+        let table = [
+            (
+                TopicOptions { default_ack_level: 9, ..none() },
+                "options.default_ack_level is 9, which is no ack level",
+            ),
+            (
+                TopicOptions { message_bytes_max: 1 << 21, ..none() },
+                "options.message_bytes_max is 2097152, at most 1048576 is allowed",
+            ),
+            (
+                TopicOptions { labels: labels(65), ..none() },
+                "options.labels has 65 entries, at most 64 are allowed",
+            ),
+            (
+                TopicOptions { retention_age: seconds(0), ..none() },
+                "options.retention_age is 0s, from 1 s to 315360000 s are allowed",
+            ),
+            (
+                TopicOptions { retention_age: seconds(-1), ..none() },
+                "options.retention_age is -1s, from 1 s to 315360000 s are allowed",
+            ),
+            (
+                TopicOptions { retention_bytes: 1_000, ..none() },
+                "options.retention_bytes is 1000, from 1048576 to 1125899906842624 are allowed, or 0",
+            ),
+            (
+                TopicOptions { retain_until_acknowledged: seconds(3_600), ..none() },
+                "options.retain_until_acknowledged is 3600s, from 8640000 s to 315360000 s are allowed",
+            ),
+            (
+                TopicOptions {
+                    retention_age: seconds(2),
+                    retain_until_acknowledged: seconds(2_001),
+                    ..none()
+                },
+                "options.retain_until_acknowledged is 2001s, from 2 s to 2000 s are allowed",
+            ),
+        ];
+        for (options, problem) in table {
+            assert_eq!(topic_options(&options).expect_err(problem).message(), problem);
+        }
+        let all = TopicOptions {
+            retention_age: seconds(60),
+            retention_bytes: 1 << 20,
+            retain_until_acknowledged: seconds(600),
+            ..none()
+        };
+        assert!(topic_options(&none()).is_ok() && topic_options(&all).is_ok());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod failure;
 mod input;
 mod lag;
 mod messages;
+mod operator;
 mod output;
 mod pop;
 mod push;
@@ -72,6 +73,12 @@ pub enum Command {
     /// dev only: start a node again on what is on its disk
     #[command(after_help = admin::STOP_EXAMPLES)]
     Start(admin::NodeArgs),
+    /// Order time that stands still because of clocks: go on
+    #[command(subcommand)]
+    OrderTime(operator::OrderTime),
+    /// Datacenters that are lost, and nothing should wait for
+    #[command(subcommand)]
+    Datacenters(operator::Datacenters),
     /// Measure push, pop and visible latency under load
     #[command(after_help = bench::EXAMPLES)]
     Bench(Box<bench::Args>),
@@ -93,6 +100,8 @@ pub async fn run(command: Command, mut context: Context) -> Exit {
         Command::Heal(args) => admin::heal(args, &mut context).await,
         Command::Stop(args) => admin::stop(args, &mut context).await,
         Command::Start(args) => admin::start(args, &mut context).await,
+        Command::OrderTime(command) => operator::order_time(command, &mut context).await,
+        Command::Datacenters(command) => operator::datacenters(command, &mut context).await,
         Command::Bench(args) => bench::run(*args, &mut context).await,
     };
     context.finish(done)

@@ -1,10 +1,13 @@
 //! Between the wire and the decisions.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message as _;
 use trunkline_ordering::group::{
-    Fact, FactsAt, HeldVector, LogReport, OrderedRun, Predecessor, Report, Run, Topic,
+    Fact, FactsAt, HeldTopic, HeldVector, LogReport, OrderedRun, Predecessor, Report, Retention, Run, Topic,
 };
+use trunkline_types::limits::RETENTION_AGE_DEFAULT;
 use trunkline_types::{Bucket, LogName, TopicId};
 use trunkline_wire::convert::{Malformed, from_produced, number, produced_run};
 use trunkline_wire::internal::{self, fact};
@@ -45,7 +48,14 @@ pub(crate) fn held(held: internal::Held) -> Result<HeldVector, Malformed> {
         facts_index: number(held.facts_index, "held.facts_index")?,
         ended: ended.collect::<Result<_, Malformed>>()?,
         lacking: held.lacking.into_iter().map(|log| name(log.log)).collect::<Result<_, Malformed>>()?,
+        topics: held.topics.into_iter().map(held_topic).collect::<Result<_, Malformed>>()?,
     })
+}
+
+fn held_topic(held: internal::TopicHeld) -> Result<(TopicId, HeldTopic), Malformed> {
+    let readable = number(held.readable, "topics.readable")?;
+    let beyond = number(held.beyond, "topics.beyond")?;
+    Ok((TopicId(held.topic_id), HeldTopic { readable, beyond }))
 }
 
 /// The facts of one index that concern a store; `None` where nothing does.
@@ -57,7 +67,7 @@ pub(crate) fn facts_at(at: &FactsAt, concerns: impl Fn(Bucket) -> bool) -> Optio
 
 pub(crate) fn told(told: &Fact) -> internal::Fact {
     let what = match told {
-        Fact::TopicCreated { topic, name, options } => fact::What::TopicCreated(internal::TopicCreated {
+        Fact::TopicCreated { topic, name, options, .. } => fact::What::TopicCreated(internal::TopicCreated {
             topic: Some(topic_message(*topic, name, options)),
         }),
         Fact::TopicDeleted { topic } => {
@@ -83,6 +93,15 @@ pub(crate) fn told(told: &Fact) -> internal::Fact {
         Fact::LogClosed { number, end, .. } => {
             fact::What::LogClosed(internal::LogClosed { number: *number, end: *end })
         }
+        Fact::TopicConfigured { topic, options, .. } => {
+            let options = v1::TopicOptions::decode(&options[..]).unwrap_or_default();
+            let (topic_id, options) = (topic.0, Some(options));
+            fact::What::TopicConfigured(internal::TopicConfigured { topic_id, options })
+        }
+        Fact::Trimmed { topic, below } => {
+            fact::What::Trimmed(internal::Trimmed { topic_id: topic.0, below: *below })
+        }
+        Fact::Everywhere { index } => fact::What::Everywhere(internal::KnownEverywhere { index: *index }),
         Fact::ProducersForgotten { topic, producers } => {
             let producer_ids = producers.iter().map(|id| Bytes::copy_from_slice(&id.0)).collect();
             fact::What::ProducersForgotten(internal::ProducersForgotten { topic_id: topic.0, producer_ids })
@@ -94,7 +113,7 @@ pub(crate) fn told(told: &Fact) -> internal::Fact {
 fn ordered_run(run: &OrderedRun) -> internal::OrderedRun {
     let OrderedRun { topic, first_id, count, produced } = *run;
     let (producer_id, producer_sequence) = from_produced(produced);
-    internal::OrderedRun { topic_id: topic.0, first_id, count, producer_id, producer_sequence }
+    internal::OrderedRun { topic_id: topic.0, first_id, count, producer_id, producer_sequence, void_index: 0 }
 }
 
 /// Options as they are committed: equal options are equal bytes.
@@ -104,6 +123,20 @@ pub(crate) fn options_bytes(options: &v1::TopicOptions) -> Vec<u8> {
         options.default_ack_level = v1::AckLevel::Local.into();
     }
     options.encode_to_vec()
+}
+
+/// What the state machine must know of them; valid ones.
+pub(crate) fn retention(options: &v1::TopicOptions) -> Retention {
+    let ms = |duration: &Option<prost_types::Duration>| {
+        let duration = (*duration).and_then(|duration| Duration::try_from(duration).ok())?;
+        u64::try_from(duration.as_millis()).ok()
+    };
+    let default_ms = u64::try_from(RETENTION_AGE_DEFAULT.as_millis()).unwrap_or(u64::MAX);
+    Retention {
+        age_ms: ms(&options.retention_age).unwrap_or(default_ms),
+        bytes: options.retention_bytes,
+        until_acknowledged_ms: ms(&options.retain_until_acknowledged).unwrap_or(0),
+    }
 }
 
 pub(crate) fn topic(topic: &Topic) -> v1::Topic {
@@ -139,7 +172,7 @@ mod tests {
         };
         let of_held = |facts_index, at| {
             let logs = vec![internal::LogHeld { log: log(), held: at }];
-            held(internal::Held { group: 1, facts_index, lacking: Vec::new(), ended: logs }).err()
+            held(internal::Held { group: 1, facts_index, ended: logs, ..internal::Held::default() }).err()
         };
         let max = PEER_NUMBER_MAX;
         assert_eq!((of(max, max, max, max), of_held(max, max)), (None, None));
@@ -161,7 +194,7 @@ mod tests {
     #[test]
     fn what_a_store_lacks_is_taken() {
         let logs = vec![internal::LogHeld { log: log(), held: 2 }];
-        let lacking = internal::Held { group: 1, facts_index: 5, lacking: logs, ended: Vec::new() };
+        let lacking = internal::Held { group: 1, facts_index: 5, lacking: logs, ..internal::Held::default() };
         let name = name(log()).unwrap();
         assert_eq!(held(lacking).unwrap().lacking.into_iter().collect::<Vec<_>>(), [name]);
     }

@@ -1,5 +1,6 @@
 //! Leads one group while this node is its leader: takes reports, proposes what they allow.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use trunkline_ordering::group::{Leader, Proposal, ProposalId, Shape, Source, State, Verdict};
 use trunkline_ports::{Committed, Leadership, ProposeError};
 use trunkline_types::limits::{ASSIGNMENTS_IN_FLIGHT_MAX, HELD_INTERVAL};
-use trunkline_types::{Boot, ClusterMap, NodeId};
+use trunkline_types::{Boot, ClusterMap, NodeId, TopicId};
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::relayed_frame::What;
 
@@ -19,11 +20,14 @@ use crate::convert;
 use crate::member::Member;
 use crate::metrics::Share;
 use crate::order_time::GroupTime;
+use crate::positions;
 use crate::relay::{Relayed, Restart};
 use crate::voter::{Voter, replicas};
 
 /// A proposal whose end is not known by then is proposed again; harmless if it comes after all.
 const PROPOSAL_DEADLINE: Duration = Duration::from_secs(5);
+/// How often it is asked what subscriptions have acknowledged, where that is waited for.
+const ASK_INTERVAL: Duration = Duration::from_secs(5);
 /// Reports taken before the next look at what they allow.
 const REPORTS_AT_ONCE: usize = 256;
 
@@ -40,6 +44,10 @@ enum Event {
     Leadership,
     DutiesDue,
     Ended(Ended),
+    /// What subscriptions have acknowledged, where that was asked.
+    Acknowledged(BTreeMap<TopicId, u64>),
+    /// An operator has confirmed the clocks.
+    Confirmed,
     Map,
     Applied,
     Reported(Relayed),
@@ -61,6 +69,10 @@ struct Driver {
     /// When what may be ordered now is proposed.
     next_at: Option<Instant>,
     duties_at: Instant,
+    confirmations: watch::Receiver<u64>,
+    /// The question how far subscriptions have acknowledged, while it is under way.
+    asking: Option<BoxFuture<'static, BTreeMap<TopicId, u64>>>,
+    ask_at: Instant,
 }
 
 impl Driver {
@@ -71,6 +83,9 @@ impl Driver {
             applied: member.view.applied.clone(),
             map: voter.host.map.clone(),
             time: GroupTime::new(voter.clone(), member.id()),
+            confirmations: voter.confirmations.subscribe(),
+            asking: None,
+            ask_at: Instant::now(),
             lacking: Share::of(&voter.figures.logs_lacking),
             voter,
             member,
@@ -89,6 +104,15 @@ impl Driver {
                 Event::Leadership => self.leadership_changed(),
                 Event::DutiesDue => self.duties(),
                 Event::Ended(ended) => self.ended(ended),
+                Event::Acknowledged(below) => {
+                    self.asking = None;
+                    if let Some((_, leader)) = &mut self.leading {
+                        leader.acknowledged(below);
+                    }
+                }
+                Event::Confirmed => {
+                    self.time.confirm();
+                }
                 Event::Map => self.map_changed(),
                 Event::Applied => self.advanced(),
                 Event::Reported(first) => {
@@ -113,6 +137,8 @@ impl Driver {
             changed = self.leadership.changed() => changed.is_ok().then_some(Event::Leadership),
             () = sleep_until(self.duties_at), if self.leading.is_some() => Some(Event::DutiesDue),
             Some(ended) = self.in_flight.next() => Some(Event::Ended(ended)),
+            Some(below) = OptionFuture::from(self.asking.as_mut()) => Some(Event::Acknowledged(below)),
+            Ok(()) = self.confirmations.changed() => Some(Event::Confirmed),
             Ok(()) = self.map.changed() => Some(Event::Map),
             changed = self.applied.changed() => changed.is_ok().then_some(Event::Applied),
             relayed = reports.recv() => relayed.map(Event::Reported),
@@ -205,7 +231,7 @@ impl Driver {
 
     fn duties(&mut self) {
         self.duties_at = Instant::now() + HELD_INTERVAL;
-        self.time.look();
+        let now_ms = self.time.look();
         let may_propose = self.may_propose();
         let version = self.map.borrow().version;
         let Some((_, leader)) = &mut self.leading else { return };
@@ -214,7 +240,22 @@ impl Driver {
             return;
         }
         let proposals = self.member.read(|state| leader.duties(state, version, || self.time.propose()));
-        proposals.into_iter().for_each(|proposal| self.submit(proposal));
+        let trim = self.member.read(|state| leader.trims(state, now_ms));
+        self.ask_positions(now_ms);
+        proposals.into_iter().chain(trim).for_each(|proposal| self.submit(proposal));
+    }
+
+    /// Messages that their topic keeps until they are acknowledged: how far are they?
+    fn ask_positions(&mut self, now_ms: Option<u64>) {
+        let (Some((_, leader)), Some(now_ms)) = (&self.leading, now_ms) else { return };
+        if self.asking.is_some() || Instant::now() < self.ask_at {
+            return;
+        }
+        self.ask_at = Instant::now() + ASK_INTERVAL;
+        let topics = self.member.read(|state| leader.waited_for(state, now_ms));
+        if !topics.is_empty() {
+            self.asking = Some(positions::acknowledged(self.voter.host.clone(), topics).boxed());
+        }
     }
 
     /// Hands a proposal to consensus, at once, so that proposals are appended in the order in which they were made.

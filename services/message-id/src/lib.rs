@@ -24,6 +24,7 @@ mod member;
 mod metrics;
 mod options;
 mod order_time;
+mod positions;
 mod relay;
 mod route;
 mod session;

@@ -8,7 +8,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use trunkline_ports::{Group, Host, Process, StateMachine};
 use trunkline_runtime::{Backoff, Shutdown};
-use trunkline_types::ClusterMap;
+use trunkline_types::{ClusterMap, DatacenterName};
+use trunkline_wire::Status;
+use trunkline_wire::internal::{OrderDeclareDatacenterRequest, OrderDeclareDatacenterResponse};
+use trunkline_wire::status::{self, reason};
+
+use crate::member::refused;
 
 /// The map in force, once group 0 has one.
 pub(crate) type Known = Option<Arc<ClusterMap>>;
@@ -93,6 +98,54 @@ pub(crate) async fn seed(
     }
 }
 
+/// A declaration that meets another change of the map is tried again so many times.
+const DECLARE_ATTEMPTS: usize = 5;
+
+/// Declares a datacenter lost, or found again, in the map.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` where this is no voter of group 0, `INVALID_ARGUMENT` for a datacenter that is none, or the
+/// last one that is not lost; `UNAVAILABLE` without a quorum.
+pub(crate) async fn declare(
+    map_group: Option<(Arc<dyn Group>, watch::Receiver<Known>)>,
+    deadline: Instant,
+    request: OrderDeclareDatacenterRequest,
+) -> Result<OrderDeclareDatacenterResponse, Status> {
+    let no_voter = || status::failed_precondition(reason::STALE, "this is no voter of the map's group");
+    let (group, known) = map_group.ok_or_else(no_voter)?;
+    for _ in 0..DECLARE_ATTEMPTS {
+        group.confirm(deadline).await.map_err(|error| refused(&error))?;
+        let map = known.borrow().clone().ok_or_else(no_voter)?;
+        let Some(newer) = declared(&map, &DatacenterName(request.datacenter.clone()), request.lost)? else {
+            return Ok(OrderDeclareDatacenterResponse { map_version: map.version });
+        };
+        let entry = serde_json::to_vec(&newer).expect("a map is plain data");
+        let committed = group.propose(entry.into(), deadline).await.map_err(|error| refused(&error))?;
+        if committed.answer[..] == [1] {
+            tracing::info!(datacenter = request.datacenter, lost = request.lost, "a datacenter was declared");
+            return Ok(OrderDeclareDatacenterResponse { map_version: newer.version });
+        }
+    }
+    Err(status::unavailable(reason::STALE, "the map is being changed by others"))
+}
+
+/// The next map, if it is another one.
+fn declared(map: &ClusterMap, name: &DatacenterName, lost: bool) -> Result<Option<ClusterMap>, Status> {
+    let mut newer = map.clone();
+    let Some(datacenter) = newer.datacenters.iter_mut().find(|datacenter| datacenter.name == *name) else {
+        return Err(status::invalid("datacenter", format!("is {:?}, which is not in the map", name.0)));
+    };
+    if datacenter.lost == lost {
+        return Ok(None);
+    }
+    datacenter.lost = lost;
+    newer.version += 1;
+    if newer.datacenters.iter().all(|datacenter| datacenter.lost) {
+        return Err(status::invalid("datacenter", "is the last one that is not lost"));
+    }
+    Ok(Some(newer))
+}
+
 #[cfg(test)]
 mod tests {
     use trunkline_testkit::{MapBuilder, SimulatedProcess};
@@ -118,6 +171,22 @@ mod tests {
         restored.restore(5, &machine.snapshot()).unwrap();
         assert_eq!(again.borrow().as_deref(), Some(&map(3, 7)));
         assert!(restored.restore(6, b"{\"of\": \"a later version\"}").is_err());
+    }
+
+    #[test]
+    fn a_datacenter_is_declared_lost_and_found_again_and_never_the_last_one() {
+        let before = map(1, 7);
+        let name = |name: &str| DatacenterName(name.to_owned());
+        let lost = declared(&before, &name("sea"), true).unwrap().unwrap();
+        assert_eq!((lost.version, lost.datacenters[2].lost), (2, true));
+        assert_eq!(declared(&lost, &name("sea"), true), Ok(None), "it is already");
+        let found = declared(&lost, &name("sea"), false).unwrap().unwrap();
+        assert_eq!(found, ClusterMap { version: 3, ..before });
+        let two = declared(&lost, &name("nyc"), true).unwrap().unwrap();
+        for (name, problem) in [("mci", "the last one"), ("lax", "not in the map")] {
+            let refused = declared(&two, &DatacenterName(name.to_owned()), true).unwrap_err();
+            assert!(refused.message().contains(problem), "{refused}");
+        }
     }
 
     #[tokio::test]

@@ -41,10 +41,22 @@ impl GroupTime {
         self.time.propose(self.clocks(), self.voter.clocks.elapsed())
     }
 
-    /// Once a second while this voter leads, whether there is something to propose or not.
-    pub(crate) fn look(&mut self) {
-        self.time.look(self.clocks(), self.voter.clocks.elapsed());
-        self.show(self.time.is_held());
+    /// Once a second while this voter leads, whether there is something to propose or not: where order time stands;
+    /// `None` while it is held, or there is none.
+    pub(crate) fn look(&mut self) -> Option<u64> {
+        let now = self.time.look(self.clocks(), self.voter.clocks.elapsed());
+        let is_held = self.time.is_held();
+        self.show(is_held);
+        now.or(Some(self.time.known_ms()).filter(|known| *known > 0)).filter(|_| !is_held)
+    }
+
+    /// An operator says that the clocks are right. True if order time was held.
+    pub(crate) fn confirm(&mut self) -> bool {
+        let was_held = self.time.confirm();
+        if was_held {
+            tracing::info!(group = %self.group, "an operator has confirmed the clocks: order time goes on");
+        }
+        was_held
     }
 
     /// This voter does not lead (any more).
@@ -70,7 +82,7 @@ impl GroupTime {
                 group = %self.group,
                 "order time stands still: fewer than three voters' clocks are heard, and they differ from elapsed \
                  time by more than a minute. Messages are ordered all the same. It goes on when the clocks are right \
-                 or three voters agree"
+                 or three voters agree, or an operator confirms them. Until then nothing is trimmed"
             );
         }
     }

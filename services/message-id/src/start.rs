@@ -75,13 +75,14 @@ pub async fn start(
         links: watch::Sender::default(),
         outgoing,
         last_path: AtomicU64::new(0),
+        confirmations: watch::Sender::default(),
         ticks,
     });
     run(&voter, reports, queues);
     if let Some(group) = &map_group {
         run_map_group(&voter, group, known.clone());
     }
-    Ok(Started { service: service(voter, map_group, consensus), map: known })
+    Ok(Started { service: service(voter, map_group, known.clone(), consensus), map: known })
 }
 
 fn is_voter(map: &ClusterMap, group: GroupId, node: NodeId) -> bool {
@@ -141,8 +142,13 @@ fn run_map_group(voter: &Arc<Voter>, group: &Arc<dyn Group>, known: watch::Recei
     process.spawn("seed", map_group::seed(host, group.clone(), known, shutdown));
 }
 
-fn service(voter: Arc<Voter>, map_group: Option<Arc<dyn Group>>, consensus: Arc<dyn Consensus>) -> Service {
-    let internal = grpc::router(&voter);
+fn service(
+    voter: Arc<Voter>,
+    map_group: Option<Arc<dyn Group>>,
+    known: watch::Receiver<map_group::Known>,
+    consensus: Arc<dyn Consensus>,
+) -> Service {
+    let internal = grpc::router(&voter, map_group.clone().map(|group| (group, known)));
     let (reported, ready) = (voter.clone(), voter);
     Service {
         internal,

@@ -1,4 +1,6 @@
-//! Creates, deletes, finds and lists topics.
+//! Creates, changes, deletes, finds and lists topics.
+
+mod update;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,23 +8,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_ordering::group::{Answer, Entry, Topic};
-use trunkline_types::limits::{
-    LABELS_BYTES_MAX, LABELS_MAX, PAGE_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX, SILENCE_MAX,
-};
+use trunkline_types::limits::{PAGE_BYTES_MAX, PAGE_SIZE_MAX, SILENCE_MAX};
 use trunkline_types::{TopicId, TopicName};
 use trunkline_wire::internal::{
     OrderCreateTopicRequest, OrderCreateTopicResponse, OrderDeleteTopicRequest, OrderDeleteTopicResponse,
     OrderFindTopicRequest, OrderFindTopicResponse, OrderListTopicsRequest, OrderListTopicsResponse,
+    OrderUpdateTopicRequest, OrderUpdateTopicResponse,
 };
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::{Message as _, Status, v1};
 
-use crate::convert::{options_bytes, topic, topic_message};
+use crate::convert::{options_bytes, retention, topic, topic_message};
 use crate::member::Member;
 use crate::voter::Voter;
 
 /// A deletion that meets a topic created since under the same name looks again so many times.
 const DELETE_ATTEMPTS: usize = 3;
+/// The same of a change of options that meets another one.
+const UPDATE_ATTEMPTS: usize = 5;
 
 /// # Errors
 /// `ALREADY_EXISTS` where it has other options and was not asked for automatically; `RESOURCE_EXHAUSTED` at the
@@ -35,7 +38,7 @@ pub(crate) async fn create(
     let member = by_name(&voter, &request.name)?;
     let options = request.options.unwrap_or_default();
     check_options(&options)?;
-    let options = options_bytes(&options);
+    let (retention, options) = (retention(&options), options_bytes(&options));
     let known = member.read(|state| {
         let found = state.topics().named(&request.name).map(|topic| (topic.id, topic.options.to_vec()));
         (found, state.applied(), state.topics().len())
@@ -47,7 +50,8 @@ pub(crate) async fn create(
         }
         (None, _, topics) if topics >= voter.options.topics_per_group_max => return Err(too_many()),
         _ => {
-            let entry = Entry::CreateTopic { name: request.name.clone(), options: options.clone() };
+            let (name, options) = (request.name.clone(), options.clone());
+            let entry = Entry::CreateTopic { name, options, retention };
             member.commit(&entry, deadline).await?
         }
     };
@@ -64,6 +68,49 @@ pub(crate) async fn create(
         Answer::TooManyTopics => Err(too_many()),
         other => Err(Status::internal(format!("a creation was answered {other:?}"))),
     }
+}
+
+/// # Errors
+/// `NOT_FOUND`; `INVALID_ARGUMENT` for options that do not fit, or an unknown name in the mask; `UNAVAILABLE` without a
+/// quorum, the options may be changed yet.
+pub(crate) async fn update(
+    voter: Arc<Voter>,
+    deadline: Instant,
+    request: OrderUpdateTopicRequest,
+) -> Result<OrderUpdateTopicResponse, Status> {
+    let member = by_name(&voter, &request.name)?;
+    let asked = request.options.unwrap_or_default();
+    let find = || {
+        member.read(|state| {
+            let found = state.topics().named(&request.name)?;
+            Some((
+                found.id,
+                found.configured,
+                v1::TopicOptions::decode(&found.options[..]).unwrap_or_default(),
+            ))
+        })
+    };
+    for _ in 0..UPDATE_ATTEMPTS {
+        if find().is_none() {
+            member.confirm(deadline).await?;
+        }
+        let Some((topic, configured, there)) = find() else {
+            return Err(status::not_found(format!("there is no topic {}", request.name)));
+        };
+        let wanted = update::merge(there, &asked, &request.update_mask)?;
+        check_options(&wanted)?;
+        let (retention, options) = (retention(&wanted), options_bytes(&wanted));
+        let entry = Entry::ConfigureTopic { topic, configured, options, retention };
+        let (index, answer) = member.commit(&entry, deadline).await?;
+        if let Answer::Configured { id, options, taken: true } = answer {
+            let topic = Some(topic_message(id, &request.name, &options));
+            return Ok(OrderUpdateTopicResponse { topic, group: member.id().to_u32(), index });
+        }
+        // Somebody was faster, or it was deleted: what is there now this voter has yet to learn.
+        member.wait_applied(index, deadline).await?;
+    }
+    let message = format!("topic {:?} is being changed by others", request.name);
+    Err(status::unavailable(reason::STALE, message))
 }
 
 /// # Errors
@@ -186,20 +233,9 @@ fn by_name(voter: &Voter, name: &str) -> Result<Arc<Member>, Status> {
     voter.member(map.ordering_group(name.bucket(map.buckets))).cloned()
 }
 
+/// The push server has checked them; what is committed is checked again.
 fn check_options(options: &v1::TopicOptions) -> Result<(), Status> {
-    if v1::AckLevel::try_from(options.default_ack_level).is_err() {
-        return Err(status::invalid("options.default_ack_level", "is unknown"));
-    }
-    if options.message_bytes_max > PAYLOAD_INLINE_BYTES_MAX as u64 {
-        let problem = format!("is at most {PAYLOAD_INLINE_BYTES_MAX}");
-        return Err(status::invalid("options.message_bytes_max", problem));
-    }
-    let bytes: usize = options.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if options.labels.len() > LABELS_MAX || bytes > LABELS_BYTES_MAX {
-        let problem = format!("are at most {LABELS_MAX}, together at most {LABELS_BYTES_MAX} bytes");
-        return Err(status::invalid("options.labels", problem));
-    }
-    Ok(())
+    trunkline_wire::check::topic_options(options)
 }
 
 fn too_many() -> Status {

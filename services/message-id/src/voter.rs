@@ -41,6 +41,8 @@ pub(crate) struct Voter {
     /// Into those streams.
     pub(crate) outgoing: BTreeMap<NodeId, mpsc::Sender<Outgoing>>,
     pub(crate) last_path: AtomicU64,
+    /// Counts how often an operator has confirmed the clocks.
+    pub(crate) confirmations: watch::Sender<u64>,
     /// When its groups propose: together, so that what they append travels and is synced together.
     pub(crate) ticks: Ticks,
 }
@@ -111,7 +113,8 @@ pub(crate) fn replicas(map: &ClusterMap, shape: Shape) -> Replicas {
         nodes.map(|node| Replica { store: node.id, datacenter: datacenter(&node.datacenter) }).collect()
     };
     let buckets = shape.own_buckets().map(|bucket| (bucket, of(bucket))).collect();
-    Replicas::new(map.datacenters.len(), buckets)
+    let lost = map.datacenters.iter().enumerate().filter(|(_, datacenter)| datacenter.lost).map(|(at, _)| at);
+    Replicas::new(map.datacenters.len(), buckets).without_datacenters(lost.collect())
 }
 
 /// The other voters of a group, nearest first.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use trunkline_ordering::group::OrderedRun;
-use trunkline_ordering::store::{IndexRun, LogNo};
+use trunkline_ordering::store::{GONE, IndexRun, LogNo};
 use trunkline_ports::{ScanLimit, Storage, StorageError};
 use trunkline_types::{LogName, Produced, TopicId};
 use trunkline_wire::Status;
@@ -35,20 +35,20 @@ pub(crate) fn failed(error: &StorageError) -> Status {
     }
 }
 
-/// Messages from disk: IDs from the request's first up to `watermark`.
+/// Messages from disk, to what was found in memory: IDs from the response's first up to the watermark.
 pub(crate) async fn read(
     storage: &dyn Storage,
     repairs: &Repairs,
-    request: &ReadRequest,
-    watermark: u64,
-    indexed: u64,
+    request: ReadRequest,
+    mut response: ReadResponse,
     known: Vec<IndexRun>,
 ) -> Result<ReadResponse, Status> {
+    // Below the earliest there is nothing to read.
+    let request = &ReadRequest { from: response.first_id, ..request };
+    let watermark = response.watermark;
     let (messages, bytes_max) = bounds(request);
     let until = (watermark + 1).min(request.from.saturating_add(messages as u64));
     let runs = index(storage, request, until, messages, known).await.map_err(|e| failed(&e))?;
-    let mut response =
-        ReadResponse { first_id: request.from, watermark, indexed, earliest: 1, ..ReadResponse::default() };
     let mut next = request.from;
     let wanted: Vec<(u64, IndexRun)> = runs
         .into_iter()
@@ -81,6 +81,10 @@ pub(crate) async fn read(
         if damaged {
             // What is sound is answered at once; the next read begins with what is not.
             if response.records.is_empty() {
+                // Trimmed since the worker has answered: the next read hears of it.
+                if repairs.earliest(TopicId(request.topic_id)).await.is_none_or(|earliest| next < earliest) {
+                    return Ok(response);
+                }
                 let record = repairs.repair(run.log, run.seq_of(next)).await;
                 response.records.push(record.map_err(|error| not_repaired(error, request.topic_id, next))?);
             }
@@ -130,11 +134,12 @@ pub(crate) async fn locate_closed(storage: &dyn Storage, log: &LogName) -> Resul
     Ok(Some(Location { log, durable: end, ordered: end, closed: Some(end) }))
 }
 
-/// What became of a record, as far as this store's disk knows.
+/// What became of a record, as far as this store's disk knows. `earliest`: the first ID of its topic that is there.
 pub(crate) async fn resolve(
     storage: &dyn Storage,
     request: &ResolveRequest,
     at: Location,
+    earliest: Option<u64>,
 ) -> Result<ResolveResponse, Status> {
     let seq = request.sequence;
     let mut response =
@@ -148,7 +153,12 @@ pub(crate) async fn resolve(
     if seq < at.ordered
         && let Some(one) = ordered_as(storage, at.log, seq).await.map_err(|e| failed(&e))?
     {
-        (response.decided, response.message_id) = (true, one.first_id);
+        // Of what is gone it is not known what it was; what is left of a deleted topic is that it is.
+        let is_gone = one.topic == GONE;
+        response.decided = !is_gone || earliest.is_none();
+        response.message_id = one.first_id;
+        let is_before = one.first_id > 0 && earliest.is_some_and(|earliest| one.first_id < earliest);
+        response.expired = is_before || (is_gone && earliest.is_some());
         if let Some(of) = one.produced.filter(|_| one.is_duplicate()) {
             let first = first_of(storage, one.topic, of).await.map_err(|e| failed(&e))?;
             (response.duplicate, response.on_disk) = (true, first.is_some_and(|(_, on_disk)| on_disk));

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
-use trunkline_ordering::store::{Catalog, LogNo, Row, Run, Settled};
+use trunkline_ordering::store::{Catalog, GONE, LogNo, Row, Run, Settled};
 use trunkline_ports::{Batch, Storage, StorageError};
 use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
 use trunkline_types::{Boot, LogName, NodeId, Produced, ProducerId, TopicId};
@@ -57,6 +57,13 @@ struct Gathering {
     far: bool,
     /// Rows alone are written after a while, where no records come.
     due: Option<Instant>,
+}
+
+impl Gathering {
+    /// Records that are passed over leave only what they were.
+    fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.runs.is_empty()
+    }
 }
 
 /// The writer of one store.
@@ -118,7 +125,7 @@ impl Commit {
 
     /// Room taken by what was gathered: given back when it is on disk, at once where nothing was.
     pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
-        if !self.gathering.batch.is_empty() {
+        if !self.gathering.is_empty() {
             self.gathering.written.permits.push(permit);
         }
     }
@@ -185,8 +192,9 @@ impl Commit {
             Row::Copying { group, upto: None } => batch.delete(keys::META, keys::copying_key(group)),
             Row::Topic(id) => {
                 if let Some(topic) = catalog.topic(id) {
-                    let (name, options, deleted) = (topic.name.clone(), topic.options.clone(), topic.deleted);
-                    let row = keys::TopicRow { name, options, deleted };
+                    let (name, options) = (topic.name.clone(), topic.options.clone());
+                    let deleted_at = topic.deleted.then_some(topic.deleted_at);
+                    let row = keys::TopicRow { name, options, deleted_at, gone: false };
                     batch.put(keys::TOPICS, keys::topic_key(id), keys::encode(&row));
                 }
             }
@@ -196,6 +204,18 @@ impl Commit {
             }
             Row::Order { log, seq, run } => {
                 batch.put(keys::ORDERS, keys::place(log, seq), keys::order_value(&run));
+            }
+            Row::Trim(id) => {
+                if let Some(topic) = catalog.topic(id) {
+                    let value = keys::pair_value(topic.earliest(), topic.purged);
+                    batch.put(keys::TRIMS, keys::topic_key(id), value);
+                }
+            }
+            Row::Void { log, seq, void } => {
+                batch.put(keys::VOIDS, keys::place(log, seq), keys::void_value(&void));
+            }
+            Row::Everywhere { group, index } => {
+                batch.put(keys::META, keys::everywhere_key(group), index.to_be_bytes().to_vec());
             }
             Row::Sequences { topic, first, first_id, count } => {
                 batch.put(
@@ -224,6 +244,20 @@ impl Commit {
         }
     }
 
+    /// Records [from, to) of a log are gone elsewhere, and did not come: they are passed over.
+    pub(crate) fn skipped(&mut self, log: LogNo, from: u64, to: u64) {
+        let gathering = &mut self.gathering;
+        gathering.far = true;
+        gathering.written.ends.insert(log, to);
+        let (_, runs) = gathering.runs.entry(log).or_insert((from, Vec::new()));
+        runs.push(Run { topic: GONE, count: to - from, produced: None });
+    }
+
+    /// What leaves the disk goes with the next write.
+    pub(crate) fn purge(&mut self, purge: impl FnOnce(&mut Batch)) {
+        purge(&mut self.gathering.batch);
+    }
+
     /// When rows are to be written though no records come.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.gathering.due.filter(|_| self.writes.len() < WRITES_MAX)
@@ -234,7 +268,7 @@ impl Commit {
         if self.gathering.written.bytes >= GROUP_COMMIT_BYTES_MAX {
             self.seal(catalog);
         }
-        if !self.gathering.batch.is_empty() {
+        if !self.gathering.is_empty() {
             let latest = now + if self.gathering.far { TICK } else { ROWS_DELAY };
             self.gathering.due = Some(self.gathering.due.map_or(latest, |due| due.min(latest)));
         }
@@ -250,7 +284,7 @@ impl Commit {
     }
 
     fn seal(&mut self, catalog: &Catalog) {
-        if self.gathering.batch.is_empty() {
+        if self.gathering.is_empty() {
             return;
         }
         let Gathering { mut batch, written, runs, marks, producers, .. } =

@@ -1,6 +1,6 @@
 //! Between what a voter says and what the catalog takes.
 
-use trunkline_ordering::group::{OrderedRun, Predecessor};
+use trunkline_ordering::group::{HeldTopic, OrderedRun, Predecessor};
 use trunkline_ordering::store::{Fact, FactsAt, Held, LogHeld, Report, Run};
 use trunkline_types::{GroupId, LogName, NodeId, TopicId};
 use trunkline_wire::Message as _;
@@ -78,6 +78,15 @@ fn one_fact(from: internal::Fact) -> Result<Fact, Malformed> {
             let (from, runs) = ordered(&told)?;
             Fact::Ordered { number: told.number, from, runs }
         }
+        fact::What::TopicConfigured(configured) => Fact::TopicConfigured {
+            topic: TopicId(configured.topic_id),
+            options: options_bytes(configured.options.as_ref()),
+        },
+        fact::What::Trimmed(trimmed) => {
+            let below = place(trimmed.below, "trimmed.below")?;
+            Fact::Trimmed { topic: TopicId(trimmed.topic_id), below }
+        }
+        fact::What::Everywhere(known) => Fact::Everywhere { index: number(known.index, "everywhere.index")? },
         fact::What::BootEnded(ended) => Fact::BootsEnded { node: NodeId(ended.node), counter: ended.counter },
         fact::What::LogClosed(closed) => {
             Fact::LogClosed { number: closed.number, end: place(closed.end, "log_closed.end")? }
@@ -97,7 +106,7 @@ fn run(run: &Run) -> internal::Run {
 pub(crate) fn ordered_run(run: &OrderedRun) -> internal::OrderedRun {
     let OrderedRun { topic, first_id, count, produced } = *run;
     let (producer_id, producer_sequence) = from_produced(produced);
-    internal::OrderedRun { topic_id: topic.0, first_id, count, producer_id, producer_sequence }
+    internal::OrderedRun { topic_id: topic.0, first_id, count, producer_id, producer_sequence, void_index: 0 }
 }
 
 /// What a record is.
@@ -122,7 +131,7 @@ pub(crate) fn report(group: u16, report: Report) -> session_request::What {
     session_request::What::Report(internal::Report { group: packed(group), session, first, logs })
 }
 
-pub(crate) fn held(group: u16, held: Held) -> session_request::What {
+pub(crate) fn held(group: u16, held: Held, topics: Vec<(TopicId, HeldTopic)>) -> session_request::What {
     let logs = |logs: Vec<LogHeld>| {
         logs.into_iter().map(|log| internal::LogHeld { log: Some(log.log.into()), held: log.held }).collect()
     };
@@ -131,7 +140,12 @@ pub(crate) fn held(group: u16, held: Held) -> session_request::What {
         facts_index: held.facts_index,
         lacking: logs(held.lacking),
         ended: logs(held.ended),
+        topics: topics.into_iter().map(topic_held).collect(),
     })
+}
+
+fn topic_held((topic, held): (TopicId, HeldTopic)) -> internal::TopicHeld {
+    internal::TopicHeld { topic_id: topic.0, readable: held.readable, beyond: held.beyond }
 }
 
 #[cfg(test)]

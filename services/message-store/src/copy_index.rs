@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::OwnedSemaphorePermit;
 use trunkline_ordering::group::OrderedRun;
-use trunkline_ordering::store::{self, IndexRun, LogNo, Row};
+use trunkline_ordering::store::{self, IndexRun, LogNo, Row, Void};
 use trunkline_types::Bucket;
 
 use crate::worker::Worker;
@@ -33,6 +33,7 @@ pub(crate) struct Copying {
     copied: store::Copied,
     /// Orderings that pushes wait for, told once the stream is whole.
     awaited: Vec<(LogNo, u64, Vec<OrderedRun>)>,
+    group: u16,
 }
 
 impl Worker {
@@ -41,7 +42,7 @@ impl Worker {
         if self.sessions.begin_copying(group) {
             tracing::info!(group, facts_from, "away for longer than facts are kept: the index is copied");
             let facts_index = facts_from.saturating_sub(1);
-            self.copying.insert(group, Copying { facts_index, ..Copying::default() });
+            self.copying.insert(group, Copying { facts_index, group, ..Copying::default() });
             self.fetch_index(group);
         }
     }
@@ -51,7 +52,7 @@ impl Worker {
     pub(crate) fn copy_again(&mut self, group: u16, noted: u64) {
         if self.sessions.begin_copying(group) {
             tracing::info!(group, "the index was being copied: it is copied again");
-            self.copying.insert(group, Copying { facts_index: noted, noted, ..Copying::default() });
+            self.copying.insert(group, Copying { facts_index: noted, noted, group, ..Copying::default() });
             self.fetch_index(group);
         }
     }
@@ -96,6 +97,7 @@ impl Worker {
                 facts_index: copying.facts_index,
                 noted: copying.noted,
                 stream,
+                group,
                 ..Copying::default()
             };
         }
@@ -123,6 +125,8 @@ impl Worker {
 
     fn take_part(&mut self, copying: &mut Copying, part: Part, rows: &mut Vec<Row>) {
         copying.copied.boots_ended.extend(part.boots_ended);
+        copying.copied.everywhere = copying.copied.everywhere.max(part.everywhere);
+        copying.copied.facts_index = part.facts_index;
         // What is known of their producers comes anew.
         rows.extend(part.topics.iter().map(|topic| Row::ForgetProducers(topic.topic)));
         copying.copied.topics.extend(part.topics);
@@ -145,6 +149,10 @@ impl Worker {
             let mut seq = ordered.from;
             for &run in &ordered.runs {
                 rows.push(Row::Order { log, seq, run });
+                if let Some(&index) = ordered.voids.get(&seq) {
+                    let void = Void { count: run.count, group: copying.group, index };
+                    rows.push(Row::Void { log, seq, void });
+                }
                 if run.first_id != 0 {
                     let indexed = IndexRun { first: run.first_id, log, seq, count: run.count };
                     rows.push(Row::Index { topic: run.topic, run: indexed });

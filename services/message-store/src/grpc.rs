@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use trunkline_ports::{Host, Receiver, Responder, Router, Storage};
 use trunkline_types::limits::{CONNECT_TIMEOUT, HEARTBEAT_INTERVAL, SILENCE_MAX};
-use trunkline_types::{LogName, checksum};
+use trunkline_types::{LogName, TopicId, checksum};
 use trunkline_wire::Status;
 use trunkline_wire::convert::number;
 use trunkline_wire::internal::{
@@ -159,13 +159,13 @@ impl Doors {
     ) -> Result<ReadResponse, Status> {
         match answer {
             ReadAnswer::Ready(response) => Ok(response),
-            ReadAnswer::Cold { watermark, indexed, runs } => {
+            ReadAnswer::Cold { found, runs } => {
                 let _turn = self
                     .cold_reads
                     .acquire()
                     .await
                     .map_err(|_| Status::unavailable("the store is ending"))?;
-                cold::read(&*self.storage, &self.repairs, request, watermark, indexed, runs).await
+                cold::read(&*self.storage, &self.repairs, *request, found, runs).await
             }
         }
     }
@@ -174,7 +174,10 @@ impl Doors {
         self.host.check(request.envelope.as_ref())?;
         let log = convert::log_name(request.log)?;
         match self.locate(log).await? {
-            Some(location) => cold::resolve(&*self.storage, &request, location).await,
+            Some(location) => {
+                let earliest = self.repairs.earliest(TopicId(request.topic_id)).await;
+                cold::resolve(&*self.storage, &request, location, earliest).await
+            }
             None => Ok(ResolveResponse::default()),
         }
     }

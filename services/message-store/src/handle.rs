@@ -45,16 +45,17 @@ pub(crate) enum Input {
     CopySnapshot { group: u16, buckets: BTreeSet<Bucket>, reply: oneshot::Sender<Result<Snapshot, Status>> },
     CopyPart { group: u16, stream: u64, part: CopiedPart, permit: OwnedSemaphorePermit },
     CopyEnded { group: u16, facts_index: u64 },
+    Earliest { topic: TopicId, reply: oneshot::Sender<Option<u64>> },
+    Reclaimed { bytes: u64 },
 }
 
 /// The worker's answer to a read.
 #[derive(Debug)]
 pub(crate) enum ReadAnswer {
     Ready(ReadResponse),
-    /// The records are on disk: IDs from the request's first up to `watermark`. Their index, where it is in memory.
+    /// The records are on disk, from the response's first up to its watermark. Their index, where it is in memory.
     Cold {
-        watermark: u64,
-        indexed: u64,
+        found: ReadResponse,
         runs: Vec<IndexRun>,
     },
 }

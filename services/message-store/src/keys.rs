@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use trunkline_ordering::group::{OrderedRun, Predecessor};
-use trunkline_ordering::store::{IndexRun, LogNo, Run};
+use trunkline_ordering::store::{Chunk, IndexRun, LogNo, Run, Void};
 use trunkline_ports::Space;
 use trunkline_types::{
     Boot, Bucket, IntervalSet, Lane, LogName, NodeId, Ordinal, Produced, ProducerId, TopicId,
@@ -31,17 +31,25 @@ pub(crate) const ORDERS: Space = Space::new("orders");
 pub(crate) const SEQUENCES: Space = Space::new("sequences");
 /// topic, producer → ranges of its sequences that have IDs.
 pub(crate) const PRODUCERS: Space = Space::new("producers");
-/// topic → name, options, deleted.
+/// topic → name, options, whether it is deleted, and nothing of it left.
 pub(crate) const TOPICS: Space = Space::new("topics");
 /// topic → next id, first id that is not readable (at least; a restart finds the rest).
 pub(crate) const MARKS: Space = Space::new("marks");
-/// Format, facts index per group, the groups' own log numbers, ended boots, indexes that are being copied, and
-/// the newest boot seen of each other store.
+/// topic → first ID that is still there, first ID that has not left the disk.
+pub(crate) const TRIMS: Space = Space::new("trims");
+/// log no, first seq → records that are decided to be no message, and have not left the disk.
+pub(crate) const VOIDS: Space = Space::new("voids");
+/// topic, first id → end, bytes: of topics whose bytes are limited.
+pub(crate) const SIZES: Space = Space::new("sizes");
+/// Format, facts index per group, how far all datacenters know them, the groups' own log numbers, ended boots, indexes
+/// that are being copied, and the newest boot seen of each other store.
 pub(crate) const META: Space = Space::new("meta");
 
 /// Everything that a message store keeps. Whoever opens its storage names these.
-pub const SPACES: &[Space] =
-    &[RECORDS, LOGS, CLOSED, RUNS, INDEX, ORDERS, SEQUENCES, PRODUCERS, TOPICS, MARKS, META];
+pub const SPACES: &[Space] = &[
+    RECORDS, LOGS, CLOSED, RUNS, INDEX, ORDERS, SEQUENCES, PRODUCERS, TOPICS, MARKS, TRIMS, VOIDS, SIZES,
+    META,
+];
 
 /// `meta/format`.
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
@@ -50,6 +58,7 @@ const NUMBER: u8 = b'n';
 const BOOT: u8 = b'b';
 const COPYING: u8 = b'c';
 const SEEN: u8 = b's';
+const EVERYWHERE: u8 = b'e';
 const NOT_HELD: u32 = u32::MAX;
 
 /// A log and a place in it: keys of records, runs and orders.
@@ -138,6 +147,10 @@ pub(crate) fn copying_key(group: u16) -> Bytes {
     [&[COPYING][..], &group.to_be_bytes()].concat().into()
 }
 
+pub(crate) fn everywhere_key(group: u16) -> Bytes {
+    [&[EVERYWHERE][..], &group.to_be_bytes()].concat().into()
+}
+
 pub(crate) fn name_key(log: &LogName) -> Bytes {
     let LogName { bucket, node, boot, lane, ordinal } = log;
     let (bucket, node, counter) = (bucket.0.to_be_bytes(), node.0.to_be_bytes(), boot.counter.to_be_bytes());
@@ -161,6 +174,7 @@ pub(crate) enum Meta {
     Boot { group: u16, node: NodeId, counter: u32 },
     Copying { group: u16, upto: u64 },
     Seen { node: NodeId, boot: Boot },
+    Everywhere { group: u16, index: u64 },
 }
 
 pub(crate) fn meta(key: &[u8], value: &[u8]) -> Option<Meta> {
@@ -173,6 +187,7 @@ pub(crate) fn meta(key: &[u8], value: &[u8]) -> Option<Meta> {
             let (group, number, log) = (key.u16()?, key.u32()?, value.u32()?);
             Some(Meta::Number { group, number, log: (log != NOT_HELD).then_some(LogNo(log)) })
         }
+        EVERYWHERE => Some(Meta::Everywhere { group: key.u16()?, index: value.u64()? }),
         COPYING => Some(Meta::Copying { group: key.u16()?, upto: value.u64()? }),
         SEEN => {
             let boot = Boot { counter: value.u32()?, random: value.u64()? };
@@ -231,6 +246,21 @@ pub(crate) fn pair_value(a: u64, b: u64) -> Bytes {
 pub(crate) fn pair(value: &[u8]) -> Option<(u64, u64)> {
     let mut value = Fields(value);
     Some((value.u64()?, value.u64()?))
+}
+
+pub(crate) fn void_value(void: &Void) -> Bytes {
+    [&void.count.to_be_bytes()[..], &void.group.to_be_bytes(), &void.index.to_be_bytes()].concat().into()
+}
+
+pub(crate) fn void(value: &[u8]) -> Option<Void> {
+    let mut value = Fields(value);
+    Some(Void { count: value.u64()?, group: value.u16()?, index: value.u64()? })
+}
+
+/// A chunk of a topic, by its first ID.
+pub(crate) fn chunk(key: &[u8], value: &[u8]) -> Option<Chunk> {
+    let (end, bytes) = pair(value)?;
+    Some(Chunk { first: Fields(key.get(8..)?).u64()?, end, bytes })
 }
 
 pub(crate) fn record_value(record: &Record) -> Bytes {
@@ -295,7 +325,10 @@ impl LogRow {
 pub(crate) struct TopicRow {
     pub(crate) name: String,
     pub(crate) options: Vec<u8>,
-    pub(crate) deleted: bool,
+    /// The facts' index that deleted it.
+    pub(crate) deleted_at: Option<u64>,
+    /// Nothing of it is left but this.
+    pub(crate) gone: bool,
 }
 
 pub(crate) fn encode<T: Serialize>(row: &T) -> Bytes {
@@ -343,6 +376,11 @@ mod tests {
         assert_eq!(place_of(&place(LogNo(9), 8)), Some((LogNo(9), 8)));
         let order = OrderedRun { topic: TopicId(3), first_id: 5, count: 2, produced: None };
         assert_eq!(order_run(&order_value(&order)), Some(order));
+        let void = Void { count: 2, group: 3, index: 4 };
+        assert_eq!(void_value(&void)[..], [0, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4]);
+        assert_eq!(super::void(&void_value(&void)), Some(void));
+        let counted = Chunk { first: 5, end: 7, bytes: 9 };
+        assert_eq!(chunk(&id_key(TopicId(3), 5), &pair_value(7, 9)), Some(counted));
         let of = Produced { producer: ProducerId([7; 16]), sequence: 9 };
         let duplicates = OrderedRun { first_id: 0, produced: Some(of), ..order };
         assert_eq!(order_value(&duplicates)[24..], [&[7; 16][..], &[0, 0, 0, 0, 0, 0, 0, 9]].concat());
@@ -400,6 +438,11 @@ mod tests {
                 copying_key(7),
                 Bytes::copy_from_slice(&8u64.to_be_bytes()),
                 Meta::Copying { group: 7, upto: 8 },
+            ),
+            (
+                everywhere_key(7),
+                Bytes::copy_from_slice(&8u64.to_be_bytes()),
+                Meta::Everywhere { group: 7, index: 8 },
             ),
         ];
         for (key, value, expected) in rows {

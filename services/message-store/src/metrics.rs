@@ -20,6 +20,9 @@ pub(crate) struct Metrics {
     pub(crate) cold_reads: Counter,
     pub(crate) repaired: Counter,
     pub(crate) lost: Counter,
+    pub(crate) purged: Counter,
+    pub(crate) skipped: Counter,
+    pub(crate) reclaimed_bytes: Counter,
     pub(crate) logs_open: Gauge,
     pub(crate) recent_bytes: Gauge,
     pub(crate) unknown_topics: Gauge,
@@ -41,6 +44,9 @@ impl Metrics {
             ("cold_reads", "Reads answered from disk", &metrics.cold_reads),
             ("records_repaired", "Records that could not be read and were fetched anew", &metrics.repaired),
             ("records_lost", "Records found corrupt on every replica", &metrics.lost),
+            ("records_purged", "Records that left the disk, for they are kept no more", &metrics.purged),
+            ("records_skipped", "Records that did not come, for they are kept no more", &metrics.skipped),
+            ("reclaimed_bytes", "Bytes given back to the disk", &metrics.reclaimed_bytes),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
@@ -70,6 +76,9 @@ impl Metrics {
             ("cold_reads", &self.cold_reads),
             ("records_repaired", &self.repaired),
             ("records_lost", &self.lost),
+            ("records_purged", &self.purged),
+            ("records_skipped", &self.skipped),
+            ("reclaimed_bytes", &self.reclaimed_bytes),
         ];
         let unknown = ("records_of_unknown_topics".to_owned(), self.unknown_topics.get() as f64);
         counters

@@ -1,5 +1,7 @@
 //! What an operator may set.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use trunkline_types::limits::RECENT_RECORDS_BYTES_DEFAULT;
 
@@ -13,6 +15,9 @@ pub struct Options {
     pub catch_up_bytes: usize,
     /// Reads of older records that go to disk at the same time.
     pub cold_reads_max: usize,
+    /// What is kept no more gives its room back to the disk so often, at most.
+    #[serde(with = "humantime_serde")]
+    pub reclaim_interval: Duration,
 }
 
 impl Default for Options {
@@ -21,6 +26,7 @@ impl Default for Options {
             recent_records_bytes: RECENT_RECORDS_BYTES_DEFAULT,
             catch_up_bytes: 4 << 20,
             cold_reads_max: 32,
+            reclaim_interval: Duration::from_secs(600),
         }
     }
 }
@@ -34,6 +40,9 @@ impl Options {
         }
         if self.cold_reads_max == 0 {
             return Err("cold-reads-max must be at least 1".to_owned());
+        }
+        if self.reclaim_interval < Duration::from_secs(1) {
+            return Err("reclaim-interval must be at least 1s".to_owned());
         }
         Ok(())
     }

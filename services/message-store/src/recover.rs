@@ -45,6 +45,7 @@ pub(crate) async fn recover(
             Some(Meta::Boot { group, node, counter }) => catalog.recover_boot(group, node, counter),
             Some(Meta::Seen { node, boot }) => boots.saw(node, boot),
             Some(Meta::Copying { group, upto }) => drop(copying.insert(group, upto)),
+            Some(Meta::Everywhere { group, index }) => catalog.recover_everywhere(group, index),
             None if &key[..] == keys::FORMAT_KEY => {}
             None => return Err(StartError::Corrupt("meta")),
         }
@@ -53,13 +54,23 @@ pub(crate) async fn recover(
     while let Some((key, value)) = rows.next(storage).await? {
         let id = keys::topic_of(&key).ok_or(StartError::Corrupt("topics"))?;
         let row: TopicRow = keys::decode(&value).ok_or(StartError::Corrupt("topics"))?;
-        catalog.recover_topic(id, row.name, row.options, row.deleted);
+        if row.gone {
+            catalog.recover_gone(id);
+        } else {
+            catalog.recover_topic(id, row.name, row.options, row.deleted_at);
+        }
     }
     let mut rows = Rows::new(keys::MARKS);
     while let Some((key, value)) = rows.next(storage).await? {
         let id = keys::topic_of(&key).ok_or(StartError::Corrupt("marks"))?;
         let (next, readable) = keys::pair(&value).ok_or(StartError::Corrupt("marks"))?;
         catalog.recover_mark(id, next, readable);
+    }
+    let mut rows = Rows::new(keys::TRIMS);
+    while let Some((key, value)) = rows.next(storage).await? {
+        let id = keys::topic_of(&key).ok_or(StartError::Corrupt("trims"))?;
+        let (trimmed, purged) = keys::pair(&value).ok_or(StartError::Corrupt("trims"))?;
+        catalog.recover_trim(id, trimmed, purged);
     }
     let mut rows = Rows::new(keys::PRODUCERS);
     while let Some((key, value)) = rows.next(storage).await? {

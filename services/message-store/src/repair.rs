@@ -99,6 +99,11 @@ impl Repairs {
         }
     }
 
+    /// The first ID of a topic that is still there; `None` where the topic is not.
+    pub(crate) async fn earliest(&self, topic: TopicId) -> Option<u64> {
+        self.0.handle.ask(|reply| Input::Earliest { topic, reply }).await.ok().flatten()
+    }
+
     /// Repairs a record that nobody waits for.
     pub(crate) fn in_background(&self, log: LogNo, seq: u64) {
         let repairs = self.clone();

@@ -6,6 +6,8 @@
 //! - [`serve`]: as holder, what followers are sent; [`follow`]: as follower, what holders send.
 //! - [`identity`]: who goes on under its identity, and who does not.
 //! - [`order`]: sessions with voters: reports out, facts in.
+//! - [`purge`]: what is kept no more leaves the disk; [`skip`]: what is gone need not come; [`sizes`]: how much there is of
+//!   topics whose bytes are limited.
 //! - [`read`]: what pop servers ask; [`load`]: what is read from disk on the worker's behalf.
 
 pub(crate) mod append;
@@ -14,8 +16,11 @@ mod identity;
 pub(crate) mod load;
 pub(crate) mod order;
 mod pace;
+mod purge;
 pub(crate) mod read;
 pub(crate) mod serve;
+mod sizes;
+mod skip;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,8 +52,10 @@ use load::Loads;
 use order::Sessions;
 use pace::Pace;
 pub(crate) use pace::TICK;
+use purge::Purges;
 use read::Readers;
 use serve::Follower;
+use sizes::CountedSizes;
 
 /// Inputs taken together before one flush.
 const INPUTS_TOGETHER: usize = 256;
@@ -83,6 +90,8 @@ pub(crate) struct Worker {
     /// Indexes that are being copied from other stores.
     pub(crate) copying: BTreeMap<u16, Copying>,
     unknown: UnknownTopics,
+    pub(crate) purges: Purges,
+    pub(crate) sizes: CountedSizes,
     /// Logs that have got records since the last flush.
     pub(crate) grown: BTreeSet<LogNo>,
     pub(crate) effects: Vec<Effect>,
@@ -125,11 +134,13 @@ impl Worker {
             following: Following::default(),
             sessions: Sessions::new(&with.layout),
             readers: Readers::default(),
-            loads: Loads::new(storage),
+            loads: Loads::new(storage.clone()),
             repairs: with.repairs,
             dialed: Dialed::default(),
             copying: BTreeMap::new(),
             unknown: UnknownTopics::default(),
+            purges: Purges::new(storage, with.options.reclaim_interval),
+            sizes: CountedSizes::default(),
             grown: BTreeSet::new(),
             effects,
             pace: Pace::new(),
@@ -235,6 +246,8 @@ impl Worker {
             Input::CopySnapshot { group, buckets, reply } => self.copy_snapshot(group, &buckets, reply),
             Input::CopyPart { group, stream, part, permit } => self.copy_part(group, stream, part, permit),
             Input::CopyEnded { group, facts_index } => self.copy_ended(group, facts_index),
+            Input::Earliest { topic, reply } => drop(reply.send(self.earliest(topic))),
+            Input::Reclaimed { bytes } => self.reclaimed(bytes),
         }
     }
 
@@ -292,11 +305,15 @@ impl Worker {
                     Effect::Readable(topic) => {
                         self.commit.mark(topic);
                         self.readable(topic);
+                        let group = self.catalog.group_of(topic.bucket());
+                        self.sessions.topic_changed(group, topic);
                     }
                     Effect::LoadIndex { topic, from } => self.loads.index(topic, from),
                     Effect::LoadRuns { log, from } => self.loads.runs(log, from),
                     Effect::Reportable(log) => self.reportable(log),
                     Effect::Complete(log) => self.write_rows(vec![Row::Log(log)]),
+                    Effect::Purge(topic) => self.purges.topic(topic),
+                    Effect::PurgeVoids(_) => self.purges.voids(),
                 }
             }
         }
@@ -305,6 +322,7 @@ impl Worker {
     /// Everything that came together goes out together.
     fn flush(&mut self) {
         self.apply_effects();
+        self.step_purges();
         self.commit.flush(&self.catalog, Instant::now());
         self.offer_grown();
         self.fill_followers();
@@ -362,6 +380,9 @@ impl Worker {
         self.session_second();
         self.look_for_unknown_topics();
         self.sweep_readers();
+        self.skips_again();
+        self.count_sizes();
+        self.reclaim_room();
         self.publish();
     }
 

@@ -1,6 +1,7 @@
 //! The admin listener: AdminService, `/metrics` and `/health` on one port.
 
 mod fan_out;
+mod operator;
 mod pages;
 
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use trunkline_transport::{BindError, Bound, Door, Listener, Routes, Wan};
 use trunkline_types::{ClusterMap, DatacenterName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::{
-    CutRequest, CutResponse, HealRequest, HealResponse, StartNodeRequest, StartNodeResponse, StatusRequest,
-    StopNodeRequest, StopNodeResponse, admin_service,
+    AdminConfirmOrderTimeRequest, CutRequest, CutResponse, DeclareDatacenterRequest, HealRequest,
+    HealResponse, StartNodeRequest, StartNodeResponse, StatusRequest, StopNodeRequest, StopNodeResponse,
+    admin_service,
 };
 use trunkline_wire::status::failed_precondition;
 
@@ -78,7 +80,8 @@ impl Admin {
 
 fn router(subject: Subject) -> Router {
     let (status, cut, heal, stop, start) =
-        (subject.clone(), subject.clone(), subject.clone(), subject.clone(), subject);
+        (subject.clone(), subject.clone(), subject.clone(), subject.clone(), subject.clone());
+    let (confirm, declare) = (subject.clone(), subject);
     Router::new()
         .unary(admin_service::STATUS, move |context, _: StatusRequest| {
             let subject = status.clone();
@@ -99,6 +102,14 @@ fn router(subject: Subject) -> Router {
         .unary(admin_service::START_NODE, move |_, request: StartNodeRequest| {
             let controls = controls(&start);
             async move { controls?.start(request.node).await.map(|()| StartNodeResponse {}).map_err(refused) }
+        })
+        .unary(admin_service::CONFIRM_ORDER_TIME, move |_, _: AdminConfirmOrderTimeRequest| {
+            let subject = confirm.clone();
+            async move { Ok(operator::confirm_order_time(&subject).await) }
+        })
+        .unary(admin_service::DECLARE_DATACENTER, move |_, request: DeclareDatacenterRequest| {
+            let subject = declare.clone();
+            async move { operator::declare_datacenter(&subject, request).await }
         })
 }
 

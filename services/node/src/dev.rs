@@ -32,6 +32,8 @@ use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
 
+/// Stores of `dev` are small: what they keep no more gives its room back soon.
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(5);
 const BASE_PORT: u16 = 7100;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,7 +109,10 @@ struct Cluster {
 
 impl Cluster {
     async fn start(layout: Layout, traced: bool) -> Result<Self, Refusal> {
-        let options = Options { storage: trunkline_storage::Options::small(), ..Options::default() };
+        let message_store =
+            trunkline_message_store::Options { reclaim_interval: RECLAIM_INTERVAL, ..Default::default() };
+        let storage = trunkline_storage::Options::small();
+        let options = Options { storage, message_store, ..Options::default() };
         let surroundings = Surroundings {
             cluster_name: CLUSTER.to_owned(),
             seeds: layout.seeds(),

@@ -14,7 +14,7 @@ use trunkline_wire::internal::{OrderListTopicsResponse, ReadRequest, store_servi
 use trunkline_wire::status::{invalid, not_found, reason, unavailable};
 use trunkline_wire::v1::{
     CreateTopicRequest, CreateTopicResponse, DeleteTopicResponse, GetTopicResponse, ListTopicsRequest,
-    ListTopicsResponse, Topic,
+    ListTopicsResponse, Topic, UpdateTopicRequest, UpdateTopicResponse,
 };
 use trunkline_wire::{Code, Message as _, Status};
 
@@ -76,8 +76,23 @@ impl Server {
         let (name, until) = (validate::topic(name)?, answer_by(deadline));
         let found = self.voters.find_anywhere(&name, until).await?;
         let (topic, next_id) = found.ok_or_else(|| not_found(format!("there is no topic {name}")))?;
-        let watermark = watermark(&self.host, TopicId(topic.topic_id), next_id, until).await?;
-        Ok(GetTopicResponse { topic: Some(topic), watermark })
+        let (watermark, earliest) = ends(&self.host, TopicId(topic.topic_id), next_id, until).await?;
+        Ok(GetTopicResponse { topic: Some(topic), watermark, earliest })
+    }
+
+    /// The options that the mask names; all of them where it names none.
+    pub(crate) async fn update_topic(
+        &self,
+        request: UpdateTopicRequest,
+        deadline: Instant,
+    ) -> Result<UpdateTopicResponse, Status> {
+        let _inside = self.admission.enter()?;
+        let name = validate::topic(request.topic)?;
+        let mask = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+        let topic =
+            self.voters.update(&name, request.options.unwrap_or_default(), mask, answer_by(deadline)).await?;
+        self.topics.remember(&name, &topic);
+        Ok(UpdateTopicResponse { topic: Some(topic) })
     }
 
     /// Deleting what is not there is fine.
@@ -98,8 +113,8 @@ impl Server {
     }
 }
 
-/// The highest ID that this datacenter can read, by the nearest replica that answers.
-async fn watermark(host: &Host, topic: TopicId, next_id: u64, until: Instant) -> Result<u64, Status> {
+/// The highest ID that this datacenter can read, and the first that is still there, by the nearest replica that answers.
+async fn ends(host: &Host, topic: TopicId, next_id: u64, until: Instant) -> Result<(u64, u64), Status> {
     let map = host.map();
     let mut stores = replicas(&map, topic.bucket());
     stores.sort_by_key(|store| map.round_trip(&host.identity.datacenter, &store.datacenter));
@@ -116,10 +131,10 @@ async fn watermark(host: &Host, topic: TopicId, next_id: u64, until: Instant) ->
         let options = trace::until(until.min(Instant::now() + WATERMARK_ANSWER_MAX + trip));
         let peer = Peer::new(store.address.as_str(), Class::Calls);
         match host.network.call(&peer, store_service::READ, &request, options).await {
-            Ok(answer) => return Ok(answer.watermark),
+            Ok(answer) => return Ok((answer.watermark, answer.earliest)),
             Err(why) if error::try_elsewhere(&why) => {}
             // The replica has not heard of it: there is nothing to read.
-            Err(why) if why.code() == Code::NotFound => return Ok(0),
+            Err(why) if why.code() == Code::NotFound => return Ok((0, 1)),
             Err(why) => return Err(why),
         }
     }

@@ -35,7 +35,7 @@ fn push(server: &Server) -> Router {
 }
 
 fn topics(server: &Server) -> Router {
-    let (a, b, c, d) = (server.clone(), server.clone(), server.clone(), server.clone());
+    let (a, b, c, d, e) = (server.clone(), server.clone(), server.clone(), server.clone(), server.clone());
     Router::new()
         .unary(topic_service::LIST_TOPICS, move |context, request| {
             let server = a.clone();
@@ -48,6 +48,10 @@ fn topics(server: &Server) -> Router {
         .unary(topic_service::GET_TOPIC, move |context, request| {
             let server = c.clone();
             async move { trace::under(context.trace, server.get_topic(request.topic, context.deadline)).await }
+        })
+        .unary(topic_service::UPDATE_TOPIC, move |context, request| {
+            let server = e.clone();
+            async move { trace::under(context.trace, server.update_topic(request, context.deadline)).await }
         })
         .unary(topic_service::DELETE_TOPIC, move |context, request| {
             let server = d.clone();

@@ -28,6 +28,7 @@ pub(crate) async fn get(host: &Host, text: &str, deadline: Instant) -> Result<Ge
 fn answer(receipt: &Receipt, known: &Known) -> Result<GetReceiptResponse, Status> {
     let state = match known.decided {
         _ if known.duplicate => ReceiptState::Duplicate,
+        _ if known.expired => ReceiptState::Expired,
         Some(id) if id.0 == 0 => ReceiptState::TopicDeleted,
         Some(_) => ReceiptState::Ordered,
         None if known.never_stored => ReceiptState::NeverStored,
@@ -75,6 +76,11 @@ mod tests {
             (Known { decided: Some(MessageId(7)), ..disk.clone() }, Some(ReceiptState::Ordered)),
             (Known { decided: Some(MessageId(0)), ..disk.clone() }, Some(ReceiptState::TopicDeleted)),
             (Known { duplicate: true, ..disk.clone() }, Some(ReceiptState::Duplicate)),
+            (Known { expired: true, answered: 1, ..none.clone() }, Some(ReceiptState::Expired)),
+            (
+                Known { expired: true, decided: Some(MessageId(7)), answered: 1, ..none.clone() },
+                Some(ReceiptState::Expired),
+            ),
             (Known { never_stored: true, answered: 1, ..none }, Some(ReceiptState::NeverStored)),
         ];
         for (known, state) in table {

@@ -31,6 +31,8 @@ pub(crate) struct Known {
     pub(crate) duplicate: bool,
     /// Its log is closed and ended before it.
     pub(crate) never_stored: bool,
+    /// It had an ID, and is kept no more.
+    pub(crate) expired: bool,
     /// Where it is on disk; of those who know that it is a duplicate, where the first message is.
     pub(crate) on_disk: BTreeSet<DatacenterName>,
     pub(crate) first_on_disk: BTreeSet<DatacenterName>,
@@ -51,6 +53,7 @@ impl Known {
             self.decided = Some(MessageId(answer.message_id));
         }
         self.never_stored |= answer.beyond_end;
+        self.expired |= answer.expired;
     }
 
     /// Where the message is on disk that has, or will have, the ID.

@@ -130,7 +130,7 @@ impl Topics {
 
     /// Keeps what another call has learned.
     pub(crate) fn remember(&self, name: &TopicName, topic: &v1::Topic) {
-        self.state().cache.insert(name.clone(), Topic::of(topic));
+        self.state().cache.insert(name.clone(), Topic::of(topic), Instant::now());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,13 +139,22 @@ impl Topics {
 
     fn begin(&self, name: &TopicName) -> Begun {
         let mut state = self.state();
-        if let Some(topic) = state.cache.get(name) {
+        if let Some((topic, is_old)) = state.cache.get(name, Instant::now()) {
+            // Its options may have changed: it is looked up beside those who push to it.
+            if is_old && !state.lookups.contains_key(name) {
+                self.spawn_look_up(&mut state, name);
+            }
             return Begun::Known(topic);
         }
         if let Some(lookup) = state.lookups.get(name) {
             return Begun::Lookup(lookup.clone());
         }
-        let Ok(turn) = self.nearby.clone().try_acquire_owned() else { return Begun::Full };
+        self.spawn_look_up(&mut state, name).map_or(Begun::Full, Begun::Lookup)
+    }
+
+    /// `None`: too many are under way.
+    fn spawn_look_up(&self, state: &mut State, name: &TopicName) -> Option<Lookup> {
+        let turn = self.nearby.clone().try_acquire_owned().ok()?;
         let (told, lookup) = watch::channel(None);
         state.lookups.insert(name.clone(), lookup.clone());
         let (topics, name, traced) = (self.clone(), name.clone(), trace::current());
@@ -155,12 +164,12 @@ impl Topics {
             let mut state = topics.state();
             state.lookups.remove(&name);
             if let Ok(topic) = found {
-                state.cache.insert(name, topic);
+                state.cache.insert(name, topic, Instant::now());
             }
             drop(state);
             told.send_replace(Some(found));
         });
-        Begun::Lookup(lookup)
+        Some(lookup)
     }
 
     async fn look_up(&self, name: &TopicName, turn: OwnedSemaphorePermit, deadline: Instant) -> Found {

@@ -1,14 +1,12 @@
 //! What a client may send. Every refusal names the field and its limit, and nothing was stored.
 
 use trunkline_types::TopicName;
-use trunkline_types::limits::{
-    LABELS_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX,
-};
+use trunkline_types::limits::{NAME_BYTES_MAX, PAGE_SIZE_MAX};
 use trunkline_wire::Status;
 use trunkline_wire::check;
-pub(crate) use trunkline_wire::check::{batch, message, messages, size};
+pub(crate) use trunkline_wire::check::{batch, message, messages, size, topic_options};
 use trunkline_wire::status::invalid;
-use trunkline_wire::v1::{AckLevel, Message, TopicOptions};
+use trunkline_wire::v1::{AckLevel, Message};
 
 /// A topic's name, from the field `topic`.
 pub(crate) fn topic(name: String) -> Result<TopicName, Status> {
@@ -23,17 +21,6 @@ pub(crate) fn ack_level(field: &str, level: i32) -> Result<AckLevel, Status> {
 /// One message against its topic's own limit.
 pub(crate) fn payload_of_topic(index: usize, message: &Message, bytes_max: usize) -> Result<(), Status> {
     check::payload(index, message, bytes_max, "are allowed in this topic")
-}
-
-/// The options of a topic that is to be created.
-pub(crate) fn topic_options(options: &TopicOptions) -> Result<(), Status> {
-    ack_level("options.default_ack_level", options.default_ack_level)?;
-    if options.message_bytes_max > PAYLOAD_INLINE_BYTES_MAX as u64 {
-        let problem =
-            format!("is {}, at most {PAYLOAD_INLINE_BYTES_MAX} is allowed", options.message_bytes_max);
-        return Err(invalid("options.message_bytes_max", problem));
-    }
-    check::pairs(|| "options.labels".to_owned(), &options.labels, LABELS_MAX, LABELS_BYTES_MAX)
 }
 
 /// The size of a page: 0 is the largest.
@@ -59,25 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_limit_of_a_topic_is_named_with_its_field() {
-        let labels = |count| (0..count).map(|n: usize| (n.to_string(), String::new())).collect();
-        let table = [
-            (
-                TopicOptions { default_ack_level: 9, ..TopicOptions::default() },
-                "options.default_ack_level is 9, which is no ack level",
-            ),
-            (
-                TopicOptions { message_bytes_max: 1 << 21, ..TopicOptions::default() },
-                "options.message_bytes_max is 2097152, at most 1048576 is allowed",
-            ),
-            (
-                TopicOptions { labels: labels(65), ..TopicOptions::default() },
-                "options.labels has 65 entries, at most 64 are allowed",
-            ),
-        ];
-        for (options, problem) in table {
-            assert_eq!(topic_options(&options).expect_err(problem).message(), problem);
-        }
+    fn every_limit_of_a_list_is_named_with_its_field() {
         assert_eq!(
             topic("a b".to_owned()).expect_err("a space").message(),
             "topic contains ' ', allowed are A-Z a-z 0-9 . _ -"

@@ -55,7 +55,7 @@ impl Groups {
         Ok(Self { members, metrics, ticks: Ticks::every(COMMIT_TICK) })
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Member> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> + '_ {
         self.members.values()
     }
 

@@ -7,17 +7,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trunkline_delivery::position::{Acquire, Answer, Commit, Create, Entry};
 use trunkline_ports::{CallContext, Host, Router};
-use trunkline_types::limits::PAGE_SIZE_MAX;
+use trunkline_types::limits::{PAGE_SIZE_MAX, POSITIONS_ASKED_MAX};
 use trunkline_types::{FencingToken, Generation, GroupId, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::position_service::{
-    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
+    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS, LOWEST_POSITIONS,
 };
 use trunkline_wire::internal::{
     AcquireRequest, AcquireResponse, CommitRequest, CommitResponse, CreateSubscriptionRequest,
-    CreateSubscriptionResponse, FindSubscriptionRequest, FindSubscriptionResponse, PositionListRequest,
-    PositionListResponse,
+    CreateSubscriptionResponse, FindSubscriptionRequest, FindSubscriptionResponse, LowestPosition,
+    LowestPositionsRequest, LowestPositionsResponse, PositionListRequest, PositionListResponse,
 };
 use trunkline_wire::status::{self, reason};
 
@@ -43,6 +43,10 @@ pub(crate) fn router(host: Host, groups: Arc<Groups>) -> Router {
         .unary(
             FIND_SUBSCRIPTION,
             on(&calls, |calls, until, request| async move { calls.find(request, until).await }),
+        )
+        .unary(
+            LOWEST_POSITIONS,
+            on(&calls, |calls, until, request| async move { calls.lowest(request, until).await }),
         )
         .unary(
             ACQUIRE,
@@ -160,6 +164,27 @@ impl Calls {
         };
         self.groups.metrics.proposed("commit", if subscription.is_none() { "committed" } else { "refused" });
         Ok(CommitResponse { committed: subscription.is_none(), subscription })
+    }
+
+    /// As the group's leader knows it now: a subscription that was there when this was asked is not passed over.
+    async fn lowest(
+        &self,
+        request: LowestPositionsRequest,
+        until: Instant,
+    ) -> Result<LowestPositionsResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        if request.topic_ids.len() > POSITIONS_ASKED_MAX {
+            let problem = format!("are {}, at most {POSITIONS_ASKED_MAX}", request.topic_ids.len());
+            return Err(status::invalid("topic_ids", problem));
+        }
+        let member = self.groups.get(GroupId::from_u32(request.group).ok_or(Malformed("group"))?)?;
+        member.group.confirm(until).await.map_err(|error| error::propose(&error))?;
+        let positions = member.state.read();
+        let lowest = |topic_id: u64| {
+            let lowest = positions.lowest_position(TopicId(topic_id));
+            LowestPosition { topic_id, none: lowest.is_none(), position: lowest.unwrap_or(0) }
+        };
+        Ok(LowestPositionsResponse { topics: request.topic_ids.into_iter().map(lowest).collect() })
     }
 
     fn list(&self, request: PositionListRequest) -> Result<PositionListResponse, Status> {

@@ -5,6 +5,7 @@
 //! and knows none. The path of a commit: `grpc` decodes it, `groups` proposes it to the group, `machine` applies it
 //! on every voter, `grpc` answers with what came of it.
 //!
+//! - `sweep`: subscriptions of deleted topics end.
 //! - `groups`: this node's members of the groups that it votes in.
 
 mod convert;
@@ -13,6 +14,7 @@ mod groups;
 mod grpc;
 mod machine;
 mod metrics;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +41,7 @@ pub async fn start(
     let metrics = Metrics::new(metrics);
     let groups = Arc::new(Groups::start(&host, consensus.as_ref(), metrics).await?);
     let (status, ready) = (groups.clone(), groups.clone());
+    host.process.spawn("sweep", sweep::run(host.clone(), groups.clone()));
     Ok(Service {
         internal: grpc::router(host, groups),
         public: Router::new(),

@@ -1,6 +1,7 @@
 //! Clients at work: publishers by Push and by PushStream, producers that push again, subscribers by Pop and by Consume, in
 //! all ack modes, readers. All that they see goes to the oracle.
 
+mod brief;
 mod consumer;
 mod producer;
 mod publisher;
@@ -22,6 +23,8 @@ use crate::cluster::Cluster;
 use crate::oracle::{Message, Oracle, Outcome, number_of};
 use crate::plan::Plan;
 use crate::simulation::World;
+
+pub use brief::FIRST;
 
 /// A push's own deadline.
 const PUSH: Duration = Duration::from_secs(5);
@@ -86,8 +89,11 @@ impl Load {
             eventually(CREATE_MAX, "a topic to be created", async || client.create_topic(&name).await.ok())
                 .await;
         }
+        for topic in [brief::KEPT, brief::REBORN] {
+            eventually(CREATE_MAX, "a topic to be created", async || brief::create(&shared, topic).await).await;
+        }
         let process = cluster.clients().process();
-        let mut tasks = Vec::new();
+        let mut tasks = vec![process.spawn("deleter", brief::delete(shared.clone())).abort_on_drop()];
         for subscriber in &plan.subscribers {
             let (shared, plan) = (shared.clone(), subscriber.clone());
             let task = if plan.by_stream {
@@ -111,6 +117,10 @@ impl Load {
             tasks.push(process.spawn("producer", task).abort_on_drop());
         }
         for datacenter in 0..plan.topology.datacenters.len() {
+            let (publishing, reading) =
+                (brief::publish(shared.clone(), datacenter), brief::read(shared.clone(), datacenter));
+            tasks.push(process.spawn("brief-publisher", publishing).abort_on_drop());
+            tasks.push(process.spawn("brief-reader", reading).abort_on_drop());
             let task = reader::run(shared.clone(), datacenter);
             tasks.push(process.spawn("reader", task).abort_on_drop());
         }

@@ -3,6 +3,7 @@
 //! Only what a client has seen counts as seen; a call that timed out, or failed without saying that nothing was stored,
 //! is unknown: its message may appear or not. The checks (`check`) look at this record and at nothing else.
 
+mod brief;
 mod disks;
 mod record;
 
@@ -14,6 +15,7 @@ use trunkline_wire::Status;
 use trunkline_wire::status::{is_not_stored, reason_of};
 use trunkline_wire::v1::{AckLevel, PushResult, ReceiptState, ReceivedMessage};
 
+pub use brief::{Brief, BriefPush};
 pub use disks::{Copies, Disks};
 pub use record::{
     Acked, Deployment, Fault, Hold, Message, Mode, Name, Outcome, Position, Push, Record, ResolvedReceipt,

@@ -30,6 +30,8 @@ pub struct Plan {
     pub stays_dead: StaysDead,
     /// Small limits, so that snapshots and copies of the index are needed within the run.
     pub soon: bool,
+    /// How long the topic that keeps briefly keeps messages.
+    pub kept_for: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +117,19 @@ impl Plan {
         };
         let with_faults = FAULTS_MIN + Duration::from_millis(random.below(FAULTS_MORE_MS));
         let soon = random.below(4) != 0;
-        Self { topology, topics, publishers, producers, subscribers, kinds, with_faults, stays_dead, soon }
+        let kept_for = Duration::from_millis(4_000 + random.fork("retention").below(8_000));
+        Self {
+            topology,
+            topics,
+            publishers,
+            producers,
+            subscribers,
+            kinds,
+            with_faults,
+            stays_dead,
+            soon,
+            kept_for,
+        }
     }
 
     pub fn map(&self) -> ClusterMap {

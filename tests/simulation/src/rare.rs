@@ -21,11 +21,14 @@ pub enum State {
     DispatcherMoved,
     ThirdDatacenter,
     SnapshotInstalled,
+    Expired,
+    PassedOver,
+    TopicBornAgain,
     DuplicateElsewhere,
 }
 
 impl State {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::RelaySwitched,
         Self::IndexCopied,
         Self::DeadOriginFinished,
@@ -34,6 +37,9 @@ impl State {
         Self::DispatcherMoved,
         Self::ThirdDatacenter,
         Self::SnapshotInstalled,
+        Self::Expired,
+        Self::PassedOver,
+        Self::TopicBornAgain,
         Self::DuplicateElsewhere,
     ];
 
@@ -47,6 +53,9 @@ impl State {
             Self::DispatcherMoved => "dispatcher moved with deliveries outstanding",
             Self::ThirdDatacenter => "route through the third datacenter",
             Self::SnapshotInstalled => "snapshot installed",
+            Self::Expired => "messages expired under a reader",
+            Self::PassedOver => "records that are gone passed over by a store that was away",
+            Self::TopicBornAgain => "topic deleted while pushed to",
             Self::DuplicateElsewhere => "repetition through another datacenter took no ID",
         }
     }
@@ -97,6 +106,7 @@ impl Rare {
             "reports go through another voter" => {
                 goes_through_a_third(said, cluster).then_some(State::ThirdDatacenter)
             }
+            "records are gone: they are passed over" => Some(State::PassedOver),
             "a snapshot was installed" => Some(State::SnapshotInstalled),
             "an outage has ended: fresh messages overtake the backlog" => {
                 let datacenter = cluster.node(&said.node).datacenter.0.clone();
@@ -112,6 +122,8 @@ impl Rare {
     pub fn look_back(&self, record: &Record) {
         let stragglers = stragglers(record);
         self.count((stragglers > 0).then_some(State::StragglerOrdered));
+        self.count((!record.brief.expired.is_empty()).then_some(State::Expired));
+        self.count((record.brief.deletions > 0).then_some(State::TopicBornAgain));
         self.count(has_duplicate_elsewhere(record).then_some(State::DuplicateElsewhere));
     }
 

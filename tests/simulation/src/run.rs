@@ -15,8 +15,8 @@ use trunkline_types::{Node, Role};
 use crate::check;
 use crate::cluster::Cluster;
 use crate::faults::{Injector, Kind};
-use crate::load::Load;
-use crate::oracle::{Deployment, Disks, Fault, Oracle, Outcome, Push, Record};
+use crate::load::{FIRST, Load};
+use crate::oracle::{Copies, Deployment, Disks, Fault, Message, Oracle, Outcome, Push, Record};
 use crate::parts::{AsTheyAre, Parts};
 use crate::plan::{Plan, StaysDead, Topology, index};
 use crate::rare::{Rare, State};
@@ -31,6 +31,8 @@ const AFTER_FAULTS: Duration = Duration::from_secs(4);
 
 /// What nobody waits for any more still gets its ID within this.
 const COMES_TO_REST: Duration = Duration::from_secs(8);
+/// What is older than its topic keeps messages leaves all disks within this.
+const LEAVES_WITHIN: Duration = Duration::from_secs(30);
 
 /// What became of a seed.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +82,10 @@ impl Run {
         cluster.begin_all().await;
         let (deployment, disks) = eyes(&plan.topology, &cluster);
         let oracle = Oracle::new(world, deployment, disks);
+        oracle.with(|record| {
+            record.brief.kept_for = plan.kept_for;
+            record.clocks = map.nodes_of(Role::MessageId).count();
+        });
         let load = Load::start(world, &cluster, plan, &oracle).await;
         let errors: Arc<Mutex<Vec<String>>> = Arc::default();
         let rare = Rare::default();
@@ -122,10 +128,30 @@ impl Run {
         self.settle("all has returned").await;
         tokio::time::sleep(COMES_TO_REST).await;
         self.load.read_everything(Duration::from_secs(60)).await;
-        let copies = self.oracle.disks().read().await;
+        let copies = self.all_that_is_kept().await;
         self.oracle.with(|record| record.copies_at_the_end = copies);
         self.cluster().assert_alive();
         self.outcomes(begun)
+    }
+
+    /// What is on disk at the end, once what is kept no more has left; what has not within the bound is noted.
+    async fn all_that_is_kept(&self) -> BTreeMap<Message, Copies> {
+        let until = Instant::now() + self.plan.kept_for + LEAVES_WITHIN;
+        loop {
+            let copies = self.oracle.disks().read().await;
+            let left = copies.range(Message(FIRST)..).filter(|(message, _)| {
+                self.oracle.with(|record| {
+                    let at = usize::try_from(message.0 - FIRST).unwrap_or(usize::MAX);
+                    record.brief.pushes.get(at).is_some_and(|push| push.is_kept)
+                })
+            });
+            let left = left.count();
+            if left == 0 || Instant::now() >= until {
+                self.oracle.with(|record| record.brief.left = left);
+                return copies;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// The phase with faults; all are undone at its end.

@@ -24,6 +24,8 @@ pub enum Answer {
     TooManyRanges,
     /// There is no such subscription: nothing was done.
     NotFound,
+    /// So many subscriptions have ended with their topic.
+    Ended(usize),
 }
 
 impl Answer {

@@ -14,6 +14,8 @@ pub enum Entry {
     Create(Create),
     Acquire(Acquire),
     Commit(Commit),
+    /// The topic is deleted, which is final: its subscriptions end.
+    TopicDeleted(TopicId),
 }
 
 /// Creates a subscription. Idempotent.

@@ -255,3 +255,30 @@ fn the_format_is_fixed_and_a_later_one_is_refused() {
     assert_eq!(Entry::decode(&[3, 0]), Err(Unreadable::Version(3)));
     assert!(matches!(Entry::decode(&[2, 9]), Err(Unreadable::Malformed(_))));
 }
+
+#[test]
+fn the_lowest_position_of_a_topic_is_that_of_its_slowest_subscription() {
+    let mut positions = dispatched();
+    positions.apply(11, create("d", Start::Latest, 3));
+    assert_eq!(positions.lowest_position(TOPIC), Some(2));
+    positions.apply(12, commit(9, 0, 1, &[5..20]));
+    assert_eq!(positions.lowest_position(TOPIC), Some(2));
+    for other in [TopicId(TOPIC.0 - 1), TopicId(TOPIC.0 + 1)] {
+        assert_eq!(positions.lowest_position(other), None);
+    }
+}
+
+#[test]
+fn subscriptions_end_with_their_topic_and_no_others_do() {
+    let mut positions = dispatched();
+    positions.apply(11, create("d", Start::Latest, 3));
+    let Entry::Create(of_another) = create("d", Start::Latest, 3) else { panic!("a creation") };
+    let another = TopicId(TOPIC.0 + (1 << 16));
+    positions.apply(12, Entry::Create(Create { topic_id: another, ..of_another }));
+    assert_eq!(positions.topics(TopicId(0)).collect::<Vec<_>>(), [TOPIC, another]);
+    assert_eq!(positions.topics(TOPIC).collect::<Vec<_>>(), [another]);
+    assert_eq!(positions.apply(13, Entry::TopicDeleted(TOPIC)), Answer::Ended(2));
+    assert_eq!(positions.apply(14, Entry::TopicDeleted(TOPIC)), Answer::Ended(0));
+    assert_eq!(positions.apply(15, commit(9, 0, 1, &[5..6])), Answer::NotFound);
+    assert_eq!((positions.len(), positions.page(None, None, None, 9).subscriptions.len()), (1, 1));
+}

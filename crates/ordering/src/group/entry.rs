@@ -3,22 +3,27 @@
 //! one. IDs are not in it: they are computed when it is applied.
 
 mod assignment;
+mod trim;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, ProducerId, TopicId};
 
+use super::retention::Retention;
+pub use trim::{Trim, TrimPart};
+
 /// The first byte of every entry.
 pub const FORMAT: u8 = 3;
 
 /// One committed entry. New kinds go at the end: a kind's place is its number on disk. Reserved for later kinds:
-/// topic configured, trim, fence.
+/// fence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// Creates a topic unless its name is taken. `options` are opaque here: equal bytes are equal options.
     CreateTopic {
         name: String,
         options: Vec<u8>,
+        retention: Retention,
     },
     /// By id, so that a late repetition cannot delete a topic created since under the same name.
     DeleteTopic {
@@ -41,6 +46,14 @@ pub enum Entry {
         topic: TopicId,
         producers: Vec<(u32, u64)>,
     },
+    /// Gives a topic other options, if it still has those of the index that they were made from.
+    ConfigureTopic {
+        topic: TopicId,
+        configured: u64,
+        options: Vec<u8>,
+        retention: Retention,
+    },
+    Trim(Trim),
 }
 
 /// Records that are on disk in two datacenters, in the order in which they get their IDs.

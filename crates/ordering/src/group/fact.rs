@@ -6,15 +6,17 @@ use serde::{Deserialize, Serialize};
 use trunkline_types::{Bucket, LogName, NodeId, Produced, ProducerId, TopicId};
 
 use super::entry::{Predecessor, log_name, node_number};
+use super::retention::Retention;
 
 /// One thing that was decided. New kinds go at the end: a kind's place is its number in snapshots. Reserved for later
-/// kinds: topic configured, trim, fence.
+/// kinds: fence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
     TopicCreated {
         topic: TopicId,
         name: String,
         options: Vec<u8>,
+        retention: Retention,
     },
     TopicDeleted {
         topic: TopicId,
@@ -50,6 +52,22 @@ pub enum Fact {
         topic: TopicId,
         producers: Vec<ProducerId>,
     },
+    /// The topic has these options from here on.
+    TopicConfigured {
+        topic: TopicId,
+        options: Vec<u8>,
+        retention: Retention,
+    },
+    /// Messages of the topic with IDs below it are there no more.
+    Trimmed {
+        topic: TopicId,
+        below: u64,
+    },
+    /// What facts up to this index decide to be no message, and what is left of topics that they delete, may go: every
+    /// datacenter has them on disk.
+    Everywhere {
+        index: u64,
+    },
 }
 
 /// `count` records of one topic with consecutive IDs.
@@ -76,10 +94,12 @@ impl Fact {
         match self {
             Self::TopicCreated { topic, .. }
             | Self::TopicDeleted { topic }
-            | Self::ProducersForgotten { topic, .. } => Some(topic.bucket()),
+            | Self::ProducersForgotten { topic, .. }
+            | Self::TopicConfigured { topic, .. }
+            | Self::Trimmed { topic, .. } => Some(topic.bucket()),
             Self::LogOpened { log, .. } | Self::LogClosed { log, .. } => Some(log.bucket),
             Self::Ordered { bucket, .. } => Some(*bucket),
-            Self::BootsEnded { .. } => None,
+            Self::BootsEnded { .. } | Self::Everywhere { .. } => None,
         }
     }
 
@@ -105,8 +125,11 @@ impl Fact {
             + match self {
                 Self::TopicCreated { name, options, .. } => name.len() + options.len(),
                 Self::Ordered { runs, .. } => runs.len() * RUN_BYTES,
+                Self::TopicConfigured { options, .. } => options.len(),
                 Self::ProducersForgotten { producers, .. } => producers.len() * PRODUCER_BYTES,
                 Self::TopicDeleted { .. }
+                | Self::Trimmed { .. }
+                | Self::Everywhere { .. }
                 | Self::LogOpened { .. }
                 | Self::BootsEnded { .. }
                 | Self::LogClosed { .. } => 0,

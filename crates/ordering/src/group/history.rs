@@ -167,6 +167,7 @@ mod tests {
             topic: TopicId(counter << 16),
             name: "t".repeat(200),
             options: vec![0; 16 << 10],
+            retention: crate::group::Retention::default(),
         };
         (1..=600).for_each(|index| history.push(index, vec![created(index)]));
         let (mut next, mut told) = (0, 0);

@@ -1,5 +1,6 @@
 //! Decides what a group's leader proposes: which records are on disk in two datacenters and have no ID yet, which
-//! boots have ended, which logs are complete everywhere, which facts and which producers may be forgotten.
+//! boots have ended, which logs are complete everywhere, which facts and which producers may be forgotten, which
+//! messages may go.
 //!
 //! Nothing here is believed when it is applied, so all of it may be lost or wrong: it only decides when to try. A new
 //! leader begins with an empty one.
@@ -17,9 +18,10 @@ use super::replicas::Replicas;
 pub use super::runs::Run;
 use super::runs::Runs;
 use super::sessions::{Admission, Sessions};
-pub use super::sessions::{HeldVector, Source};
+pub use super::sessions::{HeldTopic, HeldVector, Source};
 use super::state::State;
 use super::topics::Standing;
+use trims::Trims;
 
 /// Runs that one log gets into an assignment before the next log's turn: a backlog delays nobody else.
 const PART_RUNS_MAX: usize = 1_024;
@@ -86,6 +88,7 @@ enum InFlight {
     Assignment(Vec<(LogName, u64)>),
     Boots(NodeId),
     Closing,
+    Trim,
     Forgetting,
 }
 
@@ -104,6 +107,7 @@ pub struct Leader {
     trim: u64,
     trim_proposed: u64,
     fact_runs_kept: usize,
+    trims: Trims,
     /// The producer that was looked at last, for whether it may be forgotten.
     looked_at: (TopicId, u32),
 }
@@ -121,6 +125,7 @@ impl Leader {
             trim: 0,
             trim_proposed: 0,
             fact_runs_kept: FACT_RUNS_KEPT,
+            trims: Trims::default(),
             looked_at: (TopicId(0), 0),
         }
     }
@@ -340,7 +345,7 @@ impl Leader {
             Some(InFlight::Assignment(logs)) => {
                 logs.into_iter().for_each(|(name, upto)| self.log_completed(state, name, upto, applied));
             }
-            Some(InFlight::Boots(_) | InFlight::Closing | InFlight::Forgetting) | None => {}
+            Some(InFlight::Boots(_) | InFlight::Closing | InFlight::Forgetting | InFlight::Trim) | None => {}
         }
     }
 
@@ -420,3 +425,4 @@ fn reference(state: &State, name: LogName, predecessor: Option<Predecessor>) -> 
 mod duties;
 #[cfg(test)]
 mod tests;
+mod trims;

@@ -54,6 +54,9 @@ pub struct OrderTime {
     proposed: Reading,
     /// The clocks show a step that is not taken.
     is_held: bool,
+    /// What the clocks showed when an operator confirmed them: from there on they go right.
+    confirmed: Option<Reading>,
+    confirms: bool,
 }
 
 impl OrderTime {
@@ -74,8 +77,12 @@ impl OrderTime {
         clocks.sort_unstable();
         let median = *clocks.get(clocks.len().checked_sub(1)? / 2)?;
         let known = self.known();
-        let jump = median.abs_diff(known.later(at));
-        // (Later, beside the trimming that this holds up: unless an operator has confirmed it.)
+        if std::mem::take(&mut self.confirms) {
+            self.confirmed = Some(Reading { ms: median, at });
+        }
+        // What was confirmed stands in for what was known, until order time goes on from there.
+        let confirmed = self.confirmed.filter(|confirmed| confirmed.at >= known.at);
+        let jump = median.abs_diff(confirmed.unwrap_or(known).later(at));
         self.is_held = known.ms > 0 && clocks.len() < CLOCKS_TRUSTED_MIN && jump > ms(CLOCK_JUMP_MAX);
         (!self.is_held && median > known.ms).then_some(median)
     }
@@ -92,10 +99,22 @@ impl OrderTime {
         }
     }
 
+    /// An operator says that the clocks are right: the step that they show is taken. True if order time was held.
+    /// (A step back is not: order time stands where it is until the clocks have come there, and is held no more.)
+    pub fn confirm(&mut self) -> bool {
+        self.confirms |= self.is_held;
+        self.is_held
+    }
+
     /// With fewer than three clocks they show a step that differs from elapsed time: order time stands still, and
     /// nothing may be trimmed by it.
     pub fn is_held(&self) -> bool {
         self.is_held
+    }
+
+    /// Where it stood last, milliseconds since 1970; 0 for nowhere yet.
+    pub fn known_ms(&self) -> u64 {
+        self.known().ms
     }
 
     fn known(&self) -> Reading {
@@ -179,6 +198,28 @@ mod tests {
             let readings = clocks.iter().map(|by| off(*by) + 2_000).collect();
             assert!(time.propose(readings, START + Duration::from_secs(2)) > 0, "{name}");
             assert!(!time.is_held(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_an_operator_confirms_is_taken_and_the_next_one_is_not() {
+        let second = Duration::from_secs(1);
+        for (name, by) in [("ahead", 100 * DAY), ("behind", -100 * DAY)] {
+            let mut time = known();
+            let look = |time: &mut OrderTime, by: i64, after: u32| {
+                time.look(vec![off(by) + ms(second * after)], START + second * after)
+            };
+            assert!(!time.confirm(), "{name}: there is nothing to confirm");
+            assert_eq!(look(&mut time, by, 1), None);
+            assert!(time.is_held() && time.confirm(), "{name}");
+            let taken = look(&mut time, by, 2);
+            assert_eq!(taken, (by > 0).then(|| off(by) + 2_000), "{name}: it never goes back");
+            assert!(!time.is_held(), "{name}");
+            taken.into_iter().for_each(|now| time.applied(now, START + second * 2));
+            look(&mut time, by, 3);
+            assert!(!time.is_held(), "{name}: it goes on");
+            look(&mut time, by + DAY, 4);
+            assert!(time.is_held(), "{name}: another step is another question");
         }
     }
 

@@ -29,9 +29,9 @@ pub struct LastPush {
 }
 
 impl LastPush {
-    /// Whether that is so long ago that it need not be remembered.
-    pub fn is_over(&self, order_time_ms: u64) -> bool {
-        let kept = u64::try_from(PRODUCER_KEPT_MIN.as_millis()).unwrap_or(u64::MAX);
+    /// Whether that is so long ago that it need not be remembered, where messages are kept for `age_ms`.
+    pub fn is_over(&self, order_time_ms: u64, age_ms: u64) -> bool {
+        let kept = u64::try_from(PRODUCER_KEPT_MIN.as_millis()).unwrap_or(u64::MAX).max(age_ms);
         order_time_ms >= self.order_time_ms.saturating_add(kept)
     }
 }
@@ -130,10 +130,11 @@ impl Producers {
         number: u32,
         index: u64,
         order_time_ms: u64,
+        age_ms: u64,
     ) -> Option<ProducerId> {
         let of = self.topics.get_mut(&topic)?;
         let known = of.known.get(&number)?;
-        if known.last.index != index || !known.last.is_over(order_time_ms) {
+        if known.last.index != index || !known.last.is_over(order_time_ms, age_ms) {
             return None;
         }
         let id = known.id;
@@ -240,9 +241,14 @@ mod tests {
         producers.take(TOPIC, of(1, 1), 1, 9, at(4, 1_000));
         producers.take(TOPIC, of(1, 1), 1, 9, at(5, 2_000));
         for (number, index, now) in [(1, 5, 1_999 + KEPT), (1, 4, 2_000 + KEPT), (2, 5, 2_000 + KEPT)] {
-            assert_eq!(producers.forget(TOPIC, number, index, now), None, "{number}, {index}, {now}");
+            assert_eq!(producers.forget(TOPIC, number, index, now, 0), None, "{number}, {index}, {now}");
         }
-        assert_eq!(producers.forget(TOPIC, 1, 5, 2_000 + KEPT), Some(ProducerId([1; 16])));
+        assert_eq!(
+            producers.forget(TOPIC, 1, 5, 2_000 + KEPT, KEPT + 1),
+            None,
+            "messages are kept for longer"
+        );
+        assert_eq!(producers.forget(TOPIC, 1, 5, 2_000 + KEPT, 0), Some(ProducerId([1; 16])));
         assert_eq!(producers.number(TOPIC, &ProducerId([1; 16])), None);
         assert_eq!(producers.resolve(TOPIC, ProducerReference::Number(1)), None);
         assert_eq!(producers.take(TOPIC, of(1, 1), 1, 9, at(9, 9)), [(1, true)]);

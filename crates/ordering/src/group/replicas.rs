@@ -1,6 +1,6 @@
 //! Where the buckets of a group live, and what "in two datacenters" means. Placement decides it; this is its answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trunkline_types::{Bucket, NodeId};
 
@@ -18,11 +18,19 @@ pub struct Replicas {
     /// How many datacenters the map has.
     datacenters: usize,
     buckets: BTreeMap<Bucket, Vec<Replica>>,
+    /// Declared lost: what goes does not wait for them.
+    lost: BTreeSet<usize>,
 }
 
 impl Replicas {
     pub fn new(datacenters: usize, buckets: BTreeMap<Bucket, Vec<Replica>>) -> Self {
-        Self { datacenters, buckets }
+        Self { datacenters, buckets, lost: BTreeSet::new() }
+    }
+
+    /// These datacenters are declared lost.
+    #[must_use]
+    pub fn without_datacenters(self, lost: BTreeSet<usize>) -> Self {
+        Self { lost, ..self }
     }
 
     pub fn of(&self, bucket: Bucket) -> &[Replica] {
@@ -57,6 +65,25 @@ impl Replicas {
         let by_datacenters = if self.datacenters >= 2 { datacenters.1 } else { datacenters.0 };
         let by_stores = if replicas.len() >= 2 { stores.1 } else { stores.0 };
         by_datacenters.min(by_stores)
+    }
+
+    /// The most that some replica of `bucket` in every datacenter has reached, those left out that are declared lost;
+    /// 0 if nobody in one of them has said.
+    ///
+    /// **Invariant** (I10): nothing goes beyond this.
+    pub fn reached_by_every_datacenter(
+        &self,
+        bucket: Bucket,
+        reached: impl Fn(NodeId) -> Option<u64>,
+    ) -> u64 {
+        let mut per_datacenter = vec![0; self.datacenters];
+        for replica in self.of(bucket) {
+            if let Some(best) = per_datacenter.get_mut(replica.datacenter) {
+                *best = reached(replica.store).unwrap_or(0).max(*best);
+            }
+        }
+        let counts = per_datacenter.into_iter().enumerate().filter(|(at, _)| !self.lost.contains(at));
+        counts.map(|(_, best)| best).min().unwrap_or(0)
     }
 
     /// The least that any replica of `bucket` has reached; 0 if one has not said.
@@ -109,5 +136,28 @@ mod tests {
         for (name, datacenters, expected) in cases {
             assert_eq!(reached(datacenters), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn every_datacenter_counts_by_its_best_store_unless_it_is_declared_lost() {
+        let replica = |store| Replica { store: NodeId(store), datacenter: usize::from(store > 2) };
+        let replicas = Replicas::new(2, BTreeMap::from([(Bucket(1), [1, 2, 3, 4].map(replica).to_vec())]));
+        let reached = |lost: &[usize], said: [Option<u64>; 4]| {
+            let replicas = replicas.clone().without_datacenters(lost.iter().copied().collect());
+            let at = |store: NodeId| usize::try_from(store.0 - 1).unwrap();
+            replicas.reached_by_every_datacenter(Bucket(1), |store| said[at(store)])
+        };
+        let (none, all) = (None, [Some(3), Some(9), Some(5), Some(4)]);
+        for (name, lost, said, expected) in [
+            ("the better store of each", &[][..], all, 5),
+            ("one store of each", &[], [none, Some(9), none, Some(4)], 4),
+            ("a datacenter is silent", &[], [Some(9), Some(9), none, none], 0),
+            ("it is declared lost", &[1], [Some(8), Some(9), none, none], 9),
+            ("it is lost and speaks", &[1], all, 9),
+            ("all are lost", &[0, 1], all, 0),
+        ] {
+            assert_eq!(reached(lost, said), expected, "{name}");
+        }
+        assert_eq!(replicas.reached_by_every_datacenter(Bucket(2), |_| Some(9)), 0, "it lives nowhere");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trunkline_types::limits::OPEN_LOGS_PER_GROUP_MAX;
-use trunkline_types::{Boot, LogName, NodeId};
+use trunkline_types::limits::{OPEN_LOGS_PER_GROUP_MAX, TOPICS_PER_GROUP_MAX};
+use trunkline_types::{Boot, LogName, NodeId, TopicId};
 
 use super::digest::digest;
 
@@ -40,6 +40,17 @@ pub struct HeldVector {
     pub ended: BTreeMap<LogName, u64>,
     /// Closed logs that end short there.
     pub lacking: BTreeSet<LogName>,
+    /// What has changed of topics since it was last said. Of the others what was said before stands.
+    pub topics: Vec<(TopicId, HeldTopic)>,
+}
+
+/// What a store has of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldTopic {
+    /// The IDs below it can be read there, but for what was trimmed.
+    pub readable: u64,
+    /// The IDs below it are beyond what the topic keeps in bytes.
+    pub beyond: u64,
 }
 
 /// A store's newest held vector.
@@ -48,6 +59,7 @@ struct Word {
     boot: Boot,
     heard: u64,
     held: HeldVector,
+    topics: BTreeMap<TopicId, HeldTopic>,
 }
 
 /// All stores' sessions and held vectors.
@@ -180,16 +192,33 @@ impl Sessions {
     }
 
     /// Takes a held vector; false if it is of an older boot.
-    pub fn hear(&mut self, source: Source, held: HeldVector) -> bool {
+    pub fn hear(&mut self, source: Source, mut held: HeldVector) -> bool {
         let superseded = |known: Boot| is_superseded(source.boot, known);
         if self.words.get(&source.store).is_some_and(|word| superseded(word.boot))
             || self.sessions.get(&source.store).is_some_and(|session| superseded(session.boot))
         {
             return false;
         }
-        let word = Word { boot: source.boot, heard: self.now, held };
+        let before = self.words.remove(&source.store).filter(|word| word.boot == source.boot);
+        let mut topics = before.map(|word| word.topics).unwrap_or_default();
+        for (topic, held) in std::mem::take(&mut held.topics) {
+            if topics.len() < TOPICS_PER_GROUP_MAX || topics.contains_key(&topic) {
+                topics.insert(topic, held);
+            }
+        }
+        let word = Word { boot: source.boot, heard: self.now, held, topics };
         self.words.insert(source.store, word);
         true
+    }
+
+    /// What a store has of a topic; `None`: it has not said.
+    pub fn topic(&self, store: NodeId, topic: TopicId) -> Option<HeldTopic> {
+        self.words.get(&store)?.topics.get(&topic).copied()
+    }
+
+    /// What was said of these topics is of no use any more.
+    pub fn forget_topics(&mut self, is_needed: impl Fn(TopicId) -> bool) {
+        self.words.values_mut().for_each(|word| word.topics.retain(|topic, _| is_needed(*topic)));
     }
 
     /// The index up to which a store has the facts on disk; `None`: it has not said.

@@ -11,9 +11,11 @@ use super::fact::Fact;
 use super::history::History;
 use super::logs::{Before, Logs, OpenLog};
 use super::producers::{LastPush, Producer, Producers};
+use super::retention::{Ages, Retention};
 use super::runs::Run;
 use super::state::{Shape, State};
 use super::topics::{Topic, Topics};
+use super::trims::Gone;
 
 /// The first byte of every snapshot.
 pub const FORMAT: u8 = 2;
@@ -34,8 +36,7 @@ struct Stored {
     applied: u64,
     order_time_ms: u64,
     topic_counter: u64,
-    /// id, name, options, next ID.
-    topics: Vec<(TopicId, String, Vec<u8>, u64)>,
+    topics: Vec<StoredTopic>,
     last_number: u32,
     logs: Vec<StoredLog>,
     closed: Vec<StoredClosed>,
@@ -45,6 +46,20 @@ struct Stored {
     facts: Vec<(u64, Vec<Fact>)>,
     /// topic, last number, producers.
     producers: Vec<(TopicId, u32, Vec<StoredProducer>)>,
+    gone: Gone,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTopic {
+    id: TopicId,
+    name: String,
+    options: Vec<u8>,
+    next_id: u64,
+    retention: Retention,
+    configured: u64,
+    trimmed: u64,
+    last_ms: u64,
+    ages: Ages,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,6 +113,7 @@ impl State {
             facts_from: self.history.from(),
             facts: self.history.iter().map(|at| (at.index, at.facts.to_vec())).collect(),
             producers: store_producers(&self.producers),
+            gone: self.gone,
         };
         postcard::to_extend(&stored, vec![FORMAT]).expect("writing to memory cannot fail")
     }
@@ -117,12 +133,7 @@ impl State {
         if stored.shape != shape {
             return Err(InvalidSnapshot::OtherGroup(stored.shape, shape));
         }
-        let topics = stored.topics.into_iter().map(|(id, name, options, next_id)| Topic {
-            id,
-            name: name.into(),
-            options: options.into(),
-            next_id,
-        });
+        let topics = stored.topics.into_iter().map(restore_topic);
         let open = stored.logs.into_iter().map(restore_log).collect();
         let closed = stored.closed.into_iter().map(restore_closed).collect();
         let ended =
@@ -135,6 +146,7 @@ impl State {
             logs: Logs::from_parts(stored.last_number, open, closed, ended),
             producers: restore_producers(stored.producers),
             history: History::from_parts(stored.facts_from, stored.facts),
+            gone: stored.gone,
         })
     }
 
@@ -144,8 +156,16 @@ impl State {
     }
 }
 
-fn store_topic(topic: &Topic) -> (TopicId, String, Vec<u8>, u64) {
-    (topic.id, topic.name.to_string(), topic.options.to_vec(), topic.next_id)
+fn store_topic(topic: &Topic) -> StoredTopic {
+    let Topic { id, name, options, next_id, retention, configured, trimmed, last_ms, ages } = topic.clone();
+    let (name, options) = (name.to_string(), options.to_vec());
+    StoredTopic { id, name, options, next_id, retention, configured, trimmed, last_ms, ages }
+}
+
+fn restore_topic(stored: StoredTopic) -> Topic {
+    let StoredTopic { id, name, options, next_id, retention, configured, trimmed, last_ms, ages } = stored;
+    let (name, options) = (name.into(), options.into());
+    Topic { id, name, options, next_id, retention, configured, trimmed, last_ms, ages }
 }
 
 fn store_log(number: u32, log: &OpenLog) -> StoredLog {
@@ -231,14 +251,15 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let mut state = State::new(SHAPE);
-        state.apply(3, &Entry::CreateTopic { name: "a".to_owned(), options: vec![8] });
+        let retention = Retention { age_ms: 7, bytes: 6, until_acknowledged_ms: 0 };
+        state.apply(3, &Entry::CreateTopic { name: "a".to_owned(), options: vec![8], retention });
         state.apply(4, &Entry::EndBoots { node: NodeId(9), counter: 2 });
         let bucket = u8::try_from(hash64(b"a") % 4).unwrap();
         let expected: Vec<u8> = [
             vec![FORMAT, 0, 1, 4, 4, 0, 1, 1],
-            vec![0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 1],
+            vec![0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 1, 7, 6, 0, 3, 1, 0, 0],
             vec![0, 0, 0, 1, 9, 2, 4, 0, 2],
-            vec![3, 1, 0, 0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 4, 1, 4, 9, 2, 0],
+            vec![3, 1, 0, 0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 7, 6, 0, 4, 1, 4, 9, 2, 0, 0, 0],
         ]
         .concat();
         assert_eq!(state.snapshot(), expected);

@@ -10,8 +10,10 @@ use super::fact::{Fact, OrderedRun};
 use super::history::{History, Since};
 use super::logs::{Before, Logs, OpenLog};
 use super::producers::{LastPush, Producers, fits};
+use super::retention::Retention;
 use super::runs::Run;
 use super::topics::{Standing, Topic, Topics};
+use super::trims::Gone;
 
 /// Which buckets a group orders. Fixed when the cluster was initialized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +56,16 @@ pub enum Answer {
     Assigned {
         records: u64,
     },
-    /// End of boots, closing of logs, forgetting of producers: how much of it was news.
+    /// End of boots, closing of logs, trims, forgetting of producers: how much of it was news.
     Noted(u64),
+    /// The topic has these options; `taken`: by this entry, and not by one before it.
+    Configured {
+        id: TopicId,
+        options: Vec<u8>,
+        taken: bool,
+    },
+    /// There is no such topic.
+    NoTopic,
 }
 
 /// Bytes that are not an answer of this version.
@@ -89,7 +99,8 @@ pub struct State {
     pub(super) logs: Logs,
     pub(super) producers: Producers,
     pub(super) history: History,
-    // Reserved: trims, fences.
+    pub(super) gone: Gone,
+    // Reserved: fences.
 }
 
 impl State {
@@ -102,6 +113,7 @@ impl State {
             logs: Logs::default(),
             producers: Producers::default(),
             history: History::default(),
+            gone: Gone::default(),
         }
     }
 
@@ -163,11 +175,14 @@ impl State {
         self.applied = self.applied.max(index);
         let mut facts = Vec::new();
         let answer = match entry {
-            Entry::CreateTopic { name, options } => self.create_topic(name, options, &mut facts),
+            Entry::CreateTopic { name, options, retention } => {
+                self.create_topic(index, name, options, *retention, &mut facts)
+            }
             Entry::DeleteTopic { topic } => {
                 let deleted = self.topics.delete(*topic);
                 self.producers.delete(*topic);
                 facts.extend(deleted.then_some(Fact::TopicDeleted { topic: *topic }));
+                self.gone.void(index, deleted);
                 Answer::Deleted(deleted)
             }
             Entry::Assign(assignment) => self.assign(index, assignment, &mut facts),
@@ -186,6 +201,10 @@ impl State {
             Entry::ForgetProducers { topic, producers } => {
                 self.forget_producers(*topic, producers, &mut facts)
             }
+            Entry::ConfigureTopic { topic, configured, options, retention } => {
+                self.configure_topic(index, *topic, *configured, options, *retention, &mut facts)
+            }
+            Entry::Trim(trim) => self.trim(trim, &mut facts),
         };
         self.history.push(index, facts);
         answer
@@ -196,7 +215,14 @@ impl State {
         self.applied = self.applied.max(index);
     }
 
-    fn create_topic(&mut self, name: &str, options: &[u8], facts: &mut Vec<Fact>) -> Answer {
+    fn create_topic(
+        &mut self,
+        index: u64,
+        name: &str,
+        options: &[u8],
+        retention: Retention,
+        facts: &mut Vec<Fact>,
+    ) -> Answer {
         let Ok(valid) = TopicName::new(name) else { return Answer::NotHere };
         let bucket = valid.bucket(self.shape.buckets);
         if !self.shape.owns(bucket) {
@@ -205,12 +231,13 @@ impl State {
         if let Some(topic) = self.topics.named(name) {
             return Answer::Topic { id: topic.id, options: topic.options.to_vec(), created: false };
         }
-        let Ok(Topic { id, .. }) = self.topics.create(bucket, name, options) else {
+        let Ok(Topic { id, .. }) = self.topics.create(index, bucket, name, options, retention) else {
             return Answer::TooManyTopics;
         };
         let id = *id;
-        facts.push(Fact::TopicCreated { topic: id, name: name.to_owned(), options: options.to_vec() });
-        Answer::Topic { id, options: options.to_vec(), created: true }
+        let (name, options) = (name.to_owned(), options.to_vec());
+        facts.push(Fact::TopicCreated { topic: id, name, options: options.clone(), retention });
+        Answer::Topic { id, options, created: true }
     }
 
     fn assign(&mut self, index: u64, assignment: &Assignment, facts: &mut Vec<Fact>) -> Answer {
@@ -235,6 +262,7 @@ impl State {
         }
         let room = ENTRY_FACT_RUNS_MAX.saturating_sub(facts.iter().map(Fact::runs).sum());
         let (runs, last) = self.decide(index, &log, part, room);
+        self.gone.void(index, runs.iter().any(|run| run.first_id == 0));
         let records = runs.iter().map(|run| run.count).sum();
         if records > 0 {
             facts.push(Fact::Ordered { number, bucket: log.name.bucket, from: log.ordered, runs });
@@ -272,7 +300,8 @@ impl State {
                 (Standing::Unknown, _) => break,
                 (Standing::Deleted, _) => decided.push(run.topic, 0, run.count, None),
                 (Standing::Live, None) => {
-                    let first_id = self.topics.take_ids(run.topic, run.count).expect("it is live");
+                    let first_id =
+                        self.topics.take_ids(run.topic, run.count, now.order_time_ms).expect("it is live");
                     decided.push(run.topic, first_id, run.count, None)
                 }
                 (Standing::Live, Some(produced)) => self.decide_produced(run, produced, now, &mut decided),
@@ -308,12 +337,20 @@ impl State {
     fn decide_produced(&mut self, run: Run, first: Produced, now: LastPush, decided: &mut Decided) -> u64 {
         let mut done = 0;
         for (count, is_new) in self.producers.take(run.topic, first, run.count, decided.room(), now) {
-            let first_id =
-                if is_new { self.topics.take_ids(run.topic, count).expect("it is live") } else { 0 };
+            let first_id = if is_new {
+                self.topics.take_ids(run.topic, count, now.order_time_ms).expect("it is live")
+            } else {
+                0
+            };
             decided.push(run.topic, first_id, count, Some(first.plus(done)));
             done += count;
         }
         done
+    }
+
+    /// How long a topic's messages are kept at most.
+    pub(super) fn kept_for(&self, topic: TopicId) -> u64 {
+        self.topics.get(topic).map_or(0, |topic| topic.retention.age_at_most_ms())
     }
 
     fn forget_producers(
@@ -322,9 +359,10 @@ impl State {
         producers: &[(u32, u64)],
         facts: &mut Vec<Fact>,
     ) -> Answer {
-        let now = self.order_time_ms;
-        let forgotten =
-            producers.iter().filter_map(|&(number, index)| self.producers.forget(topic, number, index, now));
+        let (now, age_ms) = (self.order_time_ms, self.kept_for(topic));
+        let forgotten = producers
+            .iter()
+            .filter_map(|&(number, index)| self.producers.forget(topic, number, index, now, age_ms));
         let producers: Vec<_> = forgotten.collect();
         let news = producers.len() as u64;
         facts.extend((news > 0).then_some(Fact::ProducersForgotten { topic, producers }));

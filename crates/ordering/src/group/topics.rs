@@ -7,6 +7,8 @@ use std::sync::Arc;
 use trunkline_types::limits::TOPICS_PER_GROUP_MAX;
 use trunkline_types::{Bucket, TopicId};
 
+use super::retention::{Ages, Retention};
+
 /// A live topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -16,6 +18,26 @@ pub struct Topic {
     pub options: Arc<[u8]>,
     /// The message ID that the next record gets.
     pub next_id: u64,
+    pub retention: Retention,
+    /// The index that last gave it options: what is proposed under others is refused.
+    pub configured: u64,
+    /// The first message ID that is still there.
+    pub trimmed: u64,
+    /// Order time when it last gave IDs.
+    pub last_ms: u64,
+    /// Which of its IDs are how old, at most as old as it keeps messages.
+    pub ages: Ages,
+}
+
+impl Topic {
+    /// The IDs below it are all at least so old, at this order time.
+    pub fn older_than(&self, age_ms: u64, order_time_ms: u64) -> u64 {
+        match order_time_ms.checked_sub(age_ms) {
+            Some(by) if by >= self.last_ms => self.next_id,
+            Some(by) => self.ages.given_by(by),
+            None => 1,
+        }
+    }
 }
 
 /// Live topics by id and by name. A deleted topic leaves nothing but the counter, which its id never exceeds.
@@ -93,7 +115,14 @@ impl Topics {
     }
 
     /// The name must be free; the caller has looked.
-    pub(super) fn create(&mut self, bucket: Bucket, name: &str, options: &[u8]) -> Result<&Topic, TooMany> {
+    pub(super) fn create(
+        &mut self,
+        index: u64,
+        bucket: Bucket,
+        name: &str,
+        options: &[u8],
+        retention: Retention,
+    ) -> Result<&Topic, TooMany> {
         if self.by_id.len() >= TOPICS_PER_GROUP_MAX {
             return Err(TooMany);
         }
@@ -101,8 +130,27 @@ impl Topics {
         let id = TopicId::new(self.counter, bucket);
         let name: Arc<str> = name.into();
         self.by_name.insert(name.clone(), id);
-        let topic = Topic { id, name, options: options.into(), next_id: 1 };
+        let topic = Topic {
+            id,
+            name,
+            options: options.into(),
+            next_id: 1,
+            retention,
+            configured: index,
+            trimmed: 1,
+            last_ms: 0,
+            ages: Ages::default(),
+        };
         Ok(self.by_id.entry(id).or_insert(topic))
+    }
+
+    pub(super) fn get_mut(&mut self, id: TopicId) -> Option<&mut Topic> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// Topics from `id` on, in the order of their ids.
+    pub fn from(&self, id: TopicId) -> impl Iterator<Item = &Topic> + '_ {
+        self.by_id.range(id..).map(|(_, topic)| topic)
     }
 
     /// False: it was not live.
@@ -112,10 +160,14 @@ impl Topics {
         true
     }
 
-    /// Gives `count` IDs; the first one. `None`: the topic is not live.
-    pub(super) fn take_ids(&mut self, id: TopicId, count: u64) -> Option<u64> {
+    /// Gives `count` IDs at this order time; the first one. `None`: the topic is not live.
+    pub(super) fn take_ids(&mut self, id: TopicId, count: u64, order_time_ms: u64) -> Option<u64> {
         let topic = self.by_id.get_mut(&id)?;
         let first = topic.next_id;
+        if order_time_ms > topic.last_ms {
+            topic.ages.note(topic.last_ms, first, topic.retention.age_ms);
+            topic.last_ms = order_time_ms;
+        }
         topic.next_id += count;
         Some(first)
     }
@@ -140,7 +192,7 @@ mod tests {
     fn topics_are_listed_by_name_bytewise_from_a_place_and_by_prefix() {
         let mut topics = Topics::default();
         for name in ["b", "a.2", "Z", "a.1", "a"] {
-            topics.create(Bucket(1), name, &[]).unwrap();
+            topics.create(1, Bucket(1), name, &[], Retention::default()).unwrap();
         }
         assert_eq!(names(&topics, "", ""), ["Z", "a", "a.1", "a.2", "b"]);
         assert_eq!(names(&topics, "a.", ""), ["a.1", "a.2"]);
@@ -152,18 +204,18 @@ mod tests {
     #[test]
     fn an_id_above_the_counter_is_unknown_and_one_below_that_is_not_live_is_deleted() {
         let mut topics = Topics::default();
-        let id = topics.create(Bucket(1), "a", &[]).unwrap().id;
+        let id = topics.create(1, Bucket(1), "a", &[], Retention::default()).unwrap().id;
         assert_eq!(topics.standing(id), Standing::Live);
         assert_eq!(topics.standing(TopicId::new(2, Bucket(1))), Standing::Unknown);
         assert!(topics.delete(id) && !topics.delete(id));
         assert_eq!(topics.standing(id), Standing::Deleted);
         assert!(topics.was_deleted(id) && !topics.was_deleted(TopicId::new(2, Bucket(1))));
-        let again = topics.create(Bucket(1), "a", &[]).unwrap().id;
+        let again = topics.create(1, Bucket(1), "a", &[], Retention::default()).unwrap().id;
         assert_ne!(again, id, "created again it is another topic");
         let (forged, none) = (TopicId::new(again.counter(), Bucket(9)), TopicId::new(0, Bucket(1)));
         for id in [again, forged, none] {
             assert!(!topics.was_deleted(id), "no topic {id} was deleted");
         }
-        assert_eq!(topics.take_ids(id, 1), None);
+        assert_eq!(topics.take_ids(id, 1, 0), None);
     }
 }

@@ -28,6 +28,10 @@ pub enum Effect {
     Reportable(LogNo),
     /// Write the log's row again: it is complete now.
     Complete(LogNo),
+    /// What the topic keeps no more may leave the disk, page by page: [`Catalog::purge`].
+    Purge(TopicId),
+    /// The same of records of the group that are decided to be no message.
+    PurgeVoids(u16),
 }
 
 /// What a store knows of an ordering group.
@@ -42,6 +46,12 @@ pub(super) struct Group {
     pub(super) boots_ended: BTreeMap<NodeId, u32>,
     /// Logs that need attention: not closed, or closed and not complete here.
     pub(super) open: BTreeSet<LogNo>,
+    /// Facts up to here are on disk in every datacenter.
+    pub(super) everywhere: u64,
+    /// Topics of which messages go once the facts up to this index are on disk.
+    pub(super) trims: BTreeMap<TopicId, u64>,
+    /// The same of records that are no message.
+    pub(super) voids: Option<u64>,
 }
 
 /// Logs, topics and groups.
@@ -58,7 +68,9 @@ pub struct Catalog {
     pub(super) topics: BTreeMap<TopicId, Topic>,
     pub(super) topic_names: BTreeMap<String, TopicId>,
     pub(super) producers: Producers,
-    groups: BTreeMap<u16, Group>,
+    /// Topics that were deleted, and of which nothing is left here.
+    pub(super) gone: BTreeSet<TopicId>,
+    pub(super) groups: BTreeMap<u16, Group>,
     held: Vec<bool>,
     group_count: u16,
     /// Topics and logs for which something is being read from disk; of an index also whether rows have come to disk
@@ -80,6 +92,7 @@ impl Catalog {
             next_log: LogNo(0),
             topics: BTreeMap::new(),
             topic_names: BTreeMap::new(),
+            gone: BTreeSet::new(),
             producers: Producers::default(),
             groups: BTreeMap::new(),
             held,
@@ -166,6 +179,21 @@ impl Catalog {
 
     pub fn topic(&self, id: TopicId) -> Option<&Topic> {
         self.topics.get(&id)
+    }
+
+    /// There was such a topic, by the facts, and it is deleted.
+    pub fn is_deleted(&self, id: TopicId) -> bool {
+        self.gone.contains(&id) || self.topics.get(&id).is_some_and(|topic| topic.deleted)
+    }
+
+    /// Topics that were deleted, and of which nothing is left.
+    pub fn gone(&self) -> impl Iterator<Item = TopicId> + '_ {
+        self.gone.iter().copied()
+    }
+
+    /// Topics from `id` on, in the order of their ids.
+    pub fn topics_from(&self, id: TopicId) -> impl Iterator<Item = (TopicId, &Topic)> + '_ {
+        self.topics.range(id..).map(|(&id, topic)| (id, topic))
     }
 
     pub fn producers(&self) -> &Producers {

@@ -24,8 +24,11 @@ pub struct CopiedTopic {
     pub topic: TopicId,
     pub name: String,
     pub options: Vec<u8>,
-    pub deleted: bool,
+    /// The facts' index that deleted it; 0 where it lives.
+    pub deleted_at: u64,
     pub next: u64,
+    /// First ID that is still there.
+    pub trimmed: u64,
 }
 
 /// What a store had of some buckets, all that its facts said of them, but for the index itself, whose rows were written
@@ -35,6 +38,10 @@ pub struct Copied {
     pub logs: Vec<CopiedLog>,
     pub topics: Vec<CopiedTopic>,
     pub boots_ended: Vec<(NodeId, u32)>,
+    /// Facts up to here are on disk in every datacenter.
+    pub everywhere: u64,
+    /// What the copy says are the facts up to here.
+    pub facts_index: u64,
     /// The sequences that have IDs.
     pub producers: BTreeMap<(TopicId, ProducerId), IntervalSet>,
 }
@@ -53,14 +60,18 @@ impl Catalog {
             if !self.holds(from.topic.bucket()) {
                 continue;
             }
-            if !from.deleted && !from.name.is_empty() {
+            if from.deleted_at == 0 && !from.name.is_empty() {
                 self.topic_names.insert(from.name.clone(), from.topic);
             } else if self.topic_names.get(&from.name) == Some(&from.topic) {
                 self.topic_names.remove(&from.name);
             }
             let topic =
                 self.topics.entry(from.topic).or_insert_with(|| Topic::new(String::new(), Vec::new()));
-            (topic.name, topic.options, topic.deleted) = (from.name, from.options, from.deleted);
+            (topic.name, topic.options) = (from.name, from.options);
+            (topic.deleted, topic.deleted_at) = (from.deleted_at > 0, from.deleted_at);
+            topic.trim(from.trimmed);
+            // The rows that came may be of what has left this disk before.
+            topic.purged = 1;
             topic.staged_next = topic.staged_next.max(from.next);
             for producer in self.producers.forget_all(from.topic) {
                 if !copied.producers.contains_key(&(from.topic, producer)) {
@@ -68,12 +79,15 @@ impl Catalog {
                 }
             }
             topics.push((from.topic, from.next));
-            rows.extend([Row::Topic(from.topic), Row::Mark(from.topic)]);
+            rows.extend([Row::Topic(from.topic), Row::Mark(from.topic), Row::Trim(from.topic)]);
+            self.gone.remove(&from.topic);
+            self.group_mut(group).trims.insert(from.topic, copied.facts_index);
         }
         for ((topic, producer), sequences) in copied.producers {
             self.producers.recover(topic, producer, sequences);
             rows.push(Row::Producer { topic, producer });
         }
+        self.stage_everywhere(group, copied.facts_index, copied.everywhere, rows);
         let mut logs = Vec::new();
         for from in copied.logs {
             let Some(log) = self.find_mut(from.log) else { continue };

@@ -6,6 +6,7 @@ use trunkline_types::{LogName, NodeId, Produced, ProducerId, TopicId};
 use super::catalog::{Catalog, Effect};
 use super::log::{Log, LogNo};
 use super::topic::{IndexRun, Topic};
+use super::trim::Void;
 use crate::group::{OrderedRun, Predecessor};
 
 /// One thing that was decided.
@@ -18,6 +19,9 @@ pub enum Fact {
     BootsEnded { node: NodeId, counter: u32 },
     LogClosed { number: u32, end: u64 },
     ProducersForgotten { topic: TopicId, producers: Vec<ProducerId> },
+    TopicConfigured { topic: TopicId, options: Vec<u8> },
+    Trimmed { topic: TopicId, below: u64 },
+    Everywhere { index: u64 },
 }
 
 /// All facts of one applied entry; index 0 is said at the start of a session and belongs to no entry.
@@ -94,6 +98,19 @@ pub enum Row {
         group: u16,
         upto: Option<u64>,
     },
+    /// From where on the topic's messages are there, and have left the disk before, as the catalog has them now.
+    Trim(TopicId),
+    /// Records that are decided to be no message: they may go once facts up to this index are everywhere.
+    Void {
+        log: LogNo,
+        seq: u64,
+        void: Void,
+    },
+    /// Facts up to this index are on disk in every datacenter.
+    Everywhere {
+        group: u16,
+        index: u64,
+    },
 }
 
 /// What the facts come to. Each is to be settled, in order: an ordering as soon as the driver likes, for it is
@@ -109,6 +126,10 @@ pub enum Settled {
         group: u16,
         index: u64,
     },
+    /// Messages of the topic are there no more.
+    Trimmed {
+        topic: TopicId,
+    },
     /// Copied from another store: logs are ordered, topics indexed, up to there.
     Copied {
         logs: Vec<(LogNo, u64)>,
@@ -120,7 +141,7 @@ impl Settled {
     /// Says something of this store's disk: true only once the rows are there.
     pub fn needs_disk(&self) -> bool {
         match self {
-            Self::Ordered { .. } => false,
+            Self::Ordered { .. } | Self::Trimmed { .. } => false,
             Self::Facts { .. } | Self::Copied { .. } => true,
         }
     }
@@ -154,7 +175,7 @@ impl Catalog {
             return Ok(());
         }
         for fact in at.facts {
-            self.stage_one(group, fact, rows, settled)?;
+            self.stage_one(group, at.index, fact, rows, settled)?;
         }
         self.stage_index(group, at.index, rows, settled);
         Ok(())
@@ -173,19 +194,20 @@ impl Catalog {
     fn stage_one(
         &mut self,
         group: u16,
+        index: u64,
         fact: Fact,
         rows: &mut Vec<Row>,
         settled: &mut Vec<Settled>,
     ) -> Result<(), Inconsistent> {
         match fact {
             Fact::TopicCreated { topic, name, options } => self.create_topic(topic, name, options, rows),
-            Fact::TopicDeleted { topic } => self.delete_topic(topic, rows),
+            Fact::TopicDeleted { topic } => self.delete_topic(index, topic, rows),
             Fact::LogOpened { number, log, predecessor } => {
                 self.number_log(group, number, log, predecessor, rows)
             }
             Fact::Ordered { number, from, runs } => {
                 if let Some(log) = self.numbered(group, number)? {
-                    self.order(log, from, runs, rows, settled)?;
+                    self.order(index, log, from, runs, rows, settled)?;
                 }
             }
             Fact::BootsEnded { node, counter } => {
@@ -206,6 +228,14 @@ impl Catalog {
                     rows.push(Row::ForgetProducer { topic, producer });
                 }
             }
+            Fact::TopicConfigured { topic, options } => {
+                if let Some(known) = self.topics.get_mut(&topic) {
+                    known.options = options;
+                    rows.push(Row::Topic(topic));
+                }
+            }
+            Fact::Trimmed { topic, below } => self.stage_trim(index, topic, below, rows, settled),
+            Fact::Everywhere { index: known } => self.stage_everywhere(group, index, known, rows),
         }
         Ok(())
     }
@@ -224,7 +254,7 @@ impl Catalog {
     }
 
     fn create_topic(&mut self, topic: TopicId, name: String, options: Vec<u8>, rows: &mut Vec<Row>) {
-        if !self.holds(topic.bucket()) || self.topics.contains_key(&topic) {
+        if !self.holds(topic.bucket()) || self.topics.contains_key(&topic) || self.is_deleted(topic) {
             return;
         }
         self.topic_names.insert(name.clone(), topic);
@@ -232,9 +262,9 @@ impl Catalog {
         rows.extend([Row::Topic(topic), Row::Mark(topic)]);
     }
 
-    fn delete_topic(&mut self, id: TopicId, rows: &mut Vec<Row>) {
+    fn delete_topic(&mut self, index: u64, id: TopicId, rows: &mut Vec<Row>) {
         let Some(topic) = self.topics.get_mut(&id).filter(|topic| !topic.deleted) else { return };
-        topic.deleted = true;
+        (topic.deleted, topic.deleted_at) = (true, index);
         if self.topic_names.get(&topic.name) == Some(&id) {
             self.topic_names.remove(&topic.name);
         }
@@ -266,6 +296,7 @@ impl Catalog {
 
     fn order(
         &mut self,
+        index: u64,
         log: LogNo,
         from: u64,
         runs: Vec<OrderedRun>,
@@ -282,10 +313,13 @@ impl Catalog {
         }
         self.check_ids(&runs)?;
         self.log_mut(log).staged = end;
+        let group = self.group_of(self.log(log).name.bucket);
         let mut seq = from;
         for &run in &runs {
             rows.push(Row::Order { log, seq, run });
-            if run.first_id != 0 {
+            if run.first_id == 0 {
+                rows.push(Row::Void { log, seq, void: Void { count: run.count, group, index } });
+            } else {
                 let topic =
                     self.topics.entry(run.topic).or_insert_with(|| Topic::new(String::new(), Vec::new()));
                 topic.staged_next = run.first_id + run.count;
@@ -342,7 +376,9 @@ impl Catalog {
                     let known = self.group_mut(*group);
                     known.settled = known.settled.max(*index);
                     self.index_written(effects);
+                    self.trims_settled(*group, effects);
                 }
+                Settled::Trimmed { topic } => self.advance(*topic, effects),
                 Settled::Copied { logs, topics } => self.settle_copied(logs, topics, effects),
             }
         }

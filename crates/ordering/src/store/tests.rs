@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod trims;
+
 use proptest::prelude::*;
 use trunkline_types::limits::REPORT_RUNS_PER_LOG_MAX;
 use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, TopicId};
@@ -97,7 +99,11 @@ impl Store {
                         let runs: Vec<_> = (from..durable).map(at).collect();
                         self.catalog.runs_loaded(log, &runs, &mut effects);
                     }
-                    Effect::Readable(_) | Effect::Reportable(_) | Effect::Complete(_) => {}
+                    Effect::Readable(_)
+                    | Effect::Reportable(_)
+                    | Effect::Complete(_)
+                    | Effect::Purge(_)
+                    | Effect::PurgeVoids(_) => {}
                 }
             }
         }
@@ -270,16 +276,22 @@ fn a_copy_closes_what_was_closed_meanwhile_and_facts_that_it_knows_may_come_agai
     store.written(log, 3);
     store.facts(vec![created(1), opened(5, name(1, 1))]).unwrap();
     let later = store.catalog.open_log(name(2, 1), None, &mut Vec::new());
-    let topic_there =
-        CopiedTopic { topic: topic(1), name: "t1".to_owned(), options: vec![9], deleted: false, next: 4 };
+    let topic_there = CopiedTopic {
+        topic: topic(1),
+        name: "t1".to_owned(),
+        options: vec![9],
+        deleted_at: 0,
+        next: 4,
+        trimmed: 1,
+    };
     let logs = vec![
         CopiedLog { log, number: None, ordered: 3 },
         CopiedLog { log: later, number: Some(7), ordered: 2 },
     ];
     store.index.insert((topic(1), 1), IndexRun { first: 1, log, seq: 1, count: 2 });
     store.index.insert((topic(1), 3), IndexRun { first: 3, log: later, seq: 1, count: 1 });
-    let copied =
-        Copied { logs, topics: vec![topic_there], boots_ended: vec![(NodeId(1), 2)], ..Copied::default() };
+    let boots_ended = vec![(NodeId(1), 2)];
+    let copied = Copied { logs, topics: vec![topic_there], boots_ended, facts_index: 9, ..Copied::default() };
     let mut rows = Vec::new();
     store.catalog.stage_copy(GROUP, copied, &mut rows, &mut store.unsettled);
     store.catalog.end_copy(GROUP, 9, &mut rows, &mut store.unsettled);

@@ -49,6 +49,12 @@ pub struct Topic {
     /// Opaque here.
     pub options: Vec<u8>,
     pub deleted: bool,
+    /// The facts' index that said so.
+    pub deleted_at: u64,
+    /// First ID that is still there, by facts that were taken.
+    trimmed: u64,
+    /// What was trimmed below it has left the disk.
+    pub purged: u64,
     /// Next ID by facts that were taken, on disk or not.
     pub staged_next: u64,
     /// Next ID by facts that are on disk.
@@ -64,7 +70,29 @@ pub struct Topic {
 impl Topic {
     pub fn new(name: String, options: Vec<u8>) -> Self {
         let (recent, ahead) = (VecDeque::new(), VecDeque::new());
-        Self { name, options, deleted: false, staged_next: 1, next: 1, readable: 1, recent, ahead }
+        Self {
+            name,
+            options,
+            deleted: false,
+            deleted_at: 0,
+            trimmed: 1,
+            purged: 1,
+            staged_next: 1,
+            next: 1,
+            readable: 1,
+            recent,
+            ahead,
+        }
+    }
+
+    /// The IDs below it are there no more, as was committed.
+    pub fn trim(&mut self, below: u64) {
+        self.trimmed = self.trimmed.max(below);
+    }
+
+    /// The first ID that is still there.
+    pub fn earliest(&self) -> u64 {
+        self.trimmed
     }
 
     /// As found on disk.
@@ -129,6 +157,8 @@ impl Topic {
     /// Moves the watermark as far as records are on disk. Returns whether it moved, and why it does not go on.
     pub fn advance(&mut self, durable: impl Fn(LogNo) -> u64) -> (bool, Halt) {
         let before = self.readable;
+        // What is there no more nobody waits for.
+        self.readable = self.readable.max(self.trimmed.min(self.next));
         let halt = loop {
             let id = self.readable;
             if id >= self.next {

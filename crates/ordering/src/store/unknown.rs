@@ -31,7 +31,8 @@ impl UnknownTopics {
         for no in catalog.all_open_logs() {
             let log = catalog.log(no);
             let (runs, _) = log.runs().take(log.ordered(), log.durable(), 1);
-            let Some(first) = runs.first().filter(|first| catalog.topic(first.topic).is_none()) else {
+            let is_unknown = |topic| catalog.topic(topic).is_none() && !catalog.is_deleted(topic);
+            let Some(first) = runs.first().filter(|first| is_unknown(first.topic)) else {
                 continue;
             };
             records += first.count;

@@ -61,8 +61,12 @@ impl Shared {
         database.as_ref().map(act).ok_or_else(closed)
     }
 
-    /// Closes the database when nobody uses it any more, which reads and the writer's last group end soon.
+    /// Closes the database when nobody uses it any more, which reads and the writer's last group end soon. What gives room
+    /// back is cut short.
     pub(super) fn shut(&self) {
+        if let Some(database) = self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            database.cancel_all_background_work(false);
+        }
         drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 

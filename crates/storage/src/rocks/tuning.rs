@@ -59,7 +59,7 @@ pub(super) fn of_space(space: Option<Space>, options: &Options, memory: &SharedM
     });
     if space.is_some_and(|space| space.blobs) {
         // Written once, never moved by a compaction: keys and places are sorted, payloads stay where they are.
-        // What is deleted gives its space back when a file holds nothing else: retention drops whole ranges.
+        // What is deleted gives its space back when a file holds nothing else, see `reclaim`.
         family.set_enable_blob_files(true);
         family.set_min_blob_size(BLOB_BYTES_MIN);
         family.set_blob_file_size(options.blob_file.bytes());

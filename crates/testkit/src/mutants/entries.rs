@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use trunkline_ordering::group::{Entry, LogReference, Shape, State};
 use trunkline_ports::{
-    Committed, Consensus, ConsensusError, Group, Host, Leadership, ProposeError, StateMachine,
+    Committed, Consensus, ConsensusError, Group, Host, Leadership, Process, ProposeError, StateMachine,
 };
 use trunkline_types::{GroupId, NodeId};
 
@@ -29,6 +29,8 @@ pub(super) enum Breaks {
     AppliesAsWritten,
     /// Facts are forgotten as soon as they are applied, whoever has them.
     ForgetsFacts,
+    /// Order time is what the leader's own clock shows.
+    OwnClock,
     /// Duplicates are told in another way.
     Duplicates(Dedupe),
 }
@@ -79,7 +81,7 @@ impl Consensus for BrokenConsensus {
             if breaks == Breaks::AppliesAsWritten {
                 process.spawn("old memory", proposes_again(group.clone(), seen.clone()));
             }
-            Ok(Arc::new(BrokenGroup { inner: group, breaks, seen }) as Arc<dyn Group>)
+            Ok(Arc::new(BrokenGroup { inner: group, breaks, seen, process }) as Arc<dyn Group>)
         }
         .boxed()
     }
@@ -175,6 +177,7 @@ struct BrokenGroup {
     inner: Arc<dyn Group>,
     breaks: Breaks,
     seen: Arc<Seen>,
+    process: Process,
 }
 
 impl fmt::Debug for BrokenGroup {
@@ -197,6 +200,14 @@ impl Group for BrokenGroup {
             (Breaks::ForgetsFacts, Ok(Entry::Assign(mut assignment))) => {
                 assignment.facts_trim = self.seen.applied.load(Ordering::Relaxed);
                 Entry::Assign(assignment).encode().into()
+            }
+            (Breaks::OwnClock, Ok(Entry::Assign(mut assignment))) => {
+                assignment.order_time_ms = self.process.wall_clock_ms();
+                Entry::Assign(assignment).encode().into()
+            }
+            (Breaks::OwnClock, Ok(Entry::Trim(mut trim))) => {
+                trim.order_time_ms = self.process.wall_clock_ms();
+                Entry::Trim(trim).encode().into()
             }
             _ => entry,
         };

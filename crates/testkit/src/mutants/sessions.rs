@@ -1,6 +1,6 @@
 //! Broken ways to hear what stores say of their logs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +85,52 @@ impl TamperStream for ForgetsStragglers {
                     newest.get(&log.node).is_none_or(|newest| counter >= *newest)
                 }),
                 what => no_digest(what),
+            }
+        })
+    }
+}
+
+/// Records of a topic that their store has not been told of are taken for those of a deleted one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TakesUnknownForDeleted {
+    /// By store, the topics that it was told of.
+    told: Arc<Mutex<BTreeMap<u64, BTreeSet<u64>>>>,
+    /// Whose session this is.
+    store: u64,
+}
+
+impl Tamper for TakesUnknownForDeleted {
+    fn stream(&self, path: &'static str) -> Option<Box<dyn TamperStream>> {
+        (path == order_service::SESSION.path()).then(|| Box::new(self.clone()) as Box<dyn TamperStream>)
+    }
+}
+
+impl TamperStream for TakesUnknownForDeleted {
+    fn request(&mut self, frame: Bytes) -> Bytes {
+        edit(frame, |request: &mut SessionRequest| match &mut request.what {
+            Some(session_request::What::Hello(hello)) => self.store = hello.envelope.unwrap_or_default().node,
+            Some(session_request::What::Report(report)) => {
+                let mut told = lock(&self.told);
+                let told = told.entry(self.store).or_default();
+                let runs = report.logs.iter_mut().flat_map(|log| &mut log.runs);
+                for run in runs.filter(|run| !told.contains(&run.topic_id)) {
+                    // No topic of the bucket ever had this id, and it is below the counter.
+                    run.topic_id &= u64::from(u16::MAX);
+                }
+            }
+            _ => {}
+        })
+    }
+
+    fn response(&mut self, frame: Bytes) -> Bytes {
+        edit(frame, |response: &mut SessionResponse| {
+            let Some(session_response::What::Facts(facts)) = &response.what else { return };
+            let mut told = lock(&self.told);
+            for fact in facts.at.iter().flat_map(|at| &at.facts) {
+                if let Some(fact::What::TopicCreated(created)) = &fact.what {
+                    let topic = created.topic.as_ref().map_or(0, |topic| topic.topic_id);
+                    told.entry(self.store).or_default().insert(topic);
+                }
             }
         })
     }

@@ -67,6 +67,7 @@ impl NamesLogs for FollowResponse {
     fn each_log(&mut self, mut visit: impl FnMut(&mut LogName) -> Visited) -> Visited {
         self.ends.iter_mut().filter_map(|end| end.log.as_mut()).try_for_each(&mut visit)?;
         self.records.iter_mut().filter_map(|records| records.log.as_mut()).try_for_each(&mut visit)?;
+        self.skips.iter_mut().filter_map(|skip| skip.log.as_mut()).try_for_each(&mut visit)?;
         match self.refused.as_mut().and_then(|refused| refused.why.as_mut()) {
             Some(follow_refused::Why::DiskBehind(behind)) => behind.log.iter_mut().try_for_each(visit),
             Some(follow_refused::Why::OtherBoot(_)) | None => Ok(()),

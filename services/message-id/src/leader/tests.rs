@@ -40,6 +40,7 @@ async fn overwhelmed() -> (Driver, mpsc::Sender<Relayed>, mpsc::Receiver<Relayed
         links: watch::Sender::default(),
         outgoing: BTreeMap::new(),
         last_path: AtomicU64::new(0),
+        confirmations: watch::Sender::default(),
         ticks: Ticks::every(Options::default().assignment_interval),
     };
     let frame = RelayedFrame::default();

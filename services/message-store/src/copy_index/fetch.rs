@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use trunkline_ordering::group::{OrderedRun, Predecessor};
-use trunkline_ordering::store::CopiedTopic;
+use trunkline_ordering::store::{CopiedTopic, GONE};
 use trunkline_ports::{CallOptions, Class, Host, Peer};
 use trunkline_runtime::Backoff;
 use trunkline_types::limits::{CONNECT_TIMEOUT, SILENCE_MAX};
@@ -44,6 +44,8 @@ pub(super) struct Source {
 pub(crate) struct Part {
     /// Of the whole stream.
     pub(super) facts_index: u64,
+    /// Of the first message: facts up to here are on disk in every datacenter.
+    pub(super) everywhere: u64,
     pub(super) boots_ended: Vec<(NodeId, u32)>,
     pub(super) topics: Vec<CopiedTopic>,
     pub(super) logs: Vec<LogThere>,
@@ -68,6 +70,8 @@ pub(super) struct OrderedThere {
     pub(super) in_stream: u32,
     pub(super) from: u64,
     pub(super) runs: Vec<OrderedRun>,
+    /// The facts' index that decided records to be no message, by their first sequence.
+    pub(super) voids: BTreeMap<u64, u64>,
 }
 
 /// Consecutive sequences with consecutive IDs.
@@ -156,13 +160,35 @@ struct Check {
     facts_index: u64,
     /// Bucket, next sequence, ordered end.
     logs: BTreeMap<u32, (Bucket, u64, u64)>,
-    /// IDs told, and how many there must be.
-    ids: BTreeMap<TopicId, (u64, u64)>,
+    ids: BTreeMap<TopicId, Ids>,
+    /// Records of which it is told only that they are gone.
+    gone: u64,
+}
+
+/// The IDs of one topic.
+#[derive(Clone, Copy, Debug)]
+struct Ids {
+    told: u64,
+    /// How many there are, ...
+    all: u64,
+    /// ... of which so many may be gone; of a deleted topic all may be.
+    trimmed: u64,
+    is_deleted: bool,
+}
+
+impl Ids {
+    fn missing(&self) -> u64 {
+        if self.is_deleted { 0 } else { self.all.saturating_sub(self.told) }
+    }
+
+    fn are_whole(&self) -> bool {
+        self.is_deleted || (self.told <= self.all && self.missing() <= self.trimmed)
+    }
 }
 
 impl Check {
     fn new(buckets: BTreeSet<Bucket>, facts_index: u64) -> Self {
-        Self { buckets, facts_index, logs: BTreeMap::new(), ids: BTreeMap::new() }
+        Self { buckets, facts_index, logs: BTreeMap::new(), ids: BTreeMap::new(), gone: 0 }
     }
 
     fn take(&mut self, frame: CopyIndexResponse) -> Result<Part, Malformed> {
@@ -170,6 +196,7 @@ impl Check {
         let ended = frame.boots_ended.iter().map(|ended| (NodeId(ended.node), ended.counter));
         let part = Part {
             facts_index,
+            everywhere: number(frame.everywhere, "everywhere")?,
             boots_ended: ended.collect(),
             topics: frame.topics.into_iter().map(|topic| self.topic(topic)).collect::<Result<_, _>>()?,
             logs: frame.logs.into_iter().map(|log| self.log(log)).collect::<Result<_, _>>()?,
@@ -182,18 +209,22 @@ impl Check {
             done: frame.done,
         };
         let complete = self.logs.values().all(|(_, next, ordered)| next == ordered)
-            && self.ids.values().all(|(told, all)| told == all);
+            && self.ids.values().all(Ids::are_whole)
+            && self.ids.values().map(Ids::missing).sum::<u64>() <= self.gone;
         if part.done && !complete { Err(Malformed("done")) } else { Ok(part) }
     }
 
     fn topic(&mut self, copied: internal::CopiedTopic) -> Result<CopiedTopic, Malformed> {
         let topic = copied.topic.ok_or(Malformed("topics.topic"))?;
         let (id, next) = (TopicId(topic.topic_id), convert::place(copied.next_id, "topics.next_id")?);
-        if !self.buckets.contains(&id.bucket()) || self.ids.insert(id, (0, next - 1)).is_some() {
+        let earliest = convert::place(copied.earliest.max(1), "topics.earliest")?;
+        let deleted_at = number(copied.deleted_at, "topics.deleted_at")?;
+        let ids = Ids { told: 0, all: next - 1, trimmed: earliest - 1, is_deleted: deleted_at > 0 };
+        if earliest > next || !self.buckets.contains(&id.bucket()) || self.ids.insert(id, ids).is_some() {
             return Err(Malformed("topics.topic_id"));
         }
         let options = convert::options_bytes(topic.options.as_ref());
-        Ok(CopiedTopic { topic: id, name: topic.name, options, deleted: copied.deleted, next })
+        Ok(CopiedTopic { topic: id, name: topic.name, options, deleted_at, next, trimmed: earliest })
     }
 
     fn log(&mut self, copied: internal::CopiedLog) -> Result<LogThere, Malformed> {
@@ -214,8 +245,8 @@ impl Check {
         let produced = produced_run(&copied.producer_id, copied.producer_sequence, count)?;
         let first = produced.ok_or(Malformed("sequences.producer_id"))?;
         let topic = TopicId(copied.topic_id);
-        let (_, all) = self.ids.get(&topic).ok_or(Malformed("sequences.topic_id"))?;
-        if first_id + count - 1 > *all {
+        let ids = self.ids.get(&topic).ok_or(Malformed("sequences.topic_id"))?;
+        if first_id + count - 1 > ids.all {
             return Err(Malformed("sequences.count"));
         }
         Ok(SequencesThere { topic, first, first_id, count })
@@ -229,16 +260,26 @@ impl Check {
             return Err(Malformed("ordered.from"));
         }
         *next = upto;
-        for run in &runs {
+        let (mut voids, mut seq) = (BTreeMap::new(), from);
+        for (run, said) in runs.iter().zip(&told.runs) {
+            if run.topic == GONE && run.first_id == 0 {
+                self.gone += run.count;
+                seq += run.count;
+                continue;
+            }
+            if run.first_id == 0 {
+                voids.insert(seq, number(said.void_index, "ordered.runs.void_index")?);
+            }
+            seq += run.count;
             if run.topic.bucket() != *bucket {
                 return Err(Malformed("ordered.runs.topic_id"));
             }
             if run.first_id != 0 {
                 let known = self.ids.get_mut(&run.topic).ok_or(Malformed("ordered.runs.topic_id"))?;
-                known.0 += run.count;
+                known.told += run.count;
             }
         }
-        Ok(OrderedThere { in_stream: told.number, from, runs })
+        Ok(OrderedThere { in_stream: told.number, from, runs, voids })
     }
 }
 
@@ -255,7 +296,7 @@ mod tests {
 
     fn named(counter: u64, next_id: u64) -> internal::CopiedTopic {
         let topic = Topic { name: "t".to_owned(), topic_id: topic(counter).0, options: None };
-        internal::CopiedTopic { topic: Some(topic), deleted: false, next_id }
+        internal::CopiedTopic { topic: Some(topic), next_id, ..internal::CopiedTopic::default() }
     }
 
     fn log(number: u32, bucket: u16, ordered: u64) -> internal::CopiedLog {
@@ -269,6 +310,7 @@ mod tests {
             topic_id: topic(counter).0,
             first_id,
             count,
+            void_index: u64::from(first_id == 0),
             ..internal::OrderedRun::default()
         };
         internal::RecordsOrdered { number, from, runs: runs.iter().map(run).collect() }
@@ -300,13 +342,28 @@ mod tests {
             ..CopyIndexResponse::default()
         };
         type Change = fn(&mut CopyIndexResponse);
-        let cases: [(&str, Option<&str>, Change); 14] = [
+        let cases: [(&str, Option<&str>, Change); 18] = [
             ("whole", None, |_| {}),
             ("not the last message", None, |frame| {
                 frame.done = false;
                 frame.ordered.pop();
             }),
             ("a log ends short", Some("done"), |frame| drop(frame.ordered.remove(1))),
+            ("what is trimmed is gone", None, |frame| {
+                frame.topics[0].earliest = 3;
+                frame.ordered[0].runs[0] = internal::OrderedRun { count: 2, ..Default::default() };
+            }),
+            ("more is gone than was trimmed", Some("done"), |frame| {
+                frame.topics[0].earliest = 2;
+                frame.ordered[0].runs[0] = internal::OrderedRun { count: 2, ..Default::default() };
+            }),
+            ("of a deleted topic all may be gone", None, |frame| {
+                frame.topics[0].deleted_at = 5;
+                frame.ordered[0].runs[0] = internal::OrderedRun { count: 2, ..Default::default() };
+            }),
+            ("an ID that was trimmed is missing without a word", Some("done"), |frame| {
+                (frame.topics[0].earliest, frame.topics[0].next_id) = (2, 5);
+            }),
             ("an ID is missing", Some("done"), |frame| frame.topics[0].next_id = 5),
             ("a gap", Some("ordered.from"), |frame| frame.ordered[1].from = 4),
             ("beyond its end", Some("ordered.from"), |frame| frame.ordered[2].runs[0].count = 2),

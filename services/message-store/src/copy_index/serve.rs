@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use trunkline_ordering::store::LogNo;
+use trunkline_ordering::store::{GONE, LogNo};
 use trunkline_ports::{Host, Responder, ScanLimit, Storage, StorageError};
 use trunkline_types::limits::PAGE_BYTES_MAX;
 use trunkline_types::{Bucket, TopicId};
@@ -32,6 +32,7 @@ pub(crate) struct Snapshot {
     logs: Vec<CopiedLog>,
     topics: Vec<CopiedTopic>,
     boots_ended: Vec<BootEnded>,
+    everywhere: u64,
     /// Logs from here on came later.
     next_log: LogNo,
 }
@@ -76,13 +77,24 @@ impl Worker {
                 topic_id: id.0,
                 options: TopicOptions::decode(&topic.options[..]).ok(),
             }),
-            deleted: topic.deleted,
+            deleted_at: if topic.deleted { topic.deleted_at.max(1) } else { 0 },
             next_id: topic.staged_next,
+            earliest: topic.earliest(),
         });
+        // Of those that are gone it is said, too: rows of their index may stand in the logs still.
+        let gone = self.catalog.gone().filter(|id| buckets.contains(&id.bucket())).map(|id| CopiedTopic {
+            topic: Some(Topic { topic_id: id.0, ..Topic::default() }),
+            deleted_at: 1,
+            next_id: 1,
+            earliest: 1,
+        });
+        let topics = topics.chain(gone);
         let ended = self.catalog.boots_ended(group);
         let boots_ended = ended.map(|(node, counter)| BootEnded { node: node.0, counter }).collect();
         let next_log = self.catalog.next_log();
-        Snapshot { facts_index, logs: logs.collect(), topics: topics.collect(), boots_ended, next_log }
+        let everywhere = self.catalog.everywhere(group);
+        let (logs, topics) = (logs.collect(), topics.collect());
+        Snapshot { facts_index, logs, topics, boots_ended, everywhere, next_log }
     }
 }
 
@@ -100,8 +112,9 @@ pub(crate) async fn serve(
     let buckets = request.buckets.iter().map(bucket).collect::<Result<BTreeSet<_>, _>>()?;
     let (of, asked) = (buckets.clone(), &handle);
     let snapshot = asked.ask(|reply| Input::CopySnapshot { group, buckets: of, reply }).await??;
-    let Snapshot { facts_index, mut logs, topics, boots_ended, next_log } = snapshot;
-    send(&responses, CopyIndexResponse { facts_index, boots_ended, ..CopyIndexResponse::default() }).await?;
+    let Snapshot { facts_index, mut logs, topics, boots_ended, everywhere, next_log } = snapshot;
+    let first = CopyIndexResponse { facts_index, boots_ended, everywhere, ..CopyIndexResponse::default() };
+    send(&responses, first).await?;
     logs.extend(closed_logs(&*storage, &buckets, &logs, next_log).await.map_err(|e| cold::failed(&e))?);
     let ends: Vec<(LogNo, u64)> = logs.iter().map(|log| (LogNo(log.number), log.ordered)).collect();
     let named = |topic: &CopiedTopic| (topic.topic.as_ref().map_or(0, |topic| topic.topic_id), topic.next_id);
@@ -186,8 +199,17 @@ async fn send_orders(
             if keys::place_of(&key) != Some((log, next)) {
                 return Err(gap());
             }
+            let void = if run.first_id == 0 && run.topic != GONE {
+                storage.get(keys::VOIDS, keys::place(log, next)).await.map_err(|e| cold::failed(&e))?
+            } else {
+                None
+            };
+            let void_index = void.as_deref().and_then(keys::void).map_or(0, |void| void.index);
+            // Records that were no message, and have gone, are just gone.
+            let topic = if run.first_id == 0 && void_index == 0 { GONE } else { run.topic };
             next += run.count;
-            runs.push(convert::ordered_run(&run));
+            let ordered = convert::ordered_run(&run);
+            runs.push(internal::OrderedRun { topic_id: topic.0, void_index, ..ordered });
         }
         if next == from {
             return Err(gap());

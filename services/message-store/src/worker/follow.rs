@@ -15,6 +15,7 @@ use trunkline_wire::internal::{
 };
 
 use super::Worker;
+use super::skip::Skips;
 use crate::convert;
 use crate::outlet::Outlet;
 
@@ -62,9 +63,17 @@ pub(crate) struct Following {
     /// Logs that somebody has more of.
     pulls: BTreeMap<LogNo, Pull>,
     behind_since: BTreeMap<NodeId, Duration>,
+    /// Records that are said to be gone.
+    pub(super) skips: Skips,
 }
 
 impl Following {
+    pub(super) fn want(&mut self, holder: NodeId, want: Want) {
+        if let Some(holder) = self.holders.get_mut(&holder) {
+            holder.wants.push(want);
+        }
+    }
+
     /// Some acknowledgement waits for the next tick.
     pub(super) fn want_tick(&self) -> bool {
         self.holders.values().any(|holder| holder.has_acknowledgements() && !holder.outlet.is_closed())
@@ -187,6 +196,9 @@ impl Worker {
             holder.announced = true;
             self.origin_is_back(node);
         }
+        for skip in frame.skips {
+            self.take_skip(node, skip)?;
+        }
         for records in frame.records {
             self.take_records(node, records)?;
         }
@@ -196,7 +208,7 @@ impl Worker {
         Ok(())
     }
 
-    fn known_log(
+    pub(super) fn known_log(
         &mut self,
         name: LogName,
         predecessor: Option<trunkline_wire::internal::Predecessor>,
@@ -255,6 +267,8 @@ impl Worker {
             self.is_there(node, counter, log, end);
         }
         match self.catalog.accept(log, sent.from, &kinds) {
+            // What is said to be gone in between is asked for no more.
+            Accepted::Gap { .. } if self.following.skips.contains_key(&log) => {}
             Accepted::Gap { next } => {
                 let want = Want { log: Some(name.into()), from: next, stop: false };
                 self.following.holders.entry(node).and_modify(|holder| holder.wants.push(want));
@@ -322,6 +336,7 @@ impl Worker {
     pub(super) fn forget_followed(&mut self, log: LogNo) {
         self.following.sources.remove(&log);
         self.following.pulls.remove(&log);
+        self.following.skips.remove(&log);
         for holder in self.following.holders.values_mut() {
             holder.delivers.remove(&log);
             holder.acknowledge.remove(&log);

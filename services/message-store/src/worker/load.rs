@@ -1,6 +1,6 @@
 //! What is read from disk on the worker's behalf: a bounded number at a time, each with a bounded answer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use trunkline_ordering::store::{IndexRun, LogNo, Run};
+use trunkline_ordering::group::OrderedRun;
+use trunkline_ordering::store::{Chunk, IndexRun, LogNo, Run, Void};
 use trunkline_ports::{ScanLimit, Storage, StorageError};
 use trunkline_types::{NodeId, TopicId, checksum};
 use trunkline_wire::internal::Record;
@@ -20,14 +21,77 @@ use crate::keys;
 const LOADS_MAX: usize = 32;
 /// Rows of an index or of runs read at a time.
 const ROWS_MAX: usize = 512;
+/// Bytes of records read at a time to be counted.
+const SIZES_BYTES: usize = 1 << 20;
 
 /// What was read.
 #[derive(Debug)]
 pub(crate) enum Loaded {
-    Index { topic: TopicId, runs: Vec<IndexRun> },
-    Runs { log: LogNo, runs: Vec<(u64, Run)> },
-    Records { node: NodeId, stream: u64, log: LogNo, from: u64, records: Vec<Record>, damaged: bool },
+    Index {
+        topic: TopicId,
+        runs: Vec<IndexRun>,
+    },
+    Runs {
+        log: LogNo,
+        runs: Vec<(u64, Run)>,
+    },
+    Records {
+        node: NodeId,
+        stream: u64,
+        log: LogNo,
+        from: u64,
+        records: Vec<Record>,
+        damaged: bool,
+    },
+    /// Runs of the index of a topic that has something to leave the disk, and whether there are no more.
+    Page {
+        topic: TopicId,
+        runs: Vec<IndexRun>,
+        all: bool,
+    },
+    /// Records that are no message; `next`: where there are more.
+    Voids {
+        voids: Vec<(LogNo, u64, Void)>,
+        next: Option<Bytes>,
+    },
+    Orders {
+        log: LogNo,
+        orders: Orders,
+        why: OrdersFor,
+    },
+    /// Chunks of a topic that were counted before.
+    Chunks {
+        topic: TopicId,
+        chunks: Vec<Chunk>,
+    },
+    /// The bytes of a topic's messages from an ID on.
+    Sizes {
+        topic: TopicId,
+        from: u64,
+        bytes: Vec<u64>,
+    },
     Failed(StorageError),
+}
+
+/// What became of a log's records, as it is on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    /// By first sequence, consecutive.
+    pub(crate) runs: Vec<(u64, OrderedRun)>,
+    pub(crate) voids: BTreeMap<u64, Void>,
+    /// Where writes of the log's records began, as far as that is still kept; from the first on.
+    pub(crate) writes: Vec<u64>,
+}
+
+/// Why a log's ordered runs are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OrdersFor {
+    /// What is gone at its begin is to be kept as one row.
+    Prefix,
+    /// A holder says that records up to here are gone.
+    Skip { until: u64 },
+    /// A follower wants a record from here on that is not there.
+    Serve { node: NodeId, stream: u64, from: u64 },
 }
 
 /// Reads that are under way, and those that wait.
@@ -109,9 +173,108 @@ impl Loads {
         });
     }
 
+    /// The next index runs of a topic, from the one that has `from` on.
+    pub(crate) fn page(&mut self, topic: TopicId, from: u64) {
+        let storage = self.storage.clone();
+        self.push(async move {
+            let runs = index_runs(&*storage, topic, from, u64::MAX, ROWS_MAX).await?;
+            let all = runs.len() < ROWS_MAX - 1;
+            Ok(Loaded::Page { topic, runs, all })
+        });
+    }
+
+    /// Records that are no message, of all logs, from this key on.
+    pub(crate) fn voids(&mut self, from: Bytes) {
+        let storage = self.storage.clone();
+        self.push(async move {
+            let end = Bytes::from_static(&[0xff; 16]);
+            let rows = storage.scan(keys::VOIDS, from, end, ScanLimit::rows(ROWS_MAX)).await?;
+            let next = rows.last().filter(|_| rows.len() == ROWS_MAX);
+            let next = next.map(|(last, _)| [&last[..], &[0]].concat().into());
+            let voids = rows.iter().map(|(key, value)| {
+                let ((log, seq), void) = keys::place_of(key).zip(keys::void(value))?;
+                Some((log, seq, void))
+            });
+            let voids = voids.collect::<Option<_>>().ok_or_else(|| corrupt("voids"))?;
+            Ok(Loaded::Voids { voids, next })
+        });
+    }
+
+    /// What became of a log's records from `from` on.
+    pub(crate) fn orders(&mut self, log: LogNo, from: u64, why: OrdersFor) {
+        let storage = self.storage.clone();
+        self.push(async move {
+            let orders = orders(&*storage, log, from, why == OrdersFor::Prefix).await?;
+            Ok(Loaded::Orders { log, orders, why })
+        });
+    }
+
+    /// Chunks of a topic that were counted before.
+    pub(crate) fn chunks(&mut self, topic: TopicId) {
+        let storage = self.storage.clone();
+        self.push(async move {
+            let (from, to) = (keys::id_key(topic, 0), keys::id_key(topic, u64::MAX));
+            let rows = storage.scan(keys::SIZES, from, to, ScanLimit::rows(usize::MAX)).await?;
+            let chunks = rows.iter().map(|(key, value)| keys::chunk(key, value)).collect::<Option<_>>();
+            Ok(Loaded::Chunks { topic, chunks: chunks.ok_or_else(|| corrupt("sizes"))? })
+        });
+    }
+
+    /// The bytes of messages [from, until) of a topic: at least one's, however it is; one that cannot be read has none.
+    pub(crate) fn sizes(&mut self, topic: TopicId, from: u64, until: u64) {
+        let storage = self.storage.clone();
+        self.push(async move {
+            let (mut bytes, mut next) = (Vec::new(), from);
+            for run in index_runs(&*storage, topic, from, until, ROWS_MAX).await? {
+                if run.first > next || run.end() <= next || bytes.len() >= ROWS_MAX {
+                    break;
+                }
+                let end = run.end().min(until);
+                let limit = ScanLimit { rows: ROWS_MAX, bytes: SIZES_BYTES };
+                let (seq, count) = (run.seq_of(next), end - next);
+                let (records, damaged) = records(&*storage, run.log, seq, seq + count, limit).await?;
+                bytes.extend(records.iter().map(|record| record.body.len() as u64));
+                bytes.extend(damaged.then_some(0));
+                next = from + bytes.len() as u64;
+                if next < end {
+                    break;
+                }
+            }
+            Ok(Loaded::Sizes { topic, from, bytes })
+        });
+    }
+
     fn push(&mut self, load: impl Future<Output = Result<Loaded, StorageError>> + Send + 'static) {
         self.waiting.push_back(Box::pin(async move { load.await.unwrap_or_else(Loaded::Failed) }));
     }
+}
+
+async fn orders(
+    storage: &dyn Storage,
+    log: LogNo,
+    from: u64,
+    with_writes: bool,
+) -> Result<Orders, StorageError> {
+    let (begin, end) = (keys::place(log, 0), keys::place_end(log));
+    let behind = keys::place(log, from.saturating_add(1));
+    let mut rows = storage.scan_back(keys::ORDERS, begin.clone(), behind.clone(), ScanLimit::rows(1)).await?;
+    rows.extend(storage.scan(keys::ORDERS, behind, end.clone(), ScanLimit::rows(ROWS_MAX)).await?);
+    let run = |(key, value): &(Bytes, Bytes)| Some((keys::place_of(key)?.1, keys::order_run(value)?));
+    let runs: Option<Vec<(u64, OrderedRun)>> = rows.iter().map(run).collect();
+    let runs = runs.ok_or_else(|| corrupt("orders"))?;
+    let Some(until) = runs.last().map(|(seq, run)| seq + run.count) else { return Ok(Orders::default()) };
+    let until = keys::place(log, until);
+    let first = keys::place(log, runs[0].0);
+    let rows = storage.scan(keys::VOIDS, first, until, ScanLimit::rows(usize::MAX)).await?;
+    let void = |(key, value): &(Bytes, Bytes)| Some((keys::place_of(key)?.1, keys::void(value)?));
+    let voids = rows.iter().map(void).collect::<Option<_>>().ok_or_else(|| corrupt("voids"))?;
+    let mut writes = Vec::new();
+    if with_writes {
+        let rows = storage.scan(keys::RUNS, begin, end, ScanLimit::rows(ROWS_MAX)).await?;
+        let places = rows.iter().map(|(key, _)| Some(keys::place_of(key)?.1));
+        writes = places.collect::<Option<_>>().ok_or_else(|| corrupt("runs"))?;
+    }
+    Ok(Orders { runs, voids, writes })
 }
 
 pub(crate) fn corrupt(space: &str) -> StorageError {
@@ -197,10 +360,23 @@ impl Worker {
             Loaded::Runs { log, runs } => self.catalog.runs_loaded(log, &runs, &mut effects),
             Loaded::Records { node, stream, log, from, records, damaged } => {
                 if damaged {
-                    self.repairs.in_background(log, from + records.len() as u64);
+                    // Gone, perhaps, and not damaged at all.
+                    let from = from + records.len() as u64;
+                    self.loads.orders(log, from, OrdersFor::Serve { node, stream, from });
                 }
                 self.records_loaded(node, stream, log, from, records);
             }
+            Loaded::Page { topic, runs, all } => self.purge_page(topic, &runs, all),
+            Loaded::Voids { voids, next } => self.purge_voids(&voids, next),
+            Loaded::Orders { log, orders, why } => match why {
+                OrdersFor::Prefix => self.merge_prefix(log, &orders),
+                OrdersFor::Skip { until } => self.skip(log, until, &orders),
+                OrdersFor::Serve { node, stream, from } => {
+                    self.serve_what_is_gone(node, stream, log, from, &orders);
+                }
+            },
+            Loaded::Chunks { topic, chunks } => self.chunks_loaded(topic, chunks),
+            Loaded::Sizes { topic, from, bytes } => self.sizes_loaded(topic, from, &bytes),
             Loaded::Failed(error) => {
                 tracing::error!(%error, "a read failed");
                 self.host.process.fail(&format!("the store cannot read: {error}"));

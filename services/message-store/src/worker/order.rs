@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-use trunkline_ordering::store::{LogNo, Reports, Row, Settled};
-use trunkline_types::LogName;
+use trunkline_ordering::store::{Catalog, LogNo, Reports, Row, Settled, ToldTopics};
 use trunkline_types::limits::WORDS_BYTES_MAX;
+use trunkline_types::{LogName, TopicId};
 use trunkline_wire::Message as _;
 use trunkline_wire::convert::{Malformed, number};
 use trunkline_wire::internal::{
@@ -47,12 +47,22 @@ enum Due {
 struct GroupReports {
     plan: usize,
     reports: Reports,
+    topics: ToldTopics,
     /// Something is to be reported.
     dirty: bool,
     /// The voter has applied so much, and said all facts up to there.
     applied: u64,
     /// The index is being copied from another store: facts are of no use until that is done.
     copying: bool,
+}
+
+impl GroupReports {
+    /// Everything is said anew.
+    fn restart(&mut self, catalog: &Catalog) {
+        self.reports.restart(catalog);
+        self.topics.restart(catalog);
+        self.dirty = true;
+    }
 }
 
 /// This store's sessions, one per plan, and its reports, one per group.
@@ -78,6 +88,7 @@ impl Sessions {
                 let mut known = before.remove(&group).unwrap_or_else(|| GroupReports {
                     plan,
                     reports: Reports::new(group),
+                    topics: ToldTopics::new(group),
                     dirty: false,
                     applied: 0,
                     copying: false,
@@ -85,6 +96,13 @@ impl Sessions {
                 known.plan = plan;
                 self.groups.insert(group, known);
             }
+        }
+    }
+
+    /// What there is to say of a topic has changed.
+    pub(super) fn topic_changed(&mut self, group: u16, topic: TopicId) {
+        if let Some(known) = self.groups.get_mut(&group) {
+            known.topics.touch(topic);
         }
     }
 
@@ -142,8 +160,7 @@ impl Worker {
         };
         self.sessions.sessions.insert(plan, session);
         for group in self.sessions.groups.values_mut().filter(|group| group.plan == plan) {
-            group.reports.restart(&self.catalog);
-            group.dirty = true;
+            group.restart(&self.catalog);
         }
     }
 
@@ -167,8 +184,7 @@ impl Worker {
             session_response::What::Facts(facts) => self.take_facts(facts),
             session_response::What::Restart(restart) => convert::ordering_group(restart.group).map(|group| {
                 if let Some(known) = self.sessions.groups.get_mut(&group) {
-                    known.reports.restart(&self.catalog);
-                    known.dirty = true;
+                    known.restart(&self.catalog);
                 }
             }),
             session_response::What::Behind(behind) => {
@@ -319,7 +335,11 @@ impl Worker {
             let group = match *session.due.front()? {
                 Due::Held(group) => {
                     session.due.pop_front();
-                    return Some(convert::held(group, self.catalog.held(group)));
+                    let topics = groups
+                        .get_mut(&group)
+                        .map(|known| known.topics.next(&self.catalog, |topic| self.sizes.beyond(topic)));
+                    let held = self.catalog.held(group);
+                    return Some(convert::held(group, held, topics.unwrap_or_default()));
                 }
                 Due::Digest(group) => group,
             };

@@ -9,7 +9,7 @@ mod waiting;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use trunkline_ordering::store::LogNo;
+use trunkline_ordering::store::{LogNo, Topic};
 use trunkline_types::limits::{READ_BYTES_MAX, READ_MESSAGES_MAX};
 use trunkline_types::{LogName, TopicId};
 use trunkline_wire::internal::{ReadRequest, ReadResponse, Record};
@@ -20,22 +20,29 @@ use crate::layout::PeerStore;
 pub(crate) use streams::Readers;
 
 impl Worker {
+    /// The first ID of a topic that is still there; `None` where the topic is not.
+    pub(super) fn earliest(&self, topic: TopicId) -> Option<u64> {
+        self.catalog.topic(topic).map(Topic::earliest)
+    }
+
     /// What there is, now.
     pub(super) fn answer_read(&self, request: &ReadRequest) -> ReadAnswer {
         let id = TopicId(request.topic_id);
         let mut response = ReadResponse { first_id: request.from, earliest: 1, ..ReadResponse::default() };
+        response.topic_deleted = self.catalog.is_deleted(id);
         let Some(topic) = self.catalog.topic(id) else {
-            response.unknown_topic = true;
+            response.unknown_topic = !response.topic_deleted;
             return ReadAnswer::Ready(response);
         };
         (response.watermark, response.indexed) = (topic.watermark(), topic.next() - 1);
-        if topic.deleted {
-            response.topic_deleted = true;
+        if response.topic_deleted {
             return ReadAnswer::Ready(response);
         }
+        // What is expired is said so by where the answer begins.
+        (response.earliest, response.first_id) = (topic.earliest(), request.from.max(topic.earliest()));
         let (messages, bytes_max) = bounds(request);
         let mut bytes = 0;
-        let mut next = request.from;
+        let mut next = response.first_id;
         while next <= topic.watermark() && response.records.len() < messages {
             let found = topic.find(next).and_then(|run| self.recent.get(run.log, run.seq_of(next)));
             let Some(record) = found else { break };
@@ -46,10 +53,10 @@ impl Worker {
             response.records.push(record.clone());
             next += 1;
         }
-        if response.records.is_empty() && request.from <= topic.watermark() {
+        if response.records.is_empty() && response.first_id <= topic.watermark() {
             self.metrics.cold_reads.inc();
-            let (watermark, indexed) = (response.watermark, response.indexed);
-            return ReadAnswer::Cold { watermark, indexed, runs: topic.runs_from(request.from, messages) };
+            let runs = topic.runs_from(response.first_id, messages);
+            return ReadAnswer::Cold { found: response, runs };
         }
         self.metrics.reads.inc();
         ReadAnswer::Ready(response)

@@ -11,7 +11,7 @@ use trunkline_ordering::store::LogNo;
 use trunkline_types::{Boot, NodeId};
 use trunkline_wire::convert::number;
 use trunkline_wire::internal::{
-    FollowRequest, FollowResponse, LogCursor, OnDisk, Record, Standing, Want, follow_refused,
+    FollowRequest, FollowResponse, LogCursor, LogSkip, OnDisk, Record, Standing, Want, follow_refused,
 };
 
 use super::Worker;
@@ -70,6 +70,8 @@ pub(crate) struct Follower {
     loaded: Option<(LogNo, u64, Vec<Record>)>,
     announce: BTreeSet<LogNo>,
     announce_now: bool,
+    /// What is gone, where it was to be sent.
+    skips: Vec<LogSkip>,
     under_way: BTreeMap<LogNo, VecDeque<UnderWay>>,
     under_way_bytes: usize,
     catch_up_bytes: usize,
@@ -152,6 +154,7 @@ impl Worker {
             loaded: None,
             announce: BTreeSet::new(),
             announce_now: false,
+            skips: Vec::new(),
             under_way: BTreeMap::new(),
             under_way_bytes: 0,
             catch_up_bytes: 0,

@@ -182,7 +182,7 @@ async fn pushes_are_answered_by_a_copy_only_once_it_is_whole() {
     let (from_1, from_4) = (OrderedRun { first_id: 1, count: 3, ..run.clone() }, run);
     let half = CopyIndexResponse {
         facts_index: held.unwrap().facts_index,
-        topics: vec![CopiedTopic { topic: Some(named), deleted: false, next_id: 6 }],
+        topics: vec![CopiedTopic { topic: Some(named), next_id: 6, ..CopiedTopic::default() }],
         logs: vec![CopiedLog { number: 1, log, ordered: 6, group_number: 1, ..CopiedLog::default() }],
         ordered: vec![RecordsOrdered { number: 1, from: 1, runs: vec![from_1, from_4] }],
         ..CopyIndexResponse::default()

@@ -20,6 +20,7 @@ mod producers;
 mod reading;
 mod reads;
 mod repair;
+mod retention;
 mod routes;
 mod three_datacenters;
 mod traces;

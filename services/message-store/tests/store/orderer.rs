@@ -11,12 +11,13 @@ use trunkline_types::{ClusterMap, GroupId, LogName, NodeId, Produced, ProducerId
 use trunkline_wire::Status;
 use trunkline_wire::convert::{from_produced, produced};
 use trunkline_wire::internal::{
-    Behind, BootEnded, Fact, Facts, FactsAt, Heartbeat, Held, LogClosed, LogOpened, OrderedRun, Predecessor,
-    ProducersForgotten, RecordsOrdered, Report, SessionRequest, SessionRequests, SessionResponse,
-    SessionResponses, SessionWelcome, TopicCreated, fact, order_service, session_request, session_response,
+    Behind, BootEnded, Fact, Facts, FactsAt, Heartbeat, Held, KnownEverywhere, LogClosed, LogOpened,
+    OrderedRun, Predecessor, ProducersForgotten, RecordsOrdered, Report, SessionRequest, SessionRequests,
+    SessionResponse, SessionResponses, SessionWelcome, TopicConfigured, TopicCreated, TopicDeleted,
+    TopicHeld, Trimmed, fact, order_service, session_request, session_response,
 };
 use trunkline_wire::short::Restoring;
-use trunkline_wire::v1::Topic;
+use trunkline_wire::v1::{Topic, TopicOptions};
 
 #[derive(Debug, Default)]
 struct Log {
@@ -43,6 +44,7 @@ struct Group {
     helds: BTreeMap<NodeId, Held>,
     /// Boots below this counter have ended, by the facts of this index.
     ended: BTreeMap<NodeId, (u32, u64)>,
+    deleted: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,7 @@ struct State {
     sessions: u64,
     stopped: bool,
     closing: bool,
+    topics_held: BTreeMap<(NodeId, u64), TopicHeld>,
 }
 
 /// Cheap to clone.
@@ -63,8 +66,14 @@ pub(crate) struct Orderer {
 
 impl Orderer {
     pub(crate) fn new(map: &ClusterMap) -> Self {
-        let state =
-            State { map: map.clone(), groups: BTreeMap::new(), sessions: 0, stopped: false, closing: false };
+        let state = State {
+            map: map.clone(),
+            groups: BTreeMap::new(),
+            sessions: 0,
+            stopped: false,
+            closing: false,
+            topics_held: BTreeMap::new(),
+        };
         Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(0).0 }
     }
 
@@ -85,6 +94,46 @@ impl Orderer {
             group.tell(vec![fact::What::TopicCreated(TopicCreated { topic: Some(topic) })]);
             id
         })
+    }
+
+    fn group_tells(&self, topic: TopicId, what: fact::What) -> u64 {
+        self.with(|state| {
+            let group = state.map.ordering_group(topic.bucket()).number;
+            let group = state.groups.entry(group).or_default();
+            group.tell(vec![what]);
+            group.facts.len() as u64
+        })
+    }
+
+    /// Messages of the topic with lower IDs go.
+    pub(crate) fn trim(&self, topic: TopicId, below: u64) {
+        self.group_tells(topic, fact::What::Trimmed(Trimmed { topic_id: topic.0, below }));
+    }
+
+    /// Deletes the topic: the facts' index that says so. Records of it get no ID from then on.
+    pub(crate) fn delete_topic(&self, topic: TopicId) -> u64 {
+        self.with(|state| {
+            let group = state.map.ordering_group(topic.bucket()).number;
+            state.groups.entry(group).or_default().deleted.insert(topic.0);
+        });
+        self.group_tells(topic, fact::What::TopicDeleted(TopicDeleted { topic_id: topic.0 }))
+    }
+
+    /// Every datacenter has the facts of the topic's group up to here on disk.
+    pub(crate) fn everywhere(&self, topic: TopicId, index: u64) {
+        self.group_tells(topic, fact::What::Everywhere(KnownEverywhere { index }));
+    }
+
+    /// The topic keeps so many bytes.
+    pub(crate) fn limit_bytes(&self, topic: TopicId, retention_bytes: u64) {
+        let options = Some(TopicOptions { retention_bytes, ..TopicOptions::default() });
+        let configured = TopicConfigured { topic_id: topic.0, options };
+        self.group_tells(topic, fact::What::TopicConfigured(configured));
+    }
+
+    /// What a store said last of a topic.
+    pub(crate) fn topic_held(&self, store: NodeId, topic: TopicId) -> Option<TopicHeld> {
+        self.with(|state| state.topics_held.get(&(store, topic.0)).copied())
     }
 
     /// Orders nothing until it is started again.
@@ -335,7 +384,8 @@ impl Orderer {
         let number = GroupId::from_u32(held.group).unwrap().number;
         let closed = {
             let mut state = self.state.lock().unwrap();
-            let State { map, groups, closing, .. } = &mut *state;
+            let State { map, groups, closing, topics_held, .. } = &mut *state;
+            topics_held.extend(held.topics.iter().map(|held| ((store, held.topic_id), *held)));
             let group = groups.entry(number).or_default();
             group.helds.insert(store, held);
             *closing && group.close(map)
@@ -417,7 +467,8 @@ impl Group {
         for seq in from..end {
             let (topic_id, of) = log.kinds.remove(&seq).expect("the runs are dense");
             let next = self.next_id.entry(topic_id).or_insert(1);
-            let is_new = of.is_none_or(|of| self.produced.insert((topic_id, of)));
+            let is_new =
+                !self.deleted.contains(&topic_id) && of.is_none_or(|of| self.produced.insert((topic_id, of)));
             match runs
                 .last_mut()
                 .filter(|run| run.topic_id == topic_id && of.is_none() && run.producer_id.is_empty())
@@ -426,7 +477,14 @@ impl Group {
                 None => {
                     let (producer_id, producer_sequence) = from_produced(of);
                     let first_id = if is_new { *next } else { 0 };
-                    runs.push(OrderedRun { topic_id, first_id, count: 1, producer_id, producer_sequence });
+                    runs.push(OrderedRun {
+                        topic_id,
+                        first_id,
+                        count: 1,
+                        producer_id,
+                        producer_sequence,
+                        void_index: 0,
+                    });
                 }
             }
             *next += u64::from(is_new);

@@ -11,7 +11,7 @@ use trunkline_ports::{Class, Host, Peer};
 use trunkline_types::{GroupId, Node, TopicName};
 use trunkline_wire::internal::{
     OrderCreateTopicRequest, OrderDeleteTopicRequest, OrderFindTopicRequest, OrderListTopicsRequest,
-    OrderListTopicsResponse, order_service,
+    OrderListTopicsResponse, OrderUpdateTopicRequest, order_service,
 };
 use trunkline_wire::method::Unary;
 use trunkline_wire::status::{is_not_stored, not_stored, reason, reason_of, unavailable};
@@ -130,6 +130,21 @@ impl Voters {
         let answer = self.call(self.group(name), order_service::CREATE_TOPIC, &request, deadline).await?;
         self.note(answer.group, answer.index);
         answer.topic.ok_or_else(|| Status::internal("a voter created a topic and did not say which"))
+    }
+
+    /// Commits other options; the topic as it is then.
+    pub(crate) async fn update(
+        &self,
+        name: &TopicName,
+        options: TopicOptions,
+        update_mask: Vec<String>,
+        deadline: Instant,
+    ) -> Result<Topic, Status> {
+        let (envelope, text) = (Some(self.host.envelope()), name.as_str().to_owned());
+        let request = OrderUpdateTopicRequest { envelope, name: text, options: Some(options), update_mask };
+        let answer = self.call(self.group(name), order_service::UPDATE_TOPIC, &request, deadline).await?;
+        self.note(answer.group, answer.index);
+        answer.topic.ok_or_else(|| Status::internal("a voter changed a topic and did not say which"))
     }
 
     /// Commits a deletion; returns whether there was such a topic.

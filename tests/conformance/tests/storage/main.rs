@@ -8,3 +8,4 @@ mod contract;
 mod memory;
 #[cfg(test)]
 mod rocks;
+mod room;

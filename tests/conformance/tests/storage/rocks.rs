@@ -47,7 +47,7 @@ fn open_with(path: &Path, options: &Options) -> Result<Arc<RocksStorage>, OpenEr
     RocksStorage::open(path, &SPACES, options, &memory, Process::new(Listener::default()))
 }
 
-fn open(path: &Path) -> Result<Arc<RocksStorage>, OpenError> {
+pub(crate) fn open(path: &Path) -> Result<Arc<RocksStorage>, OpenError> {
     open_with(path, &Options::small())
 }
 

@@ -1,5 +1,7 @@
-//! I10: nothing is ever trimmed or deleted in these runs, so nothing expires, no acknowledged push's receipt says that
-//! it is gone, and what has an ID is on disk in every datacenter at the end.
+//! I10: of topics that keep for long nothing expires, no acknowledged push's receipt says that it is gone, and what has an
+//! ID is on disk in every datacenter at the end. Of a topic that keeps for some seconds nothing expires that is younger or
+//! that some datacenter has not got; a topic that is created again is another one; and what is kept no more leaves all
+//! disks.
 
 use trunkline_wire::v1::ReceiptState;
 
@@ -11,7 +13,10 @@ pub(super) fn check(record: &Record) -> Findings {
     let ids = record.ids();
     for receipt in &record.receipts {
         let is_durable = record.push(receipt.message).is_some_and(|push| push.is_durable());
-        let is_gone = matches!(receipt.state, ReceiptState::NeverStored | ReceiptState::TopicDeleted);
+        let is_gone = matches!(
+            receipt.state,
+            ReceiptState::NeverStored | ReceiptState::TopicDeleted | ReceiptState::Expired
+        );
         let place = &record.deployment.names[receipt.datacenter];
         if is_durable && is_gone {
             findings
@@ -23,6 +28,7 @@ pub(super) fn check(record: &Record) -> Findings {
                 .push(format!("{} is ID {} to {place}, and another elsewhere", receipt.message, receipt.id));
         }
     }
+    findings.extend(record.brief.findings(record.deployment.names.len(), record.clocks_are_trusted()));
     let none = Copies::default();
     for (name, seen) in record.named.iter().filter_map(|(name, seen)| Some((name, seen.first()?))) {
         let copies = record.copies_at_the_end.get(&seen.message).unwrap_or(&none).datacenters();

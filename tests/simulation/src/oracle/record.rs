@@ -7,6 +7,7 @@ use std::time::Duration;
 use trunkline_types::Produced;
 use trunkline_wire::v1::{AckLevel, ReceiptState};
 
+use super::brief::Brief;
 use super::disks::Copies;
 use crate::faults::Kind;
 
@@ -248,6 +249,10 @@ pub struct Record {
     pub at_the_end: BTreeMap<(usize, usize), Vec<(u64, Message)>>,
     /// At the end, by message: where it is on disk.
     pub copies_at_the_end: BTreeMap<Message, Copies>,
+    /// Topics whose messages do not stay.
+    pub brief: Brief,
+    /// How many clocks there are to vote on order time.
+    pub clocks: usize,
 }
 
 impl Record {
@@ -261,6 +266,16 @@ impl Record {
 
     pub(super) fn push_mut(&mut self, message: Message) -> &mut Push {
         &mut self.pushes[usize::try_from(message.0).expect("it was counted in memory")]
+    }
+
+    /// Whether order time was right all the time: of three clocks or more one at most was wrong at a time.
+    pub fn clocks_are_trusted(&self) -> bool {
+        let wrong: Vec<&Fault> = self.faults.iter().filter(|fault| fault.kind == Kind::Clock).collect();
+        let overlaps = |(at, fault): (usize, &&Fault)| {
+            let until = fault.until.unwrap_or(Duration::MAX);
+            wrong[at + 1..].iter().any(|other| other.overlaps(fault.from, until))
+        };
+        wrong.is_empty() || (self.clocks >= 3 && !wrong.iter().enumerate().any(overlaps))
     }
 
     /// All messages with what became of their push.

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+const KEPT: Retention = Retention { age_ms: 300, bytes: 5, until_acknowledged_ms: 0 };
 const P: ProducerId = ProducerId([7; 16]);
 
 fn run(topic_counter: u64, count: u64) -> PartRun {
@@ -19,7 +20,7 @@ fn log(ordinal: u32) -> LogName {
 
 #[test]
 fn golden_bytes() {
-    let create = Entry::CreateTopic { name: "orders".to_owned(), options: vec![9] };
+    let create = Entry::CreateTopic { name: "orders".to_owned(), options: vec![9], retention: KEPT };
     let named = LogPart {
         log: LogReference::Name {
             name: log(5),
@@ -45,8 +46,8 @@ fn golden_bytes() {
         [&[3, 2, 36, 4, 5, 9][..], &[0, 2, 4, 30, 0, 18, 5, 30, 0, 19, 6, 2, 31, 0, 0], &[7; 16], &[0xac, 2]]
             .concat();
     let forget = Entry::ForgetProducers { topic: TopicId(7 << 16 | 1), producers: vec![(9, 300)] };
-    let cases: [(Entry, &[u8]); 8] = [
-        (create, &[3, 0, 6, b'o', b'r', b'd', b'e', b'r', b's', 1, 9]),
+    let cases: [(Entry, &[u8]); 10] = [
+        (create, &[3, 0, 6, b'o', b'r', b'd', b'e', b'r', b's', 1, 9, 0xac, 2, 5, 0]),
         (Entry::DeleteTopic { topic: TopicId(7 << 16 | 1) }, &[3, 1, 0x81, 0x80, 28]),
         (
             Entry::Assign(assign),
@@ -57,6 +58,18 @@ fn golden_bytes() {
         (Entry::CloseLogs { logs: vec![(6, 301)] }, &[3, 4, 1, 6, 0xad, 2]),
         (Entry::Assign(with_producers), &producer_bytes),
         (forget, &[3, 5, 0x81, 0x80, 28, 1, 9, 0xac, 2]),
+        (
+            Entry::ConfigureTopic { topic: TopicId(7), configured: 8, options: vec![9], retention: KEPT },
+            &[3, 6, 7, 8, 1, 9, 0xac, 2, 5, 0],
+        ),
+        (
+            Entry::Trim(Trim {
+                order_time_ms: 2,
+                everywhere: 3,
+                topics: vec![TrimPart { topic: TopicId(7), configured: 8, below: 300 }],
+            }),
+            &[3, 7, 2, 3, 1, 7, 8, 0xac, 2],
+        ),
     ];
     for (entry, bytes) in cases {
         assert_eq!(entry.encode(), bytes, "{entry:?}");

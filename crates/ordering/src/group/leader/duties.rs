@@ -98,7 +98,7 @@ impl Leader {
                 break;
             }
             (self.looked_at, looked_at) = (key, looked_at + 1);
-            if known.last.is_over(now) && self.all_is_decided(state, key.0, known) {
+            if known.last.is_over(now, state.kept_for(key.0)) && self.all_is_decided(state, key.0, known) {
                 topic = Some(key.0);
                 forgotten.push((key.1, known.last.index));
             }

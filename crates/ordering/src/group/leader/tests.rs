@@ -1,4 +1,5 @@
 mod producers;
+mod trims;
 
 use proptest::prelude::*;
 use trunkline_types::limits::FACT_RUNS_KEPT;
@@ -6,6 +7,7 @@ use trunkline_types::{Boot, Bucket, Lane, Ordinal, TopicId};
 
 use super::super::digest::digest;
 use super::super::replicas::Replica;
+use super::super::retention::Retention;
 use super::super::sessions::SILENT_TICKS_MAX;
 use super::super::state::{Answer, Shape};
 use super::*;
@@ -54,7 +56,11 @@ impl Group {
     }
 
     fn create(&mut self, name: &str) {
-        self.apply(&Entry::CreateTopic { name: name.to_owned(), options: Vec::new() });
+        self.create_keeping(name, Retention::default());
+    }
+
+    fn create_keeping(&mut self, name: &str, retention: Retention) {
+        self.apply(&Entry::CreateTopic { name: name.to_owned(), options: Vec::new(), retention });
     }
 
     fn apply(&mut self, entry: &Entry) -> Answer {
@@ -104,7 +110,7 @@ impl Group {
 
     fn lacks(&mut self, store: u64, facts_index: u64, ended: &[(LogName, u64)], lacking: &[LogName]) {
         let (ended, lacking) = (ended.iter().copied().collect(), lacking.iter().copied().collect());
-        let held = HeldVector { facts_index, ended, lacking };
+        let held = HeldVector { facts_index, ended, lacking, topics: Vec::new() };
         assert_eq!(self.leader.held(source(store), held), Verdict::Taken);
     }
 }

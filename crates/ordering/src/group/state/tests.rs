@@ -37,7 +37,7 @@ fn assign(logs: Vec<LogPart>) -> Entry {
 }
 
 fn create(name: &str) -> Entry {
-    Entry::CreateTopic { name: name.to_owned(), options: Vec::new() }
+    Entry::CreateTopic { name: name.to_owned(), options: Vec::new(), retention: Retention::default() }
 }
 
 /// A state with topics 1 and 2, and what is needed to go on with it.

@@ -51,13 +51,31 @@ impl Catalog {
         self.end_boots(group, node, counter);
     }
 
-    pub fn recover_topic(&mut self, id: TopicId, name: String, options: Vec<u8>, deleted: bool) {
+    /// `deleted_at`: where the topic is deleted.
+    pub fn recover_topic(&mut self, id: TopicId, name: String, options: Vec<u8>, deleted_at: Option<u64>) {
         let mut topic = Topic::new(name.clone(), options);
-        topic.deleted = deleted;
+        let deleted = deleted_at.is_some();
+        (topic.deleted, topic.deleted_at) = (deleted, deleted_at.unwrap_or(0));
         if !deleted && !name.is_empty() {
             self.topic_names.insert(name, id);
         }
         self.topics.insert(id, topic);
+    }
+
+    /// A topic that is deleted, and of which nothing is left.
+    pub fn recover_gone(&mut self, id: TopicId) {
+        self.gone.insert(id);
+    }
+
+    pub fn recover_trim(&mut self, id: TopicId, trimmed: u64, purged: u64) {
+        if let Some(topic) = self.topics.get_mut(&id) {
+            topic.trim(trimmed);
+            topic.purged = purged;
+        }
+    }
+
+    pub fn recover_everywhere(&mut self, group: u16, index: u64) {
+        self.group_mut(group).everywhere = index;
     }
 
     pub fn recover_mark(&mut self, id: TopicId, next: u64, readable: u64) {
@@ -75,7 +93,9 @@ impl Catalog {
         let topics: Vec<TopicId> = self.topics.keys().copied().collect();
         for id in topics {
             self.advance(id, effects);
+            effects.extend(self.may_purge(id).then_some(Effect::Purge(id)));
         }
+        effects.extend(self.groups.keys().map(|&group| Effect::PurgeVoids(group)));
         let open: Vec<LogNo> = self.all_open_logs().collect();
         for no in open {
             let ended = self.has_successor(&self.log(no).name);

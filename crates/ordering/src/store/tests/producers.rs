@@ -78,8 +78,14 @@ fn a_copy_replaces_what_was_known_of_a_topics_producers() {
     let mut store = store();
     let runs = vec![produced(1, 2, of(1, 4)), produced(3, 1, of(2, 5))];
     stage(&mut store, vec![Fact::Ordered { number: 5, from: 1, runs }]);
-    let there =
-        CopiedTopic { topic: topic(1), name: "t1".to_owned(), options: vec![], deleted: false, next: 9 };
+    let there = CopiedTopic {
+        topic: topic(1),
+        name: "t1".to_owned(),
+        options: vec![],
+        deleted_at: 0,
+        next: 9,
+        trimmed: 1,
+    };
     let known = [((topic(1), of(1, 1).producer), IntervalSet::from_iter([1..8]))].into();
     let copied = Copied { topics: vec![there], producers: known, ..Copied::default() };
     store.catalog.stage_copy(GROUP, copied, &mut Vec::new(), &mut store.unsettled);

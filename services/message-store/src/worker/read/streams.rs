@@ -131,8 +131,10 @@ impl Worker {
         let (_, bytes) = bounds(&request);
         request.max_bytes = (bytes as u64).min(READ_ANSWER_BYTES_MAX);
         let topic = TopicId(request.topic_id);
-        let known =
-            self.catalog.topic(topic).filter(|topic| !topic.deleted && request.from > topic.watermark());
+        let waits_for = |topic: &&Topic| {
+            !topic.deleted && request.from > topic.watermark() && request.from >= topic.earliest()
+        };
+        let known = self.catalog.topic(topic).filter(waits_for);
         let (waits, indexed) =
             (wait && known.is_some(), known.is_some_and(|topic| request.from < topic.next()));
         let refused = if request.from == 0 {

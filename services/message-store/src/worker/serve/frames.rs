@@ -2,7 +2,7 @@
 
 use trunkline_ordering::store::LogNo;
 use trunkline_types::NodeId;
-use trunkline_wire::internal::{FollowResponse, LogEnd, LogRecords, Record};
+use trunkline_wire::internal::{FollowResponse, LogEnd, LogRecords, LogSkip, Record};
 
 use crate::convert;
 use crate::worker::Worker;
@@ -29,7 +29,7 @@ impl Worker {
     fn fill_follower(&mut self, node: NodeId) -> bool {
         let Some(follower) = self.followers.get(&node) else { return false };
         let records = !follower.fresh.is_empty() || !follower.behind.is_empty() || follower.loaded.is_some();
-        let due = follower.announce_now || records;
+        let due = follower.announce_now || records || !follower.skips.is_empty();
         if !follower.ready || !due || !follower.outlet.has_room() {
             return false;
         }
@@ -38,7 +38,10 @@ impl Worker {
         let mut bytes = 0;
         while bytes < FRAME_BYTES && self.put_fresh(node, &mut frame, &mut bytes) {}
         while bytes < FRAME_BYTES && self.put_behind(node, &mut frame, &mut bytes) {}
-        if frame.records.is_empty() && frame.ends.is_empty() && !frame.announced {
+        if let Some(follower) = self.followers.get_mut(&node) {
+            frame.skips = std::mem::take(&mut follower.skips);
+        }
+        if frame.records.is_empty() && frame.ends.is_empty() && frame.skips.is_empty() && !frame.announced {
             return false;
         }
         let Some(follower) = self.followers.get(&node) else { return false };
@@ -156,6 +159,23 @@ impl Worker {
         bytes
     }
 
+    /// Records [from, to) of a log are gone: the follower hears so in the place of them.
+    pub(in crate::worker) fn say_gone(&mut self, node: NodeId, stream: u64, log: LogNo, from: u64, to: u64) {
+        let known = self.catalog.log(log);
+        let skip = LogSkip {
+            log: Some(known.name.into()),
+            predecessor: convert::to_predecessor(known.predecessor),
+            from,
+            to,
+        };
+        let Some(follower) = self.followers.get_mut(&node).filter(|f| f.stream == stream) else { return };
+        // What was read before it is sent before it; then this is found again.
+        let Some(serve) = follower.logs.get_mut(&log).filter(|serve| serve.next == from) else { return };
+        serve.next = to;
+        follower.skips.push(skip);
+        self.offer(node, log);
+    }
+
     /// Records read from disk for a follower's catch-up. None: unreadable here, it will turn to another holder.
     pub(in crate::worker) fn records_loaded(
         &mut self,
@@ -168,6 +188,7 @@ impl Worker {
         let Some(follower) = self.followers.get_mut(&node).filter(|f| f.stream == stream) else { return };
         follower.loading = None;
         if records.is_empty() {
+            // Unless it is gone, the follower will turn to another holder.
             follower.unqueue(log);
         } else {
             follower.loaded = Some((log, from, records));

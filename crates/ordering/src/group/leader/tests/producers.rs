@@ -98,6 +98,9 @@ fn quiet() -> Group {
         group.first(store, 1, vec![tells(log, 1, &[of(1, 2)])]);
     }
     group.settle();
+    let configured = group.state.topics().get(TOPIC).unwrap().configured;
+    let retention = Retention { age_ms: 1_000, ..Retention::default() };
+    group.apply(&Entry::ConfigureTopic { topic: TOPIC, configured, options: Vec::new(), retention });
     let now = u64::try_from(PRODUCER_KEPT_MIN.as_millis()).unwrap();
     group.apply(&Entry::Assign(Assignment { order_time_ms: now, ..Assignment::default() }));
     STORES.into_iter().for_each(|store| group.hear_all(store, 3));

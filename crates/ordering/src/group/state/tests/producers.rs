@@ -46,6 +46,15 @@ impl Group {
         runs.flatten().map(|run| (run.first_id, run.count, sequence(&run))).collect()
     }
 
+    /// The first topic's messages are kept for so long.
+    fn keeps_for(&mut self, age_ms: u64) {
+        let topic = TopicId::new(1, Bucket(0));
+        let configured = self.state.topics().get(topic).unwrap().configured;
+        let retention = Retention { age_ms, ..Retention::default() };
+        let taken = self.apply(&Entry::ConfigureTopic { topic, configured, options: Vec::new(), retention });
+        assert!(matches!(taken, Answer::Configured { taken: true, .. }));
+    }
+
     fn time(&mut self, order_time_ms: u64) {
         self.apply(&Entry::Assign(Assignment { order_time_ms, ..Assignment::default() }));
     }
@@ -123,8 +132,12 @@ fn a_number_stands_for_its_producer_until_that_is_forgotten() {
     let last = group.index;
     let topic = TopicId::new(1, Bucket(0));
     let forget = Entry::ForgetProducers { topic, producers: vec![(1, last), (9, last)] };
+    let kept = u64::try_from(PRODUCER_KEPT_MIN.as_millis()).unwrap();
+    group.keeps_for(kept + 1);
     assert_eq!(group.apply(&forget), Answer::Noted(0), "too early");
-    group.time(u64::try_from(PRODUCER_KEPT_MIN.as_millis()).unwrap());
+    group.time(kept);
+    assert_eq!(group.apply(&forget), Answer::Noted(0), "messages are kept for longer");
+    group.keeps_for(1_000);
     assert_eq!(group.apply(&forget), Answer::Noted(1));
     assert_eq!(group.last_facts(), [Fact::ProducersForgotten { topic, producers: vec![id(7)] }]);
     assert_eq!(group.apply(&forget), Answer::Noted(0), "once");
@@ -139,6 +152,7 @@ fn a_producer_that_has_pushed_since_is_not_forgotten() {
     group.assign(of(1, 1, &[produced(1, 7, 1, 1)]));
     let forget =
         Entry::ForgetProducers { topic: TopicId::new(1, Bucket(0)), producers: vec![(1, group.index)] };
+    group.keeps_for(1_000);
     group.time(u64::try_from(PRODUCER_KEPT_MIN.as_millis()).unwrap());
     group.assign(of(2, 1, &[produced(1, 7, 1, 1)]));
     assert_eq!(group.decided(), [(0, 1, 1)], "be it a duplicate");
