@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_types::limits::DEADLINE_DEFAULT;
+use trunkline_types::limits::{DEADLINE_DEFAULT, PAYLOAD_CHUNK_BYTES, PAYLOAD_INLINE_BYTES_MAX};
 use trunkline_wire::v1::AckLevel;
 
 /// For all calls of a client.
@@ -12,11 +12,20 @@ pub struct Options {
     pub deadline: Duration,
     /// How often each endpoint is pinged.
     pub ping_every: Duration,
+    /// Payloads above it go in chunks. Equal to the servers' own.
+    pub inline_bytes_max: u64,
+    /// Of every chunk but the last. Equal to the servers' own.
+    pub chunk_bytes: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { deadline: DEADLINE_DEFAULT, ping_every: Duration::from_secs(3) }
+        Self {
+            deadline: DEADLINE_DEFAULT,
+            ping_every: Duration::from_secs(3),
+            inline_bytes_max: PAYLOAD_INLINE_BYTES_MAX as u64,
+            chunk_bytes: PAYLOAD_CHUNK_BYTES,
+        }
     }
 }
 

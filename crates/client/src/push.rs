@@ -11,6 +11,8 @@ use trunkline_wire::v1::{
 };
 
 use crate::client::{Client, IDEMPOTENT, Needs};
+use crate::options::StreamOptions;
+use crate::payload::PayloadSource;
 use crate::retry::Kind;
 
 /// A message that reached its level.
@@ -78,13 +80,33 @@ impl Client {
         Ok(answer.results.into_iter().map(outcome).collect())
     }
 
-    /// Pushes one message.
+    /// Pushes one message, of whatever size.
     ///
     /// # Errors
     /// As [`Client::push`], and the message's own failure.
-    pub async fn push_one(&self, topic: &str, message: Message, level: AckLevel) -> Outcome {
+    pub async fn push_one(&self, topic: &str, mut message: Message, level: AckLevel) -> Outcome {
+        if message.payload.len() as u64 > self.inner.options.inline_bytes_max {
+            let payload = std::mem::take(&mut message.payload);
+            return self.push_large(topic, message, payload, level).await;
+        }
         let mut outcomes = self.push(topic, vec![message], level).await?;
         outcomes.pop().expect("one result for one message")
+    }
+
+    /// Pushes one message with a payload that is not in memory, in chunks.
+    ///
+    /// # Errors
+    /// As [`Client::push_one`]. A payload that cannot be read was not stored.
+    pub async fn push_large(
+        &self,
+        topic: &str,
+        message: Message,
+        payload: impl PayloadSource,
+        level: AckLevel,
+    ) -> Outcome {
+        let options = StreamOptions { level, reopen: true, ..StreamOptions::default() };
+        let stream = self.push_stream(topic, options);
+        stream.send_large(message, payload).await?.outcome().await
     }
 
     /// What became of a push, wherever it was made.

@@ -2,6 +2,7 @@
 
 mod calls;
 mod fakes;
+mod large;
 mod streams;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@
 //! - `closed`: what stays of logs that are closed and complete. [`unknown`]: records that wait for a topic to be created.
 //! - [`reports`]: what a session with a voter is told; [`held`]: what is said beside it each second.
 //! - [`source`]: from whom a follower takes what it lacks. [`boots`]: who must not go on under its identity.
+//! - [`awaiting`]: records of large payloads whose payload is on its way.
 //! - [`appends`]: which answers pushes still wait for; [`succession`]: when an origin log gets a successor.
 //!
 //! Times are durations since the driver's start: nothing here knows a clock.
@@ -16,6 +17,7 @@
 //! **Invariant** (I2): nothing is reported that the driver has not said to be on disk.
 
 pub mod appends;
+pub mod awaiting;
 pub mod boots;
 pub mod catalog;
 mod closed;
@@ -34,6 +36,7 @@ pub mod unknown;
 mod tests;
 
 pub use appends::{Answer, Appends, Level};
+pub use awaiting::Awaiting;
 pub use boots::Boots;
 pub use catalog::{Catalog, Effect};
 pub use copy::{Copied, CopiedLog, CopiedTopic};

@@ -26,6 +26,8 @@ pub enum Class {
     Follow,
     /// Appends from push servers, reads by pop servers.
     Records,
+    /// Large payloads, chunk by chunk.
+    Payloads,
 }
 
 /// Where to: `HOST:PORT` of an internal listener (or a client listener, for crates/client).
@@ -173,6 +175,14 @@ impl<Q> Sender<Q> {
 
     pub fn is_closed(&self) -> bool {
         self.raw.is_closed()
+    }
+
+    /// Waits until all that was sent is on its way: for what is too large to wait here.
+    ///
+    /// # Errors
+    /// [`StreamClosed`] once the stream has ended.
+    pub async fn flushed(&self) -> Result<(), StreamClosed> {
+        self.raw.reserve_many(self.raw.max_capacity()).await.map(drop).map_err(|_| StreamClosed)
     }
 }
 

@@ -85,6 +85,14 @@ impl<A: Message> Responder<A> {
         self.raw.send(Bytes::from(message.encode_to_vec())).await.map_err(|_| StreamClosed)
     }
 
+    /// Waits until all that was sent is on its way: for what is too large to wait here.
+    ///
+    /// # Errors
+    /// [`StreamClosed`] once the caller is gone.
+    pub async fn flushed(&self) -> Result<(), StreamClosed> {
+        self.raw.reserve_many(self.raw.max_capacity()).await.map(drop).map_err(|_| StreamClosed)
+    }
+
     pub async fn closed(&self) {
         self.raw.closed().await;
     }

@@ -10,15 +10,22 @@ pub struct Space {
     pub name: &'static str,
     /// Values are payloads: kept in blob files, written once.
     pub blobs: bool,
+    /// Values are chunks of what is larger, and pass through: they take little memory on their way to disk, and none
+    /// once they were read.
+    pub chunks: bool,
 }
 
 impl Space {
     pub const fn new(name: &'static str) -> Self {
-        Self { name, blobs: false }
+        Self { name, blobs: false, chunks: false }
     }
 
     pub const fn of_payloads(name: &'static str) -> Self {
-        Self { name, blobs: true }
+        Self { name, blobs: true, chunks: false }
+    }
+
+    pub const fn of_chunks(name: &'static str) -> Self {
+        Self { name, blobs: true, chunks: true }
     }
 }
 

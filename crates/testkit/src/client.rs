@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Class, Network, Peer, Receiver, Sender};
 use trunkline_wire::method::Unary;
 use trunkline_wire::v1::{
-    AckLevel, CreateTopicRequest, GetReceiptRequest, GetReceiptResponse, ListTopicsRequest, Message,
-    PopRequest, PopResponse, PushRequest, PushResult, PushStreamRequest, PushStreamResponse, ReadRequest,
-    ReadResponse, Start, SubscribeRequest, SubscriptionOptions, pop_service, push_service, start,
-    topic_service,
+    AckLevel, CreateTopicRequest, FetchRequest, GetReceiptRequest, GetReceiptResponse, ListTopicsRequest,
+    Message, PopRequest, PopResponse, PushRequest, PushResult, PushStreamRequest, PushStreamResponse,
+    ReadRequest, ReadResponse, Start, SubscribeRequest, SubscriptionOptions, pop_service, push_service,
+    start, topic_service,
 };
 use trunkline_wire::{Message as Frame, Status, status};
 
@@ -152,6 +152,30 @@ impl Client {
             wait: Some(WireDuration { seconds: 1, nanos: 0 }),
         };
         self.call(pop_service::POP, &request).await
+    }
+
+    /// The payload of a large message; given up after a call's time.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn fetch(&self, topic: &str, message_id: u64) -> Result<Vec<u8>, Status> {
+        let fetching = async {
+            let opening = self.network.open(&self.pop_peer, pop_service::FETCH, CallOptions::default());
+            let (sender, mut receiver) = opening.await?;
+            let request = FetchRequest { topic: topic.to_owned(), message_id, first_chunk: 0 };
+            sender.send(&request).await.map_err(|_| Status::unknown("the stream has ended"))?;
+            let (mut bytes, mut expected) = (Vec::new(), None);
+            while let Some(response) = receiver.next().await? {
+                bytes.extend_from_slice(&response.data);
+                expected = expected.or(response.payload.map(|payload| payload.bytes));
+                if Some(bytes.len() as u64) == expected {
+                    return Ok(bytes);
+                }
+            }
+            Err(Status::unknown("the payload has ended early"))
+        };
+        let fetched = tokio::time::timeout(CALL, fetching).await;
+        fetched.unwrap_or_else(|_| Err(Status::deadline_exceeded("no payload")))
     }
 
     /// # Errors

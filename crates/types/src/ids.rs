@@ -138,6 +138,13 @@ impl fmt::Display for TopicId {
     }
 }
 
+impl Lane {
+    /// Of records that have their payload with them.
+    pub const SMALL: Self = Self(0);
+    /// Of records whose payload is kept in chunks beside the log.
+    pub const LARGE: Self = Self(1);
+}
+
 /// An origin log. Written by one process only, and never again once that process has ended or `ordinal + 1` has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogName {

@@ -35,6 +35,26 @@ pub fn hash64(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }
 
+/// The same of bytes that come piece by piece.
+#[derive(Clone, Default)]
+pub struct Checksum(xxhash_rust::xxh3::Xxh3Default);
+
+impl std::fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Checksum")
+    }
+}
+
+impl Checksum {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.digest()
+    }
+}
+
 /// XXH3-64 of a record's body, computed by the push server and checked by everyone up to the pop server.
 pub fn checksum(body: &[u8]) -> u64 {
     hash64(body)

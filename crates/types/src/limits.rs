@@ -11,8 +11,11 @@ const MIB: usize = 1 << 20;
 // What a client may send.
 pub const NAME_BYTES_MAX: usize = 255;
 pub const CLIENT_ID_BYTES_MAX: usize = 255;
-/// The largest payload that travels inline. (Larger ones are for a later version.)
+/// The largest payload that travels inline; larger ones go in chunks.
 pub const PAYLOAD_INLINE_BYTES_MAX: usize = MIB;
+pub const PAYLOAD_BYTES_MAX: u64 = 100_000_000;
+/// Of every chunk of a payload but the last.
+pub const PAYLOAD_CHUNK_BYTES: u32 = 256 << 10;
 pub const KEY_BYTES_MAX: usize = KIB;
 pub const ATTRIBUTES_MAX: usize = 64;
 pub const ATTRIBUTES_BYTES_MAX: usize = 16 * KIB;
@@ -134,6 +137,26 @@ pub const READS_UNDER_WAY_BYTES_MAX: u64 = 8 * MIB as u64;
 /// Reads that wait until a record is fetched anew from another store. One record is, at a time.
 pub const REPAIRS_WAITING_MAX: usize = 16;
 
+// Large payloads.
+/// Chunks of one payload, of whatever size.
+pub const PAYLOAD_CHUNKS_MAX: usize = 4_096;
+/// Payloads that push servers bring to one store at a time; beyond it they are refused.
+pub const UPLOADS_MAX: usize = 32;
+/// Chunks of one upload that are sent and not on disk.
+pub const UPLOAD_CHUNKS_AHEAD: u32 = 4;
+/// A payload of which nothing more comes for so long is given up.
+pub const PAYLOAD_IDLE_MAX: Duration = Duration::from_secs(10);
+/// Payloads that one store takes from others at a time.
+pub const PAYLOADS_FOLLOWED_MAX: usize = 4;
+/// Chunks of all of them that are asked for and not on disk: what bounds their memory and their share of a link.
+pub const PAYLOAD_CHUNKS_ASKED_MAX: usize = 16;
+/// Records that wait for their payload at one store; beyond it they are asked for again later.
+pub const RECORDS_AWAITING_MAX: usize = 1_024;
+/// Chunks that a pop server asks for ahead of its client.
+pub const FETCH_CHUNKS_AHEAD: u32 = 4;
+/// Bytes that a client may send ahead in one stream: what a push server holds of a payload that it cannot pass on.
+pub const CLIENT_STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+
 // Delivery.
 /// From so many handed out since its last successful commit, a dispatcher commits what it has.
 pub const HANDED_OUT_COMMIT_AT: u64 = 500;
@@ -165,6 +188,10 @@ pub const DISPATCH_MOVES_AFTER: usize = 8;
 pub const STORAGE_QUEUE_BYTES_MAX: usize = 1024 * MIB;
 
 const _: () = assert!(BATCH_BYTES_MAX > PAYLOAD_INLINE_BYTES_MAX + KEY_BYTES_MAX + ATTRIBUTES_BYTES_MAX);
+const _: () = assert!(PAYLOAD_BYTES_MAX.div_ceil(PAYLOAD_CHUNK_BYTES as u64) <= PAYLOAD_CHUNKS_MAX as u64);
+// A record with the checksums of all its chunks is a small one.
+const _: () =
+    assert!(PAYLOAD_CHUNKS_MAX * 8 + KEY_BYTES_MAX + ATTRIBUTES_BYTES_MAX < PAYLOAD_INLINE_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX >= BATCH_BYTES_MAX + BATCH_MESSAGES_MAX * KIB);
 const _: () = assert!(PAGE_BYTES_MAX + 2 * (LABELS_BYTES_MAX + LABELS_MAX * KIB) < FRAME_BYTES_MAX);
 // Facts of one entry, at most two log names and a run for each of its runs, still fit.

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use tonic::Status;
 use trunkline_types::limits::{
     ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, KEY_BYTES_MAX,
-    PAYLOAD_INLINE_BYTES_MAX,
+    PAYLOAD_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX,
 };
 
 use crate::status::invalid;
-use crate::v1::Message;
+use crate::v1::{LargeMessage, Message};
 
 /// How many messages, and how much, one request may carry.
 ///
@@ -48,13 +48,45 @@ pub fn messages(messages: &[Message]) -> Result<(), Status> {
 /// `INVALID_ARGUMENT`, naming field and limit.
 pub fn message(index: usize, message: &Message) -> Result<(), Status> {
     inline(index, message)?;
+    fields(message, format_args!("messages[{index}]"))
+}
+
+/// All but the payload.
+fn fields(message: &Message, of: impl std::fmt::Display) -> Result<(), Status> {
     let key = message.key.len();
     if key > KEY_BYTES_MAX {
         let problem = format!("is {key} bytes long, at most {KEY_BYTES_MAX} are allowed");
-        return Err(invalid(format!("messages[{index}].key"), problem));
+        return Err(invalid(format!("{of}.key"), problem));
     }
-    let field = || format!("messages[{index}].attributes");
-    pairs(field, &message.attributes, ATTRIBUTES_MAX, ATTRIBUTES_BYTES_MAX)
+    pairs(|| format!("{of}.attributes"), &message.attributes, ATTRIBUTES_MAX, ATTRIBUTES_BYTES_MAX)
+}
+
+/// A message whose payload follows in chunks, because it has more than `inline` bytes.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, naming field and limit.
+pub fn large(large: &LargeMessage, inline: u64) -> Result<(), Status> {
+    payload_bytes(large.payload_bytes, PAYLOAD_BYTES_MAX, "are allowed")?;
+    if large.payload_bytes <= inline {
+        let problem = format!("is {}, up to {inline} bytes come with the message", large.payload_bytes);
+        return Err(invalid("large.payload_bytes", problem));
+    }
+    let message = large.message.as_ref().ok_or_else(|| invalid("large.message", "must not be empty"))?;
+    if !message.payload.is_empty() {
+        return Err(invalid("large.message.payload", "must be empty: it follows in chunks"));
+    }
+    fields(message, "large.message")
+}
+
+/// The length of a payload that is announced; `allowed` ends the sentence.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, naming field and limit.
+pub fn payload_bytes(bytes: u64, max: u64, allowed: &str) -> Result<(), Status> {
+    if bytes > max {
+        return Err(invalid("large.payload_bytes", format!("is {bytes}, at most {max} {allowed}")));
+    }
+    Ok(())
 }
 
 fn inline(index: usize, message: &Message) -> Result<(), Status> {
@@ -153,6 +185,29 @@ mod tests {
             assert_eq!(status.message(), problem);
             assert!(is_not_stored(&status));
         }
+    }
+
+    #[test]
+    fn a_large_message_is_refused_by_what_it_announces() {
+        let message = || Some(Message::default());
+        let table = [
+            (100_000_001, message(), "large.payload_bytes is 100000001, at most 100000000 are allowed"),
+            (1 << 20, message(), "large.payload_bytes is 1048576, up to 1048576 bytes come with the message"),
+            (1 << 21, None, "large.message must not be empty"),
+            (1 << 21, Some(of(1)), "large.message.payload must be empty: it follows in chunks"),
+            (
+                1 << 21,
+                Some(Message { key: "k".repeat(1_025), ..Message::default() }),
+                "large.message.key is 1025 bytes long, at most 1024 are allowed",
+            ),
+        ];
+        for (payload_bytes, message, problem) in table {
+            let status = large(&LargeMessage { message, payload_bytes }, 1 << 20).expect_err(problem);
+            assert_eq!(status.message(), problem);
+            assert!(is_not_stored(&status));
+        }
+        let largest = LargeMessage { message: message(), payload_bytes: 100_000_000 };
+        assert!(large(&largest, 1 << 20).is_ok());
     }
 
     #[test]

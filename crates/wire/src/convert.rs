@@ -1,6 +1,7 @@
 //! Between messages and the types of floor 0, one file per message. A field that is missing or out of range is
 //! [`Malformed`]: it comes from a peer, so it ends the stream or call it came in, never the process.
 
+pub mod chunked_payload;
 mod envelope;
 mod log_name;
 

@@ -28,6 +28,8 @@ pub mod reason {
     pub const ORDER_NOT_KEPT: &str = "ORDER_NOT_KEPT";
     pub const STALE: &str = "STALE";
     pub const DRAINING: &str = "DRAINING";
+    /// Fetch of a message whose payload came with it.
+    pub const NOT_LARGE: &str = "NOT_LARGE";
 }
 
 fn with_info(code: Code, message: impl Into<String>, reason: &str) -> Status {

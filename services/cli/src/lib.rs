@@ -10,6 +10,8 @@ mod args;
 mod bench;
 mod context;
 mod failure;
+mod fetch;
+mod files;
 mod input;
 mod lag;
 mod messages;
@@ -41,6 +43,9 @@ pub enum Command {
     /// Print a topic's messages as they become readable, without a subscription
     #[command(after_help = tail::EXAMPLES)]
     Tail(tail::Args),
+    /// Write the payload of a large message to a file
+    #[command(after_help = fetch::EXAMPLES)]
+    Fetch(fetch::Args),
     /// Create a subscription: from then on its messages wait for the consumer
     #[command(after_help = subscribe::EXAMPLES)]
     Subscribe(subscribe::Args),
@@ -79,6 +84,7 @@ pub async fn run(command: Command, mut context: Context) -> Exit {
         Command::Push(args) => push::run(args, &mut context).await,
         Command::Pop(args) => pop::run(args, &mut context).await,
         Command::Tail(args) => tail::run(args, &mut context).await,
+        Command::Fetch(args) => fetch::run(args, &mut context).await,
         Command::Subscribe(args) => subscribe::run(args, &mut context).await,
         Command::Topics(command) => topics::run(command, &mut context).await,
         Command::Subscriptions(command) => subscriptions::run(command, &mut context).await,

@@ -22,11 +22,21 @@ struct Line<'a> {
     payload: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
+    /// Instead of a payload that comes by `trunkline fetch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    large: Option<Large>,
     key: &'a str,
     attributes: &'a BTreeMap<String, String>,
     push_time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Large {
+    bytes: u64,
+    /// XXH3-64, in hexadecimal digits.
+    checksum: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,8 +62,12 @@ pub(crate) fn print(
         let line = Line {
             topic,
             message_id: received.message_id,
-            payload: text,
+            payload: text.filter(|_| received.large.is_none()),
             payload_base64: text.is_none().then(|| STANDARD.encode(&message.payload)),
+            large: received
+                .large
+                .as_ref()
+                .map(|large| Large { bytes: large.bytes, checksum: format!("{:016x}", large.checksum) }),
             key: &message.key,
             attributes: &message.attributes,
             push_time,
@@ -61,7 +75,11 @@ pub(crate) fn print(
         };
         return output::json(context, &line);
     }
-    let payload = text.map_or_else(|| format!("<{} bytes>", message.payload.len()).into(), output::visible);
+    let payload = match (&received.large, text) {
+        (Some(large), _) => format!("<{} bytes, by trunkline fetch>", large.bytes).into(),
+        (None, Some(text)) => output::visible(text),
+        (None, None) => format!("<{} bytes>", message.payload.len()).into(),
+    };
     write!(context.stdout, "{:>8}  {push_time}  {payload}", received.message_id)?;
     if !message.key.is_empty() {
         write!(context.stdout, "  key={}", output::visible(&message.key))?;
@@ -109,7 +127,7 @@ mod tests {
         let attributes = [("k".to_owned(), "v".to_owned())].into();
         let message = Message { payload: payload.into(), key: "order-1".to_owned(), attributes };
         let push_time = Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 250_000_000 });
-        ReceivedMessage { message_id: 7, message: Some(message), push_time }
+        ReceivedMessage { message_id: 7, message: Some(message), push_time, large: None }
     }
 
     #[tokio::test]
@@ -132,6 +150,22 @@ mod tests {
         print(&mut context, false, "orders", &received(b"hello"), Some(1)).expect("printed");
         assert_eq!(text(&out), "       7  2027-01-15T08:00:00.25Z  hello  key=order-1  k=v\n");
     }
+
+    #[tokio::test]
+    async fn a_large_payload_is_named_and_not_printed() {
+        let (mut context, out) = buffered();
+        let large = Some(trunkline_client::api::LargePayload { bytes: 5_000_000, checksum: 255 });
+        let received = ReceivedMessage { large, ..received(b"") };
+        print(&mut context, true, "orders", &received, None).expect("printed");
+        print(&mut context, false, "orders", &received, None).expect("printed");
+        assert_eq!(
+            text(&out),
+            "{\"topic\":\"orders\",\"message_id\":7,\"large\":{\"bytes\":5000000,\"checksum\":\"00000000000000ff\"},\
+             \"key\":\"order-1\",\"attributes\":{\"k\":\"v\"},\"push_time\":\"2027-01-15T08:00:00.25Z\"}\n       7  \
+             2027-01-15T08:00:00.25Z  <5000000 bytes, by trunkline fetch>  key=order-1  k=v\n"
+        );
+    }
+
     #[tokio::test]
     async fn what_others_wrote_stays_on_its_line_and_json_has_it_as_it_is() {
         let (mut context, out) = buffered();

@@ -1,6 +1,7 @@
 //! `trunkline pop`.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,12 +12,13 @@ use trunkline_types::limits::POP_MESSAGES_MAX;
 use crate::args::{Connection, duration};
 use crate::context::Context;
 use crate::failure::{Failure, describe};
-use crate::messages;
+use crate::{files, messages};
 
 pub(crate) const EXAMPLES: &str = "Examples:
   trunkline subscribe orders billing
   trunkline pop orders billing
   trunkline pop orders billing --max 100 --wait 5s --json
+  trunkline pop films archive --output film.mkv   # whatever its size
   trunkline pop orders billing --no-ack        # look; it comes again after the ack deadline, the next pop gets others
 
 Ctrl-C ends it once what was printed is acknowledged.";
@@ -35,6 +37,9 @@ pub struct Args {
     /// Leave what was printed: it comes again after the ack deadline
     #[arg(long)]
     no_ack: bool,
+    /// Write the one message's payload to a file
+    #[arg(long, value_name = "F", conflicts_with = "max")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -102,6 +107,11 @@ async fn pop(
         let response = subscriber.pop(u32::try_from(most).unwrap_or(u32::MAX), wait).await?;
         let is_empty = response.deliveries.is_empty();
         progress.popped += response.deliveries.len() as u64;
+        if let (Some(path), Some(delivery)) = (&args.output, response.deliveries.first()) {
+            // Before it counts as printed: what cannot be written comes again.
+            let client = context.client(&args.connection)?;
+            files::save(&client, &args.topic, &delivery.message.clone().unwrap_or_default(), path).await?;
+        }
         let (printed, failed) = print(args, context, &response);
         progress.printed = printed;
         if let Some(error) = failed {

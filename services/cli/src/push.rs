@@ -8,16 +8,19 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use trunkline_client::api::Message;
 use trunkline_client::{Client, Outcome, Pending, StreamOptions};
+use trunkline_types::limits::PAYLOAD_INLINE_BYTES_MAX;
 use trunkline_wire::status::is_not_stored;
 
 use crate::args::{Acks, Connection, pair};
 use crate::context::Context;
 use crate::failure::{Failure, code_name, describe_push};
+use crate::files::FileSource;
 use crate::{input, output};
 
 pub(crate) const EXAMPLES: &str = "Examples:
   trunkline push orders 'hello'
   trunkline push orders --file order.json --key customer-7 --attribute kind=order
+  trunkline push films --file film.mkv             # up to 100,000,000 bytes
   trunkline push orders 'hello' --dc sea --ack ordered --json
   seq 1000 | trunkline push numbers --lines";
 
@@ -75,14 +78,25 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     if args.lines {
         return lines(&args, &client, context).await;
     }
-    let payload = match (&args.message, &args.file) {
-        (Some(text), _) => text.clone().into_bytes(),
+    let level = args.acks.level();
+    let outcome = match (&args.message, &args.file) {
+        (Some(text), _) => {
+            client.push_one(&args.topic, args.message_of(text.clone().into_bytes()), level).await
+        }
         (None, Some(file)) => {
-            std::fs::read(file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?
+            let unread = |error| Failure::Usage(format!("{}: {error}", file.display()));
+            match FileSource::open(file, PAYLOAD_INLINE_BYTES_MAX as u64).map_err(unread)? {
+                Some(source) => {
+                    client.push_large(&args.topic, args.message_of(Vec::new()), source, level).await
+                }
+                None => {
+                    let payload = std::fs::read(file).map_err(unread)?;
+                    client.push_one(&args.topic, args.message_of(payload), level).await
+                }
+            }
         }
         (None, None) => return Err(Failure::Usage("a message is missing".to_owned())),
     };
-    let outcome = client.push_one(&args.topic, args.message_of(payload), args.acks.level()).await;
     tell(context, &args, &outcome)?;
     let Err(failure) = outcome else { return Ok(()) };
     Err(match Failure::from(failure.status.clone()) {

@@ -158,7 +158,7 @@ fn router(state: &Arc<Mutex<State>>) -> Router {
 
 fn delivery(id: u64) -> Delivery {
     let message = Message { payload: format!("m{id}").into(), ..Message::default() };
-    let received = ReceivedMessage { message_id: id, message: Some(message), push_time: None };
+    let received = ReceivedMessage { message_id: id, message: Some(message), push_time: None, large: None };
     Delivery { message: Some(received), attempt: 1, token: vec![u8::try_from(id).expect("small")].into() }
 }
 
@@ -426,7 +426,7 @@ async fn tables_are_for_people_and_lines_for_programs() {
     assert_eq!(
         out.lines().next(),
         Some(
-            "{\"topic\":\"a\",\"topic_id\":7,\"default_ack_level\":\"local\",\"message_bytes_max\":1048576,\
+            "{\"topic\":\"a\",\"topic_id\":7,\"default_ack_level\":\"local\",\"message_bytes_max\":100000000,\
              \"labels\":{}}"
         )
     );

@@ -165,7 +165,7 @@ fn line<'a>(topic: &'a Topic, options: &'a TopicOptions, watermark: Option<u64>)
         topic_id: topic.topic_id,
         default_ack_level: level(options),
         message_bytes_max: match options.message_bytes_max {
-            0 => trunkline_types::limits::PAYLOAD_INLINE_BYTES_MAX as u64,
+            0 => trunkline_types::limits::PAYLOAD_BYTES_MAX,
             bytes => bytes,
         },
         labels: &options.labels,

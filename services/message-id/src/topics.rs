@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trunkline_ordering::group::{Answer, Entry, Topic};
 use trunkline_types::limits::{
-    LABELS_BYTES_MAX, LABELS_MAX, PAGE_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX, SILENCE_MAX,
+    LABELS_BYTES_MAX, LABELS_MAX, PAGE_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_BYTES_MAX, SILENCE_MAX,
 };
 use trunkline_types::{TopicId, TopicName};
 use trunkline_wire::internal::{
@@ -190,8 +190,8 @@ fn check_options(options: &v1::TopicOptions) -> Result<(), Status> {
     if v1::AckLevel::try_from(options.default_ack_level).is_err() {
         return Err(status::invalid("options.default_ack_level", "is unknown"));
     }
-    if options.message_bytes_max > PAYLOAD_INLINE_BYTES_MAX as u64 {
-        let problem = format!("is at most {PAYLOAD_INLINE_BYTES_MAX}");
+    if options.message_bytes_max > PAYLOAD_BYTES_MAX {
+        let problem = format!("is at most {PAYLOAD_BYTES_MAX}");
         return Err(status::invalid("options.message_bytes_max", problem));
     }
     let bytes: usize = options.labels.iter().map(|(name, value)| name.len() + value.len()).sum();

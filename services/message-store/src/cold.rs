@@ -81,7 +81,9 @@ pub(crate) async fn read(
             // What is sound is answered at once; the next read begins with what is not.
             if response.records.is_empty() {
                 let record = repairs.repair(run.log, run.seq_of(next)).await;
-                response.records.push(record.map_err(|error| not_repaired(error, request.topic_id, next))?);
+                response.records.push(record.map_err(|error| {
+                    not_repaired(error, &format!("message {next} of topic {}", request.topic_id))
+                })?);
             }
             return Ok(response);
         }
@@ -89,8 +91,8 @@ pub(crate) async fn read(
     Ok(response)
 }
 
-fn not_repaired(error: RepairError, topic: u64, id: u64) -> Status {
-    let what = format!("message {id} of topic {topic}: {error}");
+pub(crate) fn not_repaired(error: RepairError, what: &str) -> Status {
+    let what = format!("{what}: {error}");
     match error {
         RepairError::Lost => Status::data_loss(what),
         RepairError::Busy => status::overloaded(what, RETRY_AFTER),
@@ -99,7 +101,7 @@ fn not_repaired(error: RepairError, topic: u64, id: u64) -> Status {
 }
 
 /// Index runs from the request's first ID on: those that are `known`, or from disk, where they may be on their way.
-async fn index(
+pub(crate) async fn index(
     storage: &dyn Storage,
     request: &ReadRequest,
     until: u64,

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
@@ -21,7 +22,8 @@ use trunkline_wire::Status;
 use trunkline_wire::internal::Record;
 
 use crate::copy_index::Snapshot;
-use crate::keys;
+use crate::keys::{self, PayloadNo};
+use crate::payloads::{self, Kept};
 use crate::worker::TICK;
 
 /// Writes under way at a time; more are gathered into the next batch.
@@ -115,6 +117,31 @@ impl Commit {
         self.gathering.written.rewritten.push(told);
     }
 
+    /// The payload of a record that is written with it: on disk here, and begun no more.
+    pub(crate) fn payload(&mut self, log: LogNo, seq: u64, kept: &Kept) {
+        let batch = &mut self.gathering.batch;
+        batch.put(keys::PAYLOADS, keys::place(log, seq), keys::payload_value(kept.number, &kept.what));
+        batch.delete(keys::META, keys::begun_key(kept.number));
+    }
+
+    /// The chunks of a record that is dropped.
+    pub(crate) fn drop_chunks(&mut self, payload: PayloadNo) {
+        payloads::drop_chunks(&mut self.gathering.batch, payload);
+    }
+
+    /// A chunk that was on disk before, and could not be read.
+    pub(crate) fn rewrite_chunk(
+        &mut self,
+        (payload, chunk): (PayloadNo, u32),
+        bytes: Bytes,
+        told: (LogName, oneshot::Sender<()>),
+    ) {
+        self.gathering.urgent = true;
+        self.gathering.written.bytes += bytes.len();
+        self.gathering.batch.put(keys::CHUNKS, keys::chunk_key(payload, chunk), bytes);
+        self.gathering.written.rewritten.push(told);
+    }
+
     /// Room taken by what was gathered: given back when it is on disk, at once where nothing was.
     pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
         if !self.gathering.batch.is_empty() {
@@ -170,7 +197,7 @@ impl Commit {
                 }
             }
             Row::DropBeyond { log, end } => {
-                for space in [keys::RECORDS, keys::RUNS] {
+                for space in [keys::RECORDS, keys::RUNS, keys::PAYLOADS] {
                     batch.delete_range(space, keys::place(log, end), keys::place_end(log));
                 }
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use trunkline_ports::{Host, Receiver, Responder, Router, Storage};
+use trunkline_ports::{Host, Receiver, Responder, Router, Storage, StorageError};
 use trunkline_types::limits::{CONNECT_TIMEOUT, HEARTBEAT_INTERVAL, SILENCE_MAX};
 use trunkline_types::{LogName, checksum};
 use trunkline_wire::Status;
@@ -19,9 +19,10 @@ use trunkline_wire::status;
 
 use crate::follow_stream::silent;
 use crate::handle::{Handle, Input, Location, ReadAnswer};
+use crate::metrics::Metrics;
 use crate::outlet::Inlet;
 use crate::repair::Repairs;
-use crate::{cold, convert, copy_index, follow_stream, read_stream, repair};
+use crate::{cold, convert, copy_index, follow_stream, payloads, read_stream, repair};
 
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
@@ -34,11 +35,13 @@ pub(crate) struct Doors {
     /// Reads that may go to disk at the same time.
     pub(crate) cold_reads: Arc<Semaphore>,
     pub(crate) repairs: Repairs,
+    pub(crate) metrics: Metrics,
 }
 
 pub(crate) fn router(doors: &Doors) -> Router {
     let (append, read, resolve, find) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
     let (reads, follow, copy, fetch) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
+    let (upload, payload) = (doors.clone(), doors.clone());
     Router::new()
         .streaming(store_service::APPEND, move |_, requests, responses| {
             append.clone().append(requests, responses)
@@ -52,6 +55,12 @@ pub(crate) fn router(doors: &Doors) -> Router {
         .streaming(follow_service::FOLLOW, move |_, requests, responses| {
             follow_stream::serve(follow.host.clone(), follow.handle.clone(), requests, responses)
         })
+        .streaming(store_service::UPLOAD, move |_, requests, responses| {
+            payloads::upload::take(upload.clone(), requests, responses)
+        })
+        .streaming(store_service::READ_PAYLOAD, move |_, requests, responses| {
+            payloads::serve::serve(payload.clone(), requests, responses)
+        })
         .unary(follow_service::FETCH_RECORD, move |_, request| fetch.clone().fetch_record(request))
         .streaming(follow_service::COPY_INDEX, move |_, mut requests: Receiver<_>, responses| {
             let doors = copy.clone();
@@ -64,6 +73,13 @@ pub(crate) fn router(doors: &Doors) -> Router {
 }
 
 impl Doors {
+    /// A failed write: what is on disk is unknown, and the process ends.
+    pub(crate) fn failed(&self, error: &StorageError) -> Status {
+        tracing::error!(%error, "a write failed");
+        self.host.process.fail(&format!("the store cannot write: {error}"));
+        Status::unavailable(error.to_string())
+    }
+
     async fn append(
         self,
         mut requests: Receiver<AppendRequest>,
@@ -214,7 +230,7 @@ fn refusal(tag: u64, refused: &Status) -> Appended {
     Appended { tag, what: Some(appended::What::Refused(refused)) }
 }
 
-fn disk_full() -> Status {
+pub(crate) fn disk_full() -> Status {
     status::disk_full("the disk is below its reserve")
 }
 

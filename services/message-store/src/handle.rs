@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_ports::Span;
@@ -16,7 +17,10 @@ use trunkline_wire::internal::{
 };
 
 use crate::copy_index::{CopiedPart, Snapshot};
+use crate::keys::PayloadNo;
 use crate::outlet::{Inlet, Outlet, outlet};
+use crate::payloads::serve::PayloadAt;
+use crate::payloads::upload::Announced;
 
 const INPUTS_MAX: usize = 1_024;
 const FOLLOW_BYTES_MAX: usize = 64 << 20;
@@ -26,25 +30,132 @@ const OUTLET_MAX: usize = 4;
 /// What the worker is told. `stream` names one life of a stream: what comes from an earlier one is ignored.
 #[derive(Debug)]
 pub(crate) enum Input {
-    AppendUp { stream: u64, outlet: Outlet<AppendResponse> },
-    Append { stream: u64, records: Vec<AppendRecord>, permit: OwnedSemaphorePermit },
-    Read { request: ReadRequest, reply: oneshot::Sender<ReadAnswer> },
-    ReadsUp { stream: u64, outlet: Outlet<Vec<ReadReady>> },
-    Reads { stream: u64, asked: Vec<ReadAsked>, abandoned: Vec<u64>, taken_bytes: u64 },
-    Locate { log: LogName, reply: oneshot::Sender<Option<Location>> },
-    Replicas { log: LogName, seq: u64, reply: oneshot::Sender<Option<Vec<Arc<str>>>> },
-    Rewrite { log: LogName, at: (LogNo, u64), record: Record, reply: oneshot::Sender<()> },
-    FindTopic { name: String, reply: oneshot::Sender<Option<(TopicId, Vec<u8>)>> },
-    FollowerUp { node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowResponse> },
-    FollowerFrame { node: NodeId, stream: u64, frame: FollowRequest },
-    HolderUp { node: NodeId, boot: Boot, stream: u64, outlet: Outlet<FollowRequest> },
-    HolderFrame { node: NodeId, stream: u64, frame: FollowResponse, permit: OwnedSemaphorePermit },
-    HolderDown { node: NodeId },
-    SessionUp { plan: usize, stream: u64, outlet: Outlet<SessionRequest> },
-    SessionFrame { plan: usize, stream: u64, what: session_response::What },
-    CopySnapshot { group: u16, buckets: BTreeSet<Bucket>, reply: oneshot::Sender<Result<Snapshot, Status>> },
-    CopyPart { group: u16, stream: u64, part: CopiedPart, permit: OwnedSemaphorePermit },
-    CopyEnded { group: u16, facts_index: u64 },
+    AppendUp {
+        stream: u64,
+        outlet: Outlet<AppendResponse>,
+    },
+    Append {
+        stream: u64,
+        records: Vec<AppendRecord>,
+        permit: OwnedSemaphorePermit,
+    },
+    Read {
+        request: ReadRequest,
+        reply: oneshot::Sender<ReadAnswer>,
+    },
+    ReadsUp {
+        stream: u64,
+        outlet: Outlet<Vec<ReadReady>>,
+    },
+    Reads {
+        stream: u64,
+        asked: Vec<ReadAsked>,
+        abandoned: Vec<u64>,
+        taken_bytes: u64,
+    },
+    Locate {
+        log: LogName,
+        reply: oneshot::Sender<Option<Location>>,
+    },
+    Replicas {
+        log: LogName,
+        seq: u64,
+        reply: oneshot::Sender<Option<Vec<Arc<str>>>>,
+    },
+    Rewrite {
+        log: LogName,
+        at: (LogNo, u64),
+        record: Record,
+        reply: oneshot::Sender<()>,
+    },
+    FindTopic {
+        name: String,
+        reply: oneshot::Sender<Option<(TopicId, Vec<u8>)>>,
+    },
+    FollowerUp {
+        node: NodeId,
+        boot: Boot,
+        stream: u64,
+        outlet: Outlet<FollowResponse>,
+    },
+    FollowerFrame {
+        node: NodeId,
+        stream: u64,
+        frame: FollowRequest,
+    },
+    HolderUp {
+        node: NodeId,
+        boot: Boot,
+        stream: u64,
+        outlet: Outlet<FollowRequest>,
+    },
+    HolderFrame {
+        node: NodeId,
+        stream: u64,
+        frame: FollowResponse,
+        permit: OwnedSemaphorePermit,
+    },
+    HolderDown {
+        node: NodeId,
+    },
+    SessionUp {
+        plan: usize,
+        stream: u64,
+        outlet: Outlet<SessionRequest>,
+    },
+    SessionFrame {
+        plan: usize,
+        stream: u64,
+        what: session_response::What,
+    },
+    CopySnapshot {
+        group: u16,
+        buckets: BTreeSet<Bucket>,
+        reply: oneshot::Sender<Result<Snapshot, Status>>,
+    },
+    CopyPart {
+        group: u16,
+        stream: u64,
+        part: CopiedPart,
+        permit: OwnedSemaphorePermit,
+    },
+    CopyEnded {
+        group: u16,
+        facts_index: u64,
+    },
+    UploadBegin {
+        announced: Announced,
+        reply: oneshot::Sender<Result<PayloadNo, Status>>,
+    },
+    UploadDone {
+        upload: PayloadNo,
+        chunks: Vec<u64>,
+    },
+    UploadGone {
+        upload: PayloadNo,
+    },
+    PayloadFetched {
+        log: LogNo,
+        seq: u64,
+        complete: bool,
+    },
+    LocatePayload {
+        log: LogName,
+        seq: u64,
+        reply: oneshot::Sender<Option<PayloadAt>>,
+    },
+    /// The index of one message that is readable here, as far as it is in memory.
+    LocateMessage {
+        topic: TopicId,
+        id: u64,
+        reply: oneshot::Sender<Option<Vec<IndexRun>>>,
+    },
+    RewriteChunk {
+        at: (LogName, u64),
+        chunk: (PayloadNo, u32),
+        bytes: Bytes,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// The worker's answer to a read.

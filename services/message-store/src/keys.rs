@@ -8,10 +8,10 @@ use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_ports::Space;
 use trunkline_types::{Boot, Bucket, Lane, LogName, NodeId, Ordinal, TopicId};
 use trunkline_wire::Message as _;
-use trunkline_wire::internal::Record;
+use trunkline_wire::internal::{ChunkedPayload, Record};
 
 /// The version of everything below.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// log no, seq → record.
 pub(crate) const RECORDS: Space = Space::of_payloads("records");
@@ -25,16 +25,21 @@ pub(crate) const RUNS: Space = Space::new("runs");
 pub(crate) const INDEX: Space = Space::new("index");
 /// log no, first seq → topic, first id, count.
 pub(crate) const ORDERS: Space = Space::new("orders");
+/// log no, seq → payload no, and what its record says of it. Of records of large payloads.
+pub(crate) const PAYLOADS: Space = Space::new("payloads");
+/// payload no, chunk → its bytes.
+pub(crate) const CHUNKS: Space = Space::of_chunks("chunks");
 /// topic → name, options, deleted.
 pub(crate) const TOPICS: Space = Space::new("topics");
 /// topic → next id, first id that is not readable (at least; a restart finds the rest).
 pub(crate) const MARKS: Space = Space::new("marks");
-/// Format, facts index per group, the groups' own log numbers, ended boots, indexes that are being copied, and
-/// the newest boot seen of each other store.
+/// Format, facts index per group, the groups' own log numbers, ended boots, indexes that are being copied, the newest
+/// boot seen of each other store, and payloads that have begun to come and whose record is not here yet.
 pub(crate) const META: Space = Space::new("meta");
 
 /// Everything that a message store keeps. Whoever opens its storage names these.
-pub const SPACES: &[Space] = &[RECORDS, LOGS, CLOSED, RUNS, INDEX, ORDERS, TOPICS, MARKS, META];
+pub const SPACES: &[Space] =
+    &[RECORDS, LOGS, CLOSED, RUNS, INDEX, ORDERS, TOPICS, MARKS, META, PAYLOADS, CHUNKS];
 
 /// `meta/format`.
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
@@ -43,6 +48,7 @@ const NUMBER: u8 = b'n';
 const BOOT: u8 = b'b';
 const COPYING: u8 = b'c';
 const SEEN: u8 = b's';
+const BEGUN: u8 = b'p';
 const NOT_HELD: u32 = u32::MAX;
 
 /// A log and a place in it: keys of records, runs and orders.
@@ -96,6 +102,39 @@ pub(crate) fn copying_key(group: u16) -> Bytes {
     [&[COPYING][..], &group.to_be_bytes()].concat().into()
 }
 
+/// This store's own number of a payload: its boot, and a counter in it. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PayloadNo(pub(crate) u64);
+
+impl PayloadNo {
+    pub(crate) fn new(boot: Boot, counter: u32) -> Self {
+        Self(u64::from(boot.counter) << 32 | u64::from(counter))
+    }
+}
+
+pub(crate) fn begun_key(payload: PayloadNo) -> Bytes {
+    [&[BEGUN][..], &payload.0.to_be_bytes()].concat().into()
+}
+
+pub(crate) fn chunk_key(payload: PayloadNo, chunk: u32) -> Bytes {
+    [&payload.0.to_be_bytes()[..], &chunk.to_be_bytes()].concat().into()
+}
+
+/// The first key behind all chunks of a payload.
+pub(crate) fn chunks_end(payload: PayloadNo) -> Bytes {
+    chunk_key(PayloadNo(payload.0 + 1), 0)
+}
+
+pub(crate) fn payload_value(payload: PayloadNo, what: &ChunkedPayload) -> Bytes {
+    [&payload.0.to_be_bytes()[..], &what.encode_to_vec()].concat().into()
+}
+
+pub(crate) fn payload(value: &[u8]) -> Option<(PayloadNo, ChunkedPayload)> {
+    let mut fields = Fields(value);
+    let number = PayloadNo(fields.u64()?);
+    ChunkedPayload::decode(fields.0).ok().map(|what| (number, what))
+}
+
 pub(crate) fn name_key(log: &LogName) -> Bytes {
     let LogName { bucket, node, boot, lane, ordinal } = log;
     let (bucket, node, counter) = (bucket.0.to_be_bytes(), node.0.to_be_bytes(), boot.counter.to_be_bytes());
@@ -119,6 +158,7 @@ pub(crate) enum Meta {
     Boot { group: u16, node: NodeId, counter: u32 },
     Copying { group: u16, upto: u64 },
     Seen { node: NodeId, boot: Boot },
+    Begun(PayloadNo),
 }
 
 pub(crate) fn meta(key: &[u8], value: &[u8]) -> Option<Meta> {
@@ -136,6 +176,7 @@ pub(crate) fn meta(key: &[u8], value: &[u8]) -> Option<Meta> {
             let boot = Boot { counter: value.u32()?, random: value.u64()? };
             Some(Meta::Seen { node: NodeId(key.u64()?), boot })
         }
+        BEGUN => Some(Meta::Begun(PayloadNo(key.u64()?))),
         BOOT => Some(Meta::Boot { group: key.u16()?, node: NodeId(key.u64()?), counter: value.u32()? }),
         _ => None,
     }
@@ -302,6 +343,13 @@ mod tests {
         assert_eq!(closed(&closed_value(LogNo(7), 9)), Some((LogNo(7), 9)));
         assert_eq!(runs_value(&[(7, 2), (300, 1)])[..], [2, 7, 2, 0xac, 2, 1]);
         let record = Record { topic_id: 1, checksum: 2, body: Bytes::from_static(b"x") };
+        let (number, next) = (PayloadNo::new(boot, 7), PayloadNo::new(boot, 8));
+        assert_eq!(chunk_key(number, 5)[..], [0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 5]);
+        assert_eq!(chunks_end(number), chunk_key(next, 0));
+        let what = ChunkedPayload { bytes: 3, chunk_bytes: 2, checksum: 1, chunks: vec![4, 5] };
+        let value = payload_value(number, &what);
+        assert_eq!(value[..14], [0, 0, 0, 3, 0, 0, 0, 7, 8, 3, 16, 2, 25, 1]);
+        assert_eq!(payload(&value), Some((number, what)));
         assert_eq!(record_value(&record)[..], [8, 1, 17, 2, 0, 0, 0, 0, 0, 0, 0, 26, 1, b'x']);
     }
 
@@ -324,6 +372,11 @@ mod tests {
                 seen_key(NodeId(5)),
                 seen_value(Boot { counter: 2, random: 9 }),
                 Meta::Seen { node: NodeId(5), boot: Boot { counter: 2, random: 9 } },
+            ),
+            (
+                begun_key(PayloadNo(3 << 32 | 7)),
+                Bytes::new(),
+                Meta::Begun(PayloadNo::new(Boot { counter: 3, random: 0 }, 7)),
             ),
             (
                 copying_key(7),

@@ -9,12 +9,14 @@
 //! be read.
 //!
 //! - [`keys`]: what is on disk. [`recover`]: what a restart makes of it.
+//! - [`payloads`]: large payloads, which come in chunks before their record is written.
 //! - [`layout`]: what the cluster map means here. [`dial`]: the tasks that follow from it: [`follow_stream`],
 //!   [`session_stream`], [`copy_index`].
 //! - [`outlet`]: how the worker talks to streams without ever waiting for one.
 //!
 //! **Invariant** (I1, I2): nothing is acknowledged, reported or told before `Storage::write` has resolved.
-//! **Invariant** (I10): nothing here deletes records, but for what lies beyond a log's committed end.
+//! **Invariant** (I10): nothing here deletes records, but for what lies beyond a log's committed end; chunks go with
+//! their record, or before there was one.
 
 mod cold;
 mod commit;
@@ -31,6 +33,7 @@ mod layout;
 mod metrics;
 mod options;
 mod outlet;
+mod payloads;
 mod read_stream;
 mod recent;
 mod recover;
@@ -87,6 +90,7 @@ pub async fn start(
         storage: storage.clone(),
         cold_reads: Arc::new(Semaphore::new(options.cold_reads_max)),
         repairs: repairs.clone(),
+        metrics: metrics.clone(),
     };
     let process = host.process.clone();
     let beginning = Beginning {

@@ -20,6 +20,9 @@ pub(crate) struct Metrics {
     pub(crate) cold_reads: Counter,
     pub(crate) repaired: Counter,
     pub(crate) lost: Counter,
+    pub(crate) payloads_taken: Counter,
+    pub(crate) payloads_followed: Counter,
+    pub(crate) payload_bytes: Counter,
     pub(crate) logs_open: Gauge,
     pub(crate) recent_bytes: Gauge,
     pub(crate) unknown_topics: Gauge,
@@ -41,6 +44,9 @@ impl Metrics {
             ("cold_reads", "Reads answered from disk", &metrics.cold_reads),
             ("records_repaired", "Records that could not be read and were fetched anew", &metrics.repaired),
             ("records_lost", "Records found corrupt on every replica", &metrics.lost),
+            ("payloads_taken", "Large payloads taken as coordinator", &metrics.payloads_taken),
+            ("payloads_followed", "Large payloads taken as follower", &metrics.payloads_followed),
+            ("payload_bytes_sent", "Bytes of large payloads sent to whoever asked", &metrics.payload_bytes),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
@@ -70,6 +76,9 @@ impl Metrics {
             ("cold_reads", &self.cold_reads),
             ("records_repaired", &self.repaired),
             ("records_lost", &self.lost),
+            ("payloads_taken", &self.payloads_taken),
+            ("payloads_followed", &self.payloads_followed),
+            ("payload_bytes_sent", &self.payload_bytes),
         ];
         let unknown = ("records_of_unknown_topics".to_owned(), self.unknown_topics.get() as f64);
         counters

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use trunkline_ordering::store::{Boots, Catalog, Effect, LogNo};
 use trunkline_ports::{Batch, ScanLimit, Space, Storage, StorageError};
-use trunkline_types::{Boot, NodeId};
+use trunkline_types::{Boot, Lane, NodeId};
 
 use crate::error::StartError;
-use crate::keys::{self, LogRow, Meta, TopicRow};
+use crate::keys::{self, LogRow, Meta, PayloadNo, TopicRow};
 use crate::layout::Layout;
+use crate::payloads;
 
 const ROWS: ScanLimit = ScanLimit::rows(4_096);
 
@@ -25,7 +26,11 @@ pub(crate) struct Recovered {
     /// Groups whose index was being copied, from stores whose facts reach up to there: half of a copy may be on disk,
     /// so it is copied again.
     pub(crate) copying: BTreeMap<u16, u64>,
+    pub(crate) undecided: Undecided,
 }
+
+/// Payloads of records that are on disk and may lie beyond their log's end.
+pub(crate) type Undecided = BTreeMap<(LogNo, u64), PayloadNo>;
 
 pub(crate) async fn recover(
     storage: &dyn Storage,
@@ -34,7 +39,7 @@ pub(crate) async fn recover(
     boot: Boot,
 ) -> Result<Recovered, StartError> {
     check_format(storage).await?;
-    let (mut copying, mut boots) = (BTreeMap::new(), Boots::default());
+    let (mut copying, mut boots, mut begun) = (BTreeMap::new(), Boots::default(), Batch::new());
     let mut catalog = Catalog::new(layout.held.clone(), layout.map.ordering_groups);
     recover_logs(storage, &mut catalog, me, boot).await?;
     let mut rows = Rows::new(keys::META);
@@ -44,6 +49,7 @@ pub(crate) async fn recover(
             Some(Meta::Number { group, number, log }) => catalog.recover_number(group, number, log),
             Some(Meta::Boot { group, node, counter }) => catalog.recover_boot(group, node, counter),
             Some(Meta::Seen { node, boot }) => boots.saw(node, boot),
+            Some(Meta::Begun(payload)) => payloads::drop_begun(&mut begun, payload),
             Some(Meta::Copying { group, upto }) => drop(copying.insert(group, upto)),
             None if &key[..] == keys::FORMAT_KEY => {}
             None => return Err(StartError::Corrupt("meta")),
@@ -66,7 +72,34 @@ pub(crate) async fn recover(
     for log in catalog.all_open_logs().map(|log| catalog.log(log).name) {
         boots.saw(log.node, log.boot);
     }
-    Ok(Recovered { catalog, boots, effects, copying })
+    // What has begun to come and has no record here was never told to be here, and nobody goes on with it.
+    if !begun.is_empty() {
+        storage.write(begun).await?;
+    }
+    let undecided = recover_undecided(storage, &catalog).await?;
+    Ok(Recovered { catalog, boots, effects, copying, undecided })
+}
+
+async fn recover_undecided(storage: &dyn Storage, catalog: &Catalog) -> Result<Undecided, StartError> {
+    let mut undecided = Undecided::new();
+    let logs = catalog.all_open_logs().map(|log| (log, catalog.log(log)));
+    for (log, known) in logs.filter(|(_, known)| known.name.lane == Lane::LARGE) {
+        let mut from = known.ordered();
+        loop {
+            let (first, end) = (keys::place(log, from), keys::place_end(log));
+            let rows = storage.scan(keys::PAYLOADS, first, end, ROWS).await?;
+            for (key, value) in &rows {
+                let (_, seq) = keys::place_of(key).ok_or(StartError::Corrupt("payloads"))?;
+                let (payload, _) = keys::payload(value).ok_or(StartError::Corrupt("payloads"))?;
+                undecided.insert((log, seq), payload);
+                from = seq + 1;
+            }
+            if rows.len() < ROWS.rows {
+                break;
+            }
+        }
+    }
+    Ok(undecided)
 }
 
 async fn check_format(storage: &dyn Storage) -> Result<(), StartError> {

@@ -1,6 +1,8 @@
 //! A record that cannot be read here, or does not fit its checksum, is fetched anew from another replica and written
 //! back. One at a time: a disk that loses much is not repaired by a flood of reads, and nobody else is flooded either.
 
+mod chunk;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

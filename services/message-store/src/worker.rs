@@ -5,12 +5,14 @@
 //! - [`append`]: as coordinator, what push servers send.
 //! - [`serve`]: as holder, what followers are sent; [`follow`]: as follower, what holders send.
 //! - [`identity`]: who goes on under its identity, and who does not.
+//! - [`large`]: payloads that come before their record is written.
 //! - [`order`]: sessions with voters: reports out, facts in.
 //! - [`read`]: what pop servers ask; [`load`]: what is read from disk on the worker's behalf.
 
 pub(crate) mod append;
 pub(crate) mod follow;
 mod identity;
+mod large;
 pub(crate) mod load;
 pub(crate) mod order;
 mod pace;
@@ -38,11 +40,13 @@ use crate::handle::{Handle, Input};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::payloads::fetch::Fetches;
 use crate::recent::RecentRecords;
 use crate::recover::Recovered;
 use crate::repair::Repairs;
 use append::Coordinator;
 use follow::Following;
+use large::Large;
 use load::Loads;
 use order::Sessions;
 use pace::Pace;
@@ -78,6 +82,7 @@ pub(crate) struct Worker {
     pub(crate) readers: Readers,
     pub(crate) loads: Loads,
     pub(crate) repairs: Repairs,
+    pub(crate) large: Large,
     /// Tasks that dial peers and voters, ended with the worker.
     pub(crate) dialed: Dialed,
     /// Indexes that are being copied from other stores.
@@ -113,7 +118,8 @@ pub(crate) struct Beginning {
 impl Worker {
     pub(crate) fn new(with: Beginning, storage: Arc<dyn Storage>) -> Self {
         let now = Instant::now();
-        let Recovered { catalog, boots, effects, copying } = with.recovered;
+        let Recovered { catalog, boots, effects, copying, undecided } = with.recovered;
+        let fetches = Fetches::new(with.host.clone(), with.handle.clone(), storage.clone());
         let buckets = with.layout.held.len();
         let mut worker = Self {
             recent: RecentRecords::new(with.options.recent_records_bytes),
@@ -126,6 +132,7 @@ impl Worker {
             sessions: Sessions::new(&with.layout),
             readers: Readers::default(),
             loads: Loads::new(storage),
+            large: Large::new(fetches, undecided),
             repairs: with.repairs,
             dialed: Dialed::default(),
             copying: BTreeMap::new(),
@@ -235,6 +242,13 @@ impl Worker {
             Input::CopySnapshot { group, buckets, reply } => self.copy_snapshot(group, &buckets, reply),
             Input::CopyPart { group, stream, part, permit } => self.copy_part(group, stream, part, permit),
             Input::CopyEnded { group, facts_index } => self.copy_ended(group, facts_index),
+            Input::UploadBegin { announced, reply } => drop(reply.send(self.upload_begin(announced))),
+            Input::UploadDone { upload, chunks } => self.upload_done(upload, chunks),
+            Input::UploadGone { upload } => self.upload_gone(upload),
+            Input::PayloadFetched { log, seq, complete } => self.payload_fetched(log, seq, complete),
+            Input::LocatePayload { log, seq, reply } => drop(reply.send(self.locate_payload(&log, seq))),
+            Input::LocateMessage { topic, id, reply } => drop(reply.send(self.locate_message(topic, id))),
+            Input::RewriteChunk { at, chunk, bytes, reply } => self.rewrite_chunk(at, chunk, bytes, reply),
         }
     }
 
@@ -248,6 +262,7 @@ impl Worker {
             let mut effects = std::mem::take(&mut self.effects);
             self.catalog.written(log, end, &mut effects);
             self.effects = effects;
+            self.large_durable(log, end);
             self.own_log_moved(log);
             self.durable_moved(log);
         }
@@ -279,6 +294,7 @@ impl Worker {
         for row in &rows {
             if let Row::DropBeyond { log, end } = row {
                 self.recent.drop_from(*log, *end);
+                self.drop_large_beyond(*log, *end);
             }
         }
         self.commit.rows(&self.catalog, rows);
@@ -331,6 +347,7 @@ impl Worker {
             self.own_log_closed(log);
             self.forget_served(log);
             self.forget_followed(log);
+            self.forget_large(log);
             self.sessions.log_closed(self.catalog.group_of(name.bucket), name);
             self.grown.remove(&log);
             self.catalog.forget(log);
@@ -361,6 +378,7 @@ impl Worker {
         self.drop_gone_followers();
         self.session_second();
         self.look_for_unknown_topics();
+        self.large_second();
         self.sweep_readers();
         self.publish();
     }

@@ -21,6 +21,7 @@ use trunkline_wire::{Status, v1};
 use crate::dispatch::Dispatch;
 use crate::errand::{AckErrand, Errand, PopErrand};
 use crate::error;
+use crate::fetching::Fetching;
 use crate::metrics::Metrics;
 use crate::positions::Key;
 use crate::reading::Reading;
@@ -37,6 +38,7 @@ pub(crate) struct Calls {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) reading: Reading,
+    pub(crate) fetching: Fetching,
     pub(crate) metrics: Metrics,
 }
 
@@ -59,6 +61,15 @@ pub(crate) fn public(calls: &Arc<Calls>) -> Router {
         .unary(pop_service::GET_SUBSCRIPTION, on!(calls, get_subscription))
         .unary(pop_service::LIST_SUBSCRIPTIONS, on!(calls, list_subscriptions))
         .unary(pop_service::READ, on!(calls, read))
+        .streaming(pop_service::FETCH, {
+            let calls = calls.clone();
+            move |context, requests, responses| {
+                let calls = calls.clone();
+                trace::under(context.trace, async move {
+                    calls.fetching.fetch(context.deadline, requests, responses).await
+                })
+            }
+        })
 }
 
 /// For other pop servers.

@@ -14,12 +14,13 @@
 //! - `callers`, `memory`, `under_way`, `tools`: of a worker, who waits, what it holds, what it waits for, what it uses.
 //! - `read_link`: the stream on which one store is read.
 //! - `nearest`: asks the nearest node that answers.
-//! - `subscriptions`: Subscribe, GetSubscription, ListSubscriptions; `reading`: Read.
+//! - `subscriptions`: Subscribe, GetSubscription, ListSubscriptions; `reading`: Read; `fetching`: Fetch.
 
 mod callers;
 mod dispatch;
 mod errand;
 mod error;
+mod fetching;
 mod grpc;
 mod handle;
 mod memory;
@@ -55,6 +56,7 @@ pub use error::StartError;
 pub use options::Options;
 
 use dispatch::Dispatch;
+use fetching::Fetching;
 use grpc::Calls;
 use memory::Memory;
 use metrics::Metrics;
@@ -83,7 +85,7 @@ pub async fn start(
     let nearest = Nearest::new(host.clone());
     let topics = Topics::new(nearest.clone(), options.topic_known_for);
     let positions = Positions::new(nearest.clone());
-    let stores = Stores::new(nearest, metrics.clone());
+    let stores = Stores::new(nearest.clone(), metrics.clone());
     let table = Table::new(options.dispatched_max, metrics.dispatched.clone());
     let dispatch = Dispatch::new(Tools {
         host: host.clone(),
@@ -103,6 +105,7 @@ pub async fn start(
         dispatch: dispatch.clone(),
         auto_create_topics: options.auto_create_topics,
     };
+    let fetching = Fetching { topics: topics.clone(), nearest };
     let calls = Arc::new(Calls {
         host,
         shutdown: shutdown.clone(),
@@ -110,6 +113,7 @@ pub async fn start(
         dispatch: dispatch.clone(),
         subscriptions,
         reading: Reading { topics, stores },
+        fetching,
         metrics,
     });
     let ready = shutdown.clone();

@@ -10,7 +10,7 @@ use tracing::warn;
 use trunkline_types::limits::{READ_THROUGH_AFTER, SILENCE_MAX};
 use trunkline_types::{TopicId, checksum};
 use trunkline_wire::internal::store_service::READ;
-use trunkline_wire::internal::{ReadRequest, ReadResponse, Record, RecordBody};
+use trunkline_wire::internal::{ChunkedPayload, ReadRequest, ReadResponse, Record, RecordBody};
 use trunkline_wire::{Code, Message, Status, v1};
 
 use crate::error;
@@ -285,7 +285,8 @@ fn message(id: u64, record: &Record) -> Option<v1::ReceivedMessage> {
         seconds: i64::try_from(body.push_time_ms / 1_000).unwrap_or(i64::MAX),
         nanos: i32::try_from(body.push_time_ms % 1_000).unwrap_or(0) * 1_000_000,
     };
-    Some(v1::ReceivedMessage { message_id: id, message: Some(message), push_time: Some(push_time) })
+    let large = body.large.as_ref().map(ChunkedPayload::public);
+    Some(v1::ReceivedMessage { message_id: id, message: Some(message), push_time: Some(push_time), large })
 }
 
 impl From<ReadError> for Status {

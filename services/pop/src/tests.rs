@@ -1,3 +1,4 @@
+mod fetching;
 mod reads;
 mod traces;
 mod world;

@@ -79,6 +79,12 @@ pub(crate) fn no_such_topic(name: impl std::fmt::Display) -> Status {
     status::not_stored(&status::not_found(format!("there is no topic {name}")))
 }
 
+/// A payload that was announced did not come.
+pub(crate) fn payload_not_sent() -> Status {
+    let message = "the payload ended, or paused for too long, before its last chunk";
+    status::not_stored(&status::unavailable(reason::UNREACHABLE, message))
+}
+
 /// The topic ended while the message was stored but had no ID. It will never be delivered.
 pub(crate) fn topic_deleted() -> Status {
     status::not_found("the topic was deleted before the message got its ID")

@@ -9,7 +9,7 @@ use trunkline_ports::Host;
 use trunkline_types::checksum;
 use trunkline_types::limits::{DEADLINE_MARGIN, DEADLINE_MAX};
 use trunkline_wire::Message as _;
-use trunkline_wire::internal::RecordBody;
+use trunkline_wire::internal::{ChunkedPayload, RecordBody};
 use trunkline_wire::v1::Message;
 
 use crate::admission::Admission;
@@ -62,8 +62,18 @@ impl Server {
     /// Encoded once; the checksum is checked by everyone up to the pop server.
     pub(crate) fn encode(&self, message: Message, push_time_ms: u64) -> Encoded {
         let Message { payload, key, attributes } = message;
-        let body = Bytes::from(RecordBody { payload, key, attributes, push_time_ms }.encode_to_vec());
-        Encoded { checksum: checksum(&body), body }
+        encoded(&RecordBody { payload, key, attributes, push_time_ms, large: None })
+    }
+
+    /// The same of a message whose payload is in chunks at its coordinator.
+    pub(crate) fn encode_large(
+        &self,
+        message: Message,
+        payload: ChunkedPayload,
+        push_time_ms: u64,
+    ) -> Encoded {
+        let Message { key, attributes, .. } = message;
+        encoded(&RecordBody { payload: Bytes::new(), key, attributes, push_time_ms, large: Some(payload) })
     }
 
     /// Asks replicas for a stored record whose coordinator is gone.
@@ -76,6 +86,11 @@ impl Server {
         let _turn = self.followed.acquire().await.expect("never closed");
         replicas::follow(&self.host, &receipt, level, deadline).await
     }
+}
+
+fn encoded(body: &RecordBody) -> Encoded {
+    let body = Bytes::from(body.encode_to_vec());
+    Encoded { checksum: checksum(&body), body }
 }
 
 /// The caller's deadline within bounds.

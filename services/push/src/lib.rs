@@ -10,6 +10,7 @@
 //! - [`topics`]: from a name to a topic.
 //! - [`coordinator`]: which store takes the bucket's records.
 //! - [`push`] and [`stream`]: one request, and many in order.
+//! - [`upload`]: a large payload, chunk by chunk, before its record.
 //! - [`link`]: the stream of appends to one store.
 //! - [`progress`]: how far a message has come (pure).
 //! - [`replicas`] and [`receipt`]: what became of it, once its coordinator is gone.
@@ -34,6 +35,7 @@ mod stream;
 mod tests;
 mod topics;
 mod trace;
+mod upload;
 mod validate;
 
 use std::sync::Arc;

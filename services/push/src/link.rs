@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use trunkline_ports::process::TaskGuard;
 use trunkline_ports::{Class, Host, Peer, Span};
-use trunkline_types::{Boot, Node, NodeId, TopicId};
+use trunkline_types::{Boot, Bucket, Lane, Node, NodeId, TopicId};
 use trunkline_wire::v1::AckLevel;
 
 use crate::admission::Room;
@@ -33,6 +33,8 @@ pub(crate) struct Outgoing {
     pub(crate) topic: TopicId,
     pub(crate) checksum: u64,
     pub(crate) body: Bytes,
+    /// By which its payload came; 0 where it has it with it.
+    pub(crate) upload: u64,
 }
 
 /// What became of one record, by the caller's own number.
@@ -46,6 +48,8 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) records: Vec<Outgoing>,
+    /// Instead of records: told `Ordered`, under index 0, once all that went into this lane before is.
+    pub(crate) barrier: Option<(Bucket, Lane)>,
     pub(crate) level: AckLevel,
     /// Nobody listens after it.
     pub(crate) until: Instant,
@@ -62,9 +66,9 @@ pub(crate) struct Batch {
 impl Batch {
     /// Refuses all of it: nothing was sent.
     fn refuse(&self) {
-        for record in &self.records {
+        for index in self.records.iter().map(|record| record.index).chain(self.barrier.map(|_| 0)) {
             let outcome = Outcome::Refused(error::not_handed_over());
-            let _ = self.reply.try_send(Told { index: record.index, outcome });
+            let _ = self.reply.try_send(Told { index, outcome });
         }
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use trunkline_types::ByteSize;
-use trunkline_types::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DEADLINE_DEFAULT, DEADLINE_MAX};
+use trunkline_types::limits::{
+    BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DEADLINE_DEFAULT, DEADLINE_MAX, PAYLOAD_CHUNK_BYTES,
+    PAYLOAD_INLINE_BYTES_MAX,
+};
 
 /// Settings of a push server: section `push`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -21,6 +24,10 @@ pub struct Options {
     /// How long a message of a PushStream may take to reach its level.
     #[serde(with = "humantime_serde")]
     pub stream_deadline: Duration,
+    /// The largest payload that comes inline; only larger ones come in chunks. Equal everywhere.
+    pub inline_bytes_max: ByteSize,
+    /// Of every chunk of a larger one but the last. Equal everywhere.
+    pub chunk_bytes: ByteSize,
     /// Topics whose id and options are remembered.
     pub topics_cached_max: usize,
 }
@@ -33,12 +40,18 @@ impl Default for Options {
             inflight_messages_max: 65_536,
             stream_messages_max: 8_192,
             stream_deadline: DEADLINE_DEFAULT,
+            inline_bytes_max: ByteSize(PAYLOAD_INLINE_BYTES_MAX as u64),
+            chunk_bytes: ByteSize(PAYLOAD_CHUNK_BYTES.into()),
             topics_cached_max: 65_536,
         }
     }
 }
 
 impl Options {
+    pub(crate) fn chunk_bytes(&self) -> u32 {
+        u32::try_from(self.chunk_bytes.bytes()).unwrap_or(PAYLOAD_CHUNK_BYTES)
+    }
+
     /// # Errors
     /// A sentence in the words of the file, about the first thing that is wrong.
     pub fn validate(&self) -> Result<(), String> {
@@ -56,6 +69,14 @@ impl Options {
         ] {
             if !(BATCH_MESSAGES_MAX..=1 << 24).contains(&value) {
                 return Err(format!("{field}: {value} is not between {BATCH_MESSAGES_MAX} and {}", 1 << 24));
+            }
+        }
+        for (field, value, max) in [
+            ("inline-bytes-max", self.inline_bytes_max, PAYLOAD_INLINE_BYTES_MAX as u64),
+            ("chunk-bytes", self.chunk_bytes, PAYLOAD_CHUNK_BYTES.into()),
+        ] {
+            if !(1..=max).contains(&value.bytes()) {
+                return Err(format!("{field}: {value} is not between 1 and {max} bytes"));
             }
         }
         if self.stream_deadline < Duration::from_secs(1) || self.stream_deadline > DEADLINE_MAX {

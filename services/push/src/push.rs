@@ -114,6 +114,7 @@ impl Server {
         let span = trace::append(&self.host, &coordinator.link.address, progress::name(pushed.level), count);
         let batch = Batch {
             records: outgoing(pushed.topic, 0, pushed.records),
+            barrier: None,
             level: pushed.level,
             until: pushed.until,
             reply,
@@ -186,6 +187,7 @@ pub(crate) fn outgoing(topic: Topic, first: u64, records: &[Encoded]) -> Vec<Out
         topic: topic.id,
         checksum: record.checksum,
         body: record.body.clone(),
+        upload: 0,
     };
     (first..).zip(records).map(one).collect()
 }

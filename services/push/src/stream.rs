@@ -2,8 +2,9 @@
 //!
 //! Two halves in one task. The reader takes requests while there is room, and gives their records to the coordinator;
 //! the writer waits for outcomes and answers. The stream ends with `ORDER_NOT_KEPT` when the coordinator of a bucket
-//! it uses changes, by loss or by refusal: nothing is moved silently.
+//! it uses changes, by loss or by refusal: nothing is moved silently. Large payloads come in chunks ([`large`]).
 
+mod large;
 mod reader;
 mod writer;
 
@@ -20,6 +21,7 @@ use trunkline_wire::v1::{PushResult, PushStreamRequest, PushStreamResponse};
 use crate::handle::Server;
 use crate::progress::Progress;
 use crate::push::OUTCOMES_MAX;
+use crate::upload::Upload;
 use reader::Reader;
 use writer::Writer;
 
@@ -43,6 +45,8 @@ enum Note {
         place: Place,
         /// Of the batch that it travels in; ends with the last of them.
         span: Option<Span>,
+        /// What its payload came by: until it is answered, the store keeps it for its record.
+        upload: Option<Upload>,
     },
     /// A message was answered without being sent anywhere.
     Refused { index: u64, result: PushResult },

@@ -1,6 +1,7 @@
 //! A push server among stores and voters that do as they are told.
 
 mod fakes;
+mod large;
 mod pushing;
 mod streaming;
 mod topic_calls;

@@ -13,9 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use trunkline_placement::replicas_in;
 use trunkline_ports::{Class, Host, Peer};
-use trunkline_types::limits::{
-    DEADLINE_DEFAULT, PAYLOAD_INLINE_BYTES_MAX, TOPIC_CREATIONS_MAX, TOPIC_LOOKUPS_MAX,
-};
+use trunkline_types::limits::{DEADLINE_DEFAULT, PAYLOAD_BYTES_MAX, TOPIC_CREATIONS_MAX, TOPIC_LOOKUPS_MAX};
 use trunkline_types::{TopicId, TopicName};
 use trunkline_wire::internal::{StoreFindTopicRequest, store_service};
 use trunkline_wire::v1::{self, AckLevel, TopicOptions};
@@ -50,8 +48,8 @@ impl Topic {
             level => level,
         };
         let message_bytes_max = match usize::try_from(options.message_bytes_max) {
-            Ok(0) | Err(_) => PAYLOAD_INLINE_BYTES_MAX,
-            Ok(bytes) => bytes.min(PAYLOAD_INLINE_BYTES_MAX),
+            Ok(0) | Err(_) => PAYLOAD_BYTES_MAX as usize,
+            Ok(bytes) => bytes.min(PAYLOAD_BYTES_MAX as usize),
         };
         Self { id, default_level, message_bytes_max }
     }

@@ -2,11 +2,11 @@
 
 use trunkline_types::TopicName;
 use trunkline_types::limits::{
-    LABELS_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX,
+    LABELS_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_BYTES_MAX,
 };
 use trunkline_wire::Status;
 use trunkline_wire::check;
-pub(crate) use trunkline_wire::check::{batch, message, messages, size};
+pub(crate) use trunkline_wire::check::{batch, large, message, messages, size};
 use trunkline_wire::status::invalid;
 use trunkline_wire::v1::{AckLevel, Message, TopicOptions};
 
@@ -25,12 +25,16 @@ pub(crate) fn payload_of_topic(index: usize, message: &Message, bytes_max: usize
     check::payload(index, message, bytes_max, "are allowed in this topic")
 }
 
+/// A payload that is announced, against its topic's own limit.
+pub(crate) fn large_of_topic(bytes: u64, bytes_max: usize) -> Result<(), Status> {
+    check::payload_bytes(bytes, bytes_max as u64, "are allowed in this topic")
+}
+
 /// The options of a topic that is to be created.
 pub(crate) fn topic_options(options: &TopicOptions) -> Result<(), Status> {
     ack_level("options.default_ack_level", options.default_ack_level)?;
-    if options.message_bytes_max > PAYLOAD_INLINE_BYTES_MAX as u64 {
-        let problem =
-            format!("is {}, at most {PAYLOAD_INLINE_BYTES_MAX} is allowed", options.message_bytes_max);
+    if options.message_bytes_max > PAYLOAD_BYTES_MAX {
+        let problem = format!("is {}, at most {PAYLOAD_BYTES_MAX} is allowed", options.message_bytes_max);
         return Err(invalid("options.message_bytes_max", problem));
     }
     check::pairs(|| "options.labels".to_owned(), &options.labels, LABELS_MAX, LABELS_BYTES_MAX)
@@ -67,8 +71,8 @@ mod tests {
                 "options.default_ack_level is 9, which is no ack level",
             ),
             (
-                TopicOptions { message_bytes_max: 1 << 21, ..TopicOptions::default() },
-                "options.message_bytes_max is 2097152, at most 1048576 is allowed",
+                TopicOptions { message_bytes_max: 100_000_001, ..TopicOptions::default() },
+                "options.message_bytes_max is 100000001, at most 100000000 is allowed",
             ),
             (
                 TopicOptions { labels: labels(65), ..TopicOptions::default() },

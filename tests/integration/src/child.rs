@@ -65,6 +65,10 @@ impl Child {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// SIGKILL, as a machine that vanishes.
     pub fn kill(&mut self) {
         let _ = self.process.kill();

@@ -79,6 +79,14 @@ impl Dev {
         args.into_iter().chain(self.more_args.clone()).collect()
     }
 
+    /// Of the process.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").pid()
+    }
+
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

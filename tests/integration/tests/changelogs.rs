@@ -50,6 +50,7 @@ async fn push(
                 topic: TOPIC.to_owned(),
                 messages: batch.iter().map(message).collect(),
                 ack_level: AckLevel::Local.into(),
+                ..PushStreamRequest::default()
             };
             sender.send(&request).await.expect("the stream stays open");
             sent += batch.len();

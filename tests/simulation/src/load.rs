@@ -1,5 +1,6 @@
 //! Clients at work: publishers by Push and by PushStream, subscribers, readers. All that they see goes to the oracle.
 
+mod large;
 mod publisher;
 mod reader;
 mod stream_publisher;
@@ -16,7 +17,7 @@ use trunkline_testkit::{Client, Random, eventually};
 use trunkline_wire::v1::{ReadRequest, ReceiptState, pop_service};
 
 use crate::cluster::Cluster;
-use crate::oracle::{Message, Oracle, Outcome, number_of};
+use crate::oracle::{Message, Oracle, Outcome};
 use crate::plan::Plan;
 use crate::simulation::World;
 
@@ -161,9 +162,13 @@ impl Load {
             };
             for received in &response.messages {
                 self.shared.oracle.receives(topic, received, "the last read");
-                let payload =
-                    received.message.as_ref().map(|message| &message.payload[..]).unwrap_or_default();
-                number_of(payload).into_iter().for_each(|message| rows.push((received.message_id, message)));
+                while !large::look(shared, datacenter, topic, received).await
+                    && tokio::time::Instant::now() < deadline
+                {
+                    tokio::time::sleep(AFTER_ERROR).await;
+                }
+                let message = Message::of_received(received);
+                message.into_iter().for_each(|message| rows.push((received.message_id, message)));
             }
             if response.messages.is_empty() {
                 tokio::time::sleep(AFTER_ERROR).await;

@@ -126,8 +126,7 @@ impl Oracle {
 
     /// The same, as it is in a response of Pop or Read.
     pub fn receives(&self, topic: usize, received: &ReceivedMessage, by: &str) {
-        let payload = received.message.as_ref().map(|message| &message.payload[..]).unwrap_or_default();
-        match number_of(payload) {
+        match Message::of_received(received) {
             Some(message) => self.sees(topic, received.message_id, message, by),
             None => self.record().foreign.push(format!("topic {topic}, ID {}: {by}", received.message_id)),
         }
@@ -145,6 +144,23 @@ impl Oracle {
 fn failure(status: &Status) -> Outcome {
     let why = format!("{:?} {}", status.code(), reason_of(status).unwrap_or_default());
     if is_not_stored(status) { Outcome::Refused(why) } else { Outcome::Unknown(why) }
+}
+
+impl Message {
+    /// The key of one that is large: its payload is elsewhere.
+    pub fn key(self) -> String {
+        format!("large {}", self.0)
+    }
+
+    pub(crate) fn of_key(key: &str) -> Option<Self> {
+        key.strip_prefix("large ")?.parse().ok().map(Self)
+    }
+
+    /// As Pop and Read give it.
+    pub fn of_received(received: &ReceivedMessage) -> Option<Self> {
+        let message = received.message.as_ref()?;
+        if received.large.is_some() { Self::of_key(&message.key) } else { number_of(&message.payload) }
+    }
 }
 
 /// A payload of at least so many bytes that names its message.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use trunkline_testkit::{MapBuilder, Random};
-use trunkline_types::{ClusterMap, Role};
+use trunkline_types::{ByteSize, ClusterMap, Role};
 use trunkline_wire::v1::AckLevel;
 
 use crate::faults::Kind;
@@ -15,6 +15,10 @@ const FAULTS_MIN: Duration = Duration::from_secs(60);
 const FAULTS_MORE_MS: u64 = 20_000;
 const KINDS_MIN: u64 = 3;
 const KINDS_MORE: u64 = 4;
+
+/// Payloads above it go in chunks, of so many bytes.
+pub(crate) const INLINE_BYTES_MAX: u64 = 100;
+pub(crate) const CHUNK_BYTES: u64 = 300;
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -60,8 +64,10 @@ pub struct Publisher {
     pub by_stream: bool,
     pub at_once: usize,
     pub pace: Duration,
-    /// One message in so many is large.
+    /// One message in so many has many bytes with it.
     pub large_one_in: u64,
+    /// By PushStream, one in so many has its payload in chunks.
+    pub chunked_one_in: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +114,8 @@ impl Plan {
 
     pub fn options(&self) -> Options {
         let mut options = Options::default();
+        options.push.inline_bytes_max = ByteSize(INLINE_BYTES_MAX);
+        options.push.chunk_bytes = ByteSize(CHUNK_BYTES);
         if self.soon {
             options.consensus.snapshot_entries = 100;
             options.consensus.entries_kept = 20;
@@ -177,6 +185,7 @@ fn publishers(random: &Random, topology: &Topology, topics: usize) -> Vec<Publis
                 at_once: if by_stream { between(random, 1, 16) } else { between(random, 1, 4) },
                 pace: Duration::from_millis(150 + random.below(250)),
                 large_one_in: 60,
+                chunked_one_in: 10,
             });
         }
     }

@@ -6,21 +6,26 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use trunkline_ports::{CallOptions, Class, Receiver, Sender, StreamClosed};
-use trunkline_types::limits::{BATCH_MESSAGES_MAX, DEADLINE_DEFAULT};
+use trunkline_ports::{CallOptions, Class, Receiver, Sender};
+use trunkline_types::limits::{BATCH_MESSAGES_MAX, DEADLINE_DEFAULT, DEADLINE_MAX};
 use trunkline_wire::Status;
 use trunkline_wire::check::size;
 use trunkline_wire::status::{is_not_stored, metadata_of, not_stored, reason_of};
-use trunkline_wire::v1::{AckLevel, Message, PushStreamRequest, PushStreamResponse, push_service};
+use trunkline_wire::v1::{
+    AckLevel, LargeMessage, Message, PushStreamRequest, PushStreamResponse, push_service,
+};
 
 use super::Queued;
 use crate::client::Client;
 use crate::options::StreamOptions;
+use crate::payload::{Source, Unsent};
 use crate::push::{self, Failure, Outcome};
 use crate::retry::{Kind, Verdict, verdict};
 
 /// Beyond the deadline that the server gives each message: then the stream itself is dead.
 const GRACE: Duration = Duration::from_secs(5);
+/// Nobody sends a large payload for longer.
+const LARGE_SENT_MAX: Duration = Duration::from_secs(3_600);
 /// A message that was refused with certainty is sent again so often, where the stream may be reopened.
 const REFUSALS_MAX: u32 = 8;
 
@@ -28,6 +33,7 @@ const REFUSALS_MAX: u32 = 8;
 #[derive(Debug)]
 struct Waiter {
     message: Message,
+    large: Option<Source>,
     told: oneshot::Sender<Outcome>,
     _place: OwnedSemaphorePermit,
     /// When it was to be sent first.
@@ -65,7 +71,9 @@ pub(super) struct Worker {
 struct Stream {
     sender: Sender<PushStreamRequest>,
     receiver: Receiver<PushStreamResponse>,
-    sending: Option<BoxFuture<'static, Result<(), StreamClosed>>>,
+    sending: Option<BoxFuture<'static, Result<(), Unsent>>>,
+    /// The message whose chunks are being sent.
+    large: Option<u64>,
     sent: BTreeMap<u64, (Waiter, Instant)>,
     next: u64,
 }
@@ -76,6 +84,8 @@ struct End {
     sent: BTreeMap<u64, (Waiter, Instant)>,
     /// How many were sent in all.
     next: u64,
+    /// The one that was sent in part.
+    large: Option<u64>,
 }
 
 impl Worker {
@@ -114,9 +124,11 @@ impl Worker {
             let end = match self.open(endpoint, patience).await {
                 Ok(mut stream) => {
                     let Some(status) = self.serve(&mut stream).await else { return };
-                    End { status, sent: stream.sent, next: stream.next }
+                    End { status, sent: stream.sent, next: stream.next, large: stream.large }
                 }
-                Err(status) => End { status: not_stored(&status), sent: BTreeMap::new(), next: 0 },
+                Err(status) => {
+                    End { status: not_stored(&status), sent: BTreeMap::new(), next: 0, large: None }
+                }
             };
             if (end.sent.len() as u64) < end.next {
                 // What had its answer shows that this endpoint works: this trouble is a new one.
@@ -139,7 +151,8 @@ impl Worker {
         let refused = is_not_stored(&end.status);
         let mut certainly_not = 0;
         for (index, (waiter, _)) in end.sent.into_iter().rev() {
-            let certain = refused || taken.is_some_and(|taken| index >= taken);
+            let half = end.large == Some(index);
+            let certain = half || refused || taken.is_some_and(|taken| index >= taken);
             if certain {
                 certainly_not += 1;
                 self.batch_bytes += size(&waiter.message);
@@ -176,6 +189,7 @@ impl Worker {
         self.batch_bytes += size(&queued.message);
         self.batch.push_back(Waiter {
             message: queued.message,
+            large: queued.large,
             told: queued.told,
             _place: queued.place,
             since: Instant::now(),
@@ -189,7 +203,7 @@ impl Worker {
             self.client.inner.network.open(&peer, push_service::PUSH_STREAM, CallOptions::default());
         let opened = tokio::time::timeout_at(deadline, opening).await;
         let (sender, receiver) = opened.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")))?;
-        Ok(Stream { sender, receiver, sending: None, sent: BTreeMap::new(), next: 0 })
+        Ok(Stream { sender, receiver, sending: None, large: None, sent: BTreeMap::new(), next: 0 })
     }
 
     /// Until the stream ends; `None` when all is sent and answered and nothing more comes.
@@ -209,7 +223,7 @@ impl Worker {
             }
             let linger = (!self.batch.is_empty() && stream.sending.is_none())
                 .then(|| (self.batch_since + self.options.linger).max(self.paused_until));
-            let dead = stream.sent.values().next().map(|&(_, since)| since + self.answer_max());
+            let dead = stream.sent.values().next().map(|&(_, until)| until);
             tokio::select! {
                 biased;
                 answer = stream.receiver.next() => match answer {
@@ -219,9 +233,11 @@ impl Worker {
                 },
                 sent = maybe(&mut stream.sending) => {
                     stream.sending = None;
-                    if sent.is_err() {
+                    match sent {
+                        Ok(()) => stream.large_sent(),
                         // Why is in the answers; without them it is not known.
-                        return Some(self.last_word(stream).await);
+                        Err(Unsent::Closed) => return Some(self.last_word(stream).await),
+                        Err(Unsent::Unread(error)) => stream.large_unread(&error),
                     }
                 }
                 queued = self.queue.recv(), if !full && !self.finished => match queued {
@@ -257,6 +273,10 @@ impl Worker {
         let mut again = Vec::new();
         for result in answer.results {
             let Some((waiter, _)) = stream.sent.remove(&result.index) else { continue };
+            if stream.large == Some(result.index) {
+                // It is answered: the rest need not be sent.
+                (stream.large, stream.sending) = (None, None);
+            }
             let outcome = push::outcome(result.result.unwrap_or_default());
             match self.pause_before_another(&waiter, &outcome) {
                 Some(pause) => again.push((pause, waiter)),
@@ -302,24 +322,67 @@ impl Worker {
         let first = stream.next == 0;
         let now = Instant::now();
         let (mut messages, mut bytes) = (Vec::new(), 0);
+        let (mut large, until) = (None, now + self.answer_max());
         while let Some(waiter) = self.batch.front() {
-            if messages.len() >= BATCH_MESSAGES_MAX || bytes >= self.options.batch_bytes {
+            if let Some(source) = waiter.large.clone().filter(|_| messages.is_empty()) {
+                let message = Some(waiter.message.clone());
+                large = Some((LargeMessage { message, payload_bytes: source.bytes() }, source));
+            }
+            // A large one goes alone.
+            let next_is_large = large.is_none() && waiter.large.is_some();
+            if next_is_large || messages.len() >= BATCH_MESSAGES_MAX || bytes >= self.options.batch_bytes {
                 break;
             }
             bytes += size(&waiter.message);
-            messages.push(waiter.message.clone());
+            if large.is_none() {
+                messages.push(waiter.message.clone());
+            }
             let waiter = self.batch.pop_front().expect("there is a front");
-            stream.sent.insert(stream.next, (waiter, now));
+            let index = stream.next;
             stream.next += 1;
+            let until = if large.is_some() { now + LARGE_SENT_MAX } else { until };
+            stream.sent.insert(index, (waiter, until));
+            if large.is_some() {
+                stream.large = Some(index);
+                break;
+            }
         }
         self.batch_bytes = self.batch_bytes.saturating_sub(bytes);
         self.batch_since = now;
+        let (large, source) = large.unzip();
         let request = PushStreamRequest {
             topic: if first { self.topic.clone() } else { String::new() },
             messages,
             ack_level: if first { self.options.level } else { AckLevel::Unspecified }.into(),
+            large,
+            chunk: None,
         };
-        stream.sending = Some(Box::pin(async move { sender.send(&request).await }));
+        let chunk_bytes = self.client.inner.options.chunk_bytes;
+        stream.sending = Some(Box::pin(async move {
+            sender.send(&request).await?;
+            match source {
+                Some(source) => source.send(&sender, chunk_bytes).await,
+                None => Ok(()),
+            }
+        }));
+    }
+}
+
+impl Stream {
+    /// From its last chunk on a large message has the time that the server gives it.
+    fn large_sent(&mut self) {
+        let sent = self.large.take().and_then(|index| self.sent.get_mut(&index));
+        if let Some((_, until)) = sent {
+            *until = Instant::now() + DEADLINE_MAX + GRACE;
+        }
+    }
+
+    /// It could not be read here: the server gives up what was announced.
+    fn large_unread(&mut self, error: &std::io::Error) {
+        if let Some((waiter, _)) = self.large.take().and_then(|index| self.sent.remove(&index)) {
+            let unread = Status::failed_precondition(format!("the payload cannot be read: {error}"));
+            waiter.tell(Err(not_stored(&unread).into()));
+        }
     }
 }
 

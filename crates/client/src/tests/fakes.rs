@@ -7,13 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use trunkline_ports::{Receiver, Responder, Router};
 use trunkline_testkit::{SimulatedNetwork, SimulatedProcess};
+use trunkline_types::checksum;
 use trunkline_wire::Status;
 use trunkline_wire::status::{invalid, to_message};
 use trunkline_wire::v1::{
-    AckLevel, AckResponse, Delivery, GetReceiptResponse, ListTopicsResponse, PopResponse, PushResponse,
-    PushResult, PushStreamRequest, PushStreamResponse, PushStreamResult, pop_service, push_service,
-    topic_service,
+    AckLevel, AckResponse, Delivery, FetchRequest, FetchResponse, GetReceiptResponse, LargePayload,
+    ListTopicsResponse, PopResponse, PushResponse, PushResult, PushStreamRequest, PushStreamResponse,
+    PushStreamResult, pop_service, push_service, topic_service,
 };
+
+/// Of a payload that is fetched.
+const CHUNK: u32 = 1_000;
 
 #[derive(Debug, Default)]
 struct State {
@@ -29,6 +33,11 @@ struct State {
     stream_end: Option<(u64, Status)>,
     /// Before each response of a stream, and before its end.
     pause: Duration,
+    /// Given to who fetches, as far as so many chunks of each stream.
+    payload: Bytes,
+    fetches: u32,
+    /// The next chunk that is given is another one.
+    spoils: bool,
     /// What came with each ping.
     pings: Vec<Option<String>>,
 }
@@ -86,6 +95,19 @@ impl Server {
         self.state().acked.clone()
     }
 
+    pub(super) fn gives(&self, payload: &Bytes, chunks: u32) {
+        let mut state = self.state();
+        (state.payload, state.fetches) = (payload.clone(), chunks);
+    }
+
+    pub(super) fn spoils_a_chunk(&self) {
+        self.state().spoils = true;
+    }
+
+    pub(super) fn last(&self) -> Vec<u8> {
+        self.state().taken.last().cloned().unwrap_or_default()
+    }
+
     pub(super) fn pings(&self) -> Vec<Option<String>> {
         self.state().pings.clone()
     }
@@ -95,8 +117,8 @@ impl Server {
     }
 
     fn router(&self) -> Router {
-        let states: [_; 6] = std::array::from_fn(|_| self.state.clone());
-        let [push, stream, pop, ack, list, ping] = states;
+        let states: [_; 7] = std::array::from_fn(|_| self.state.clone());
+        let [push, stream, pop, ack, list, ping, fetch] = states;
         Router::new()
             .unary(push_service::GET_RECEIPT, move |context, request| {
                 let is_ping = request.receipt.is_empty();
@@ -120,6 +142,9 @@ impl Server {
             })
             .streaming(push_service::PUSH_STREAM, move |_, requests, responses| {
                 streams(stream.clone(), requests, responses)
+            })
+            .streaming(pop_service::FETCH, move |_, requests, responses| {
+                fetches(fetch.clone(), requests, responses)
             })
             .unary(pop_service::POP, move |_, request| {
                 let mut state = pop.lock().expect("not poisoned");
@@ -153,8 +178,33 @@ async fn streams(
     }
     let pause = state.lock().expect("not poisoned").pause;
     let mut index = 0;
+    // What is missing of a payload in chunks, and what has come.
+    let mut large: Option<(u64, Vec<u8>)> = None;
     while let Some(request) = requests.next().await? {
         let mut results = Vec::new();
+        if let Some(announced) = request.large {
+            let refused = state.lock().expect("not poisoned").refusals.pop_front();
+            match refused {
+                None => large = Some((announced.payload_bytes, Vec::new())),
+                Some(why) => {
+                    let result = PushResult { error: Some(to_message(&why)), ..PushResult::default() };
+                    results.push(PushStreamResult { index, result: Some(result) });
+                    index += 1;
+                }
+            }
+        }
+        if let (Some((missing, bytes)), Some(chunk)) = (&mut large, request.chunk) {
+            assert_eq!(chunk.checksum, Some(checksum(&chunk.data)));
+            *missing -= chunk.data.len() as u64;
+            bytes.extend_from_slice(&chunk.data);
+            if *missing == 0 {
+                assert_eq!(chunk.payload_checksum, Some(checksum(bytes)));
+                state.lock().expect("not poisoned").taken.push(std::mem::take(bytes));
+                large = None;
+                results.push(PushStreamResult { index, result: Some(stored()) });
+                index += 1;
+            }
+        }
         let mut ended = None;
         for message in request.messages {
             let mut state = state.lock().expect("not poisoned");
@@ -182,6 +232,33 @@ async fn streams(
         }
     }
     tokio::time::sleep(pause).await;
+    Ok(())
+}
+
+async fn fetches(
+    state: Arc<Mutex<State>>,
+    mut requests: Receiver<FetchRequest>,
+    responses: Responder<FetchResponse>,
+) -> Result<(), Status> {
+    let request = requests.next().await?.expect("what is wanted");
+    let (payload, chunks) = {
+        let state = state.lock().expect("not poisoned");
+        (state.payload.clone(), state.fetches)
+    };
+    let whole = LargePayload { bytes: payload.len() as u64, checksum: checksum(&payload) };
+    let head = FetchResponse { payload: Some(whole), chunk_bytes: CHUNK, ..FetchResponse::default() };
+    let _ = responses.send(&head).await;
+    let wanted = payload.chunks(CHUNK as usize).skip(request.first_chunk as usize);
+    for (given, chunk) in (0..).zip(wanted) {
+        if given == chunks {
+            return Err(Status::unavailable("it fails"));
+        }
+        let mut data = chunk.to_vec();
+        data[0] ^= u8::from(std::mem::take(&mut state.lock().expect("not poisoned").spoils));
+        let response =
+            FetchResponse { data: data.into(), checksum: checksum(chunk), ..FetchResponse::default() };
+        let _ = responses.send(&response).await;
+    }
     Ok(())
 }
 

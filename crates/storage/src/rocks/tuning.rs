@@ -14,6 +14,9 @@ const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const ARENA_BLOCK_BYTES: usize = 256 << 10;
 /// Written back in steps, so that a flush does not pile up dirty pages that the next fsync of the log waits for.
 const BYTES_PER_SYNC: u64 = 1 << 20;
+/// Chunks take so small a part of a space's write buffer: they come by the hundred, and nobody reads them from there.
+const CHUNKS_SHARE: usize = 8;
+const CHUNKS_BUFFER_MIN: usize = 1 << 20;
 const LOG_FILE_BYTES: usize = 4 << 20;
 const LOG_FILES: usize = 2;
 
@@ -49,8 +52,12 @@ pub(super) fn of_database(options: &Options, memory: &SharedMemory) -> rocksdb::
 /// `space` is `None` for what is not one of ours: the store's own keys, and spaces of another version.
 pub(super) fn of_space(space: Option<Space>, options: &Options, memory: &SharedMemory) -> rocksdb::Options {
     let mut family = rocksdb::Options::default();
-    family.set_write_buffer_size(options.write_buffer.as_usize());
-    family.set_arena_block_size(ARENA_BLOCK_BYTES.min(options.write_buffer.as_usize() / 4));
+    let chunks = space.is_some_and(|space| space.chunks);
+    let write_buffer = options.write_buffer.as_usize();
+    let write_buffer =
+        if chunks { (write_buffer / CHUNKS_SHARE).max(CHUNKS_BUFFER_MIN) } else { write_buffer };
+    family.set_write_buffer_size(write_buffer);
+    family.set_arena_block_size(ARENA_BLOCK_BYTES.min(write_buffer / 4));
     family.set_block_based_table_factory(&of_tables(memory));
     family.set_level_compaction_dynamic_level_bytes(true);
     family.set_compression_type(match options.compression {
@@ -65,7 +72,10 @@ pub(super) fn of_space(space: Option<Space>, options: &Options, memory: &SharedM
         family.set_blob_file_size(options.blob_file.bytes());
         family.set_blob_compression_type(DBCompressionType::None);
         family.set_enable_blob_gc(false);
-        family.set_blob_cache(&memory.cache);
+        // Chunks are read once in a while, and each far larger than what others keep there.
+        if !chunks {
+            family.set_blob_cache(&memory.cache);
+        }
     }
     family
 }

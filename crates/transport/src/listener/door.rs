@@ -65,6 +65,10 @@ impl Entrance {
         &self.process
     }
 
+    pub(super) fn is_for_clients(&self) -> bool {
+        self.limited.is_some()
+    }
+
     pub(super) fn speaks_http1(&self) -> bool {
         self.pages.is_some()
     }

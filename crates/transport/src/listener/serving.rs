@@ -10,8 +10,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::sync::watch;
 use trunkline_types::limits::{
-    CONNECTION_WINDOW_BYTES, LISTENER_KEEPALIVE_INTERVAL, LISTENER_KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES,
-    STREAMS_PER_CONNECTION_MAX,
+    CLIENT_STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, LISTENER_KEEPALIVE_INTERVAL,
+    LISTENER_KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX,
 };
 
 use crate::connection::FRAME_SIZE;
@@ -35,11 +35,13 @@ pub(super) async fn serve(
     let socket = Opening::new(socket, awaited);
     // Callers take calls back by the hundred when they stop or their deadlines pass: no attack.
     let resets = STREAMS_PER_CONNECTION_MAX as usize;
+    // What a client sends ahead of a server that waits is held here, by every stream.
+    let window = if entrance.is_for_clients() { CLIENT_STREAM_WINDOW_BYTES } else { STREAM_WINDOW_BYTES };
     builder
         .http2()
         .timer(TokioTimer::new())
         .auto_date_header(false)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_stream_window_size(window)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_SIZE)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)

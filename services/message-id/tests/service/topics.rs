@@ -168,9 +168,9 @@ async fn what_cannot_be_a_topic_is_refused_in_words() {
     let cluster = Cluster::new().await;
     let refused = cluster.create("nyc", "a/b").await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    let large = v1::TopicOptions { message_bytes_max: 1 << 21, ..Default::default() };
+    let large = v1::TopicOptions { message_bytes_max: 100_000_001, ..Default::default() };
     let refused = create(&cluster, Some(large), false).await.unwrap_err();
-    assert_eq!(refused.message(), "options.message_bytes_max is at most 1048576");
+    assert_eq!(refused.message(), "options.message_bytes_max is at most 100000000");
     let mut envelope = cluster.caller.host.envelope();
     envelope.cluster += 1;
     let request = OrderDeleteTopicRequest { envelope: Some(envelope), name: "orders".to_owned() };

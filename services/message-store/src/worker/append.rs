@@ -27,7 +27,7 @@ use recorded::Recorded;
 const WAITING_MAX: usize = 1 << 18;
 /// Answers that wait for a stream that does not read; beyond it the stream is given up.
 const ANSWERS_MAX: usize = 1 << 17;
-const RETRY_AFTER: Duration = Duration::from_millis(250);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// One push: its stream and its tag there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,8 +79,18 @@ impl Coordinator {
         self.waiting
     }
 
+    /// No more pushes may wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting >= WAITING_MAX
+    }
+
+    /// This boot's current log of small records.
+    pub(super) fn current(&self, bucket: Bucket) -> Option<LogNo> {
+        self.current.get(usize::from(bucket.0)).copied().flatten()
+    }
+
     pub(crate) fn is_current(&self, log: LogNo, bucket: Bucket) -> bool {
-        self.current.get(usize::from(bucket.0)).copied().flatten() == Some(log)
+        self.current(bucket) == Some(log)
     }
 
     /// Whether a push waits on a record of this log below `end`.
@@ -88,7 +98,7 @@ impl Coordinator {
         self.appends.get(&log).is_some_and(|appends| appends.waits_below(end))
     }
 
-    fn answer(&mut self, push: Push, what: appended::What) {
+    pub(super) fn answer(&mut self, push: Push, what: appended::What) {
         if let Some(stream) = self.streams.get_mut(&push.stream) {
             stream.answers.push(Appended { tag: push.tag, what: Some(what) });
             self.answering.insert(push.stream);
@@ -138,18 +148,16 @@ impl Worker {
             Ok(AckLevel::Everywhere) => Some(Level::Everywhere),
             Err(_) => return Err(status::invalid("level", "is unknown")),
         };
+        if let Some(barrier) = append.barrier {
+            return self.barrier(push, barrier, append.patience_ms);
+        }
         let record = append.record.ok_or_else(|| status::invalid("record", "is missing"))?;
         let topic = TopicId(record.topic_id);
         self.admit(topic)?;
-        let now = self.now();
-        let bucket = topic.bucket();
-        let log = self.current_log(bucket, now);
-        let seq = self.catalog.log(log).accepted();
-        self.catalog.accept(log, seq, &[topic]);
-        self.store(log, seq, record);
-        if self.layout.datacenters() > 1 {
-            self.coordinator.successions[usize::from(bucket.0)].appended(now);
-        }
+        let (log, seq) = match append.upload {
+            0 => self.append_small(topic, record),
+            upload => self.append_large(topic, record, upload)?,
+        };
         self.metrics.appended.inc();
         match level {
             None => {
@@ -157,23 +165,58 @@ impl Worker {
                 self.coordinator.answer(push, appended::What::Accepted(Accepted {}));
             }
             Some(level) => {
-                let patience = match append.patience_ms {
-                    0 => DEADLINE_MAX,
-                    ms => Duration::from_millis(ms.into()).min(DEADLINE_MAX),
-                };
-                let appends = self.coordinator.appends.entry(log).or_default();
-                appends.push(seq, push, level, now + patience);
-                self.coordinator.waiting += 1;
+                let until = self.wait_for(log, seq, push, level, append.patience_ms);
                 if let Some(span) = span {
-                    self.coordinator.recorded.begin(push, span.clone(), level, now + patience);
+                    self.coordinator.recorded.begin(push, span.clone(), level, until);
                 }
             }
         }
         Ok(())
     }
 
+    fn append_small(&mut self, topic: TopicId, record: Record) -> (LogNo, u64) {
+        let (now, bucket) = (self.now(), topic.bucket());
+        let log = self.current_log(bucket, now);
+        let seq = self.catalog.log(log).accepted();
+        self.catalog.accept(log, seq, &[topic]);
+        self.store(log, seq, record);
+        if self.layout.datacenters() > 1 {
+            self.coordinator.successions[usize::from(bucket.0)].appended(now);
+        }
+        (log, seq)
+    }
+
+    fn append_large(&mut self, topic: TopicId, record: Record, upload: u64) -> Result<(LogNo, u64), Status> {
+        let kept = self.uploaded(upload, &record)?;
+        let log = self.current_large_log(topic.bucket());
+        let seq = self.catalog.log(log).accepted();
+        self.catalog.accept(log, seq, &[topic]);
+        self.store_large(log, seq, record, kept);
+        self.metrics.payloads_taken.inc();
+        Ok((log, seq))
+    }
+
+    /// A push waits for a record to reach a level; until when, at most.
+    pub(super) fn wait_for(
+        &mut self,
+        log: LogNo,
+        seq: u64,
+        push: Push,
+        level: Level,
+        patience_ms: u32,
+    ) -> Duration {
+        let patience = match patience_ms {
+            0 => DEADLINE_MAX,
+            ms => Duration::from_millis(ms.into()).min(DEADLINE_MAX),
+        };
+        let until = self.now() + patience;
+        self.coordinator.appends.entry(log).or_default().push(seq, push, level, until);
+        self.coordinator.waiting += 1;
+        until
+    }
+
     /// Whether a record of this topic may be stored at all. Unknown topics may: what they are, the facts will say.
-    fn admit(&self, topic: TopicId) -> Result<(), Status> {
+    pub(super) fn admit(&self, topic: TopicId) -> Result<(), Status> {
         if self.shutdown.is_draining() {
             return Err(status::unavailable(reason::DRAINING, "the store is draining"));
         }
@@ -183,7 +226,7 @@ impl Worker {
         if self.catalog.topic(topic).is_some_and(|topic| topic.deleted) {
             return Err(status::not_found("the topic was deleted"));
         }
-        if self.coordinator.waiting >= WAITING_MAX {
+        if self.coordinator.is_full() {
             return Err(status::overloaded("too many pushes wait for their answers", RETRY_AFTER));
         }
         Ok(())
@@ -267,6 +310,11 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// A log of this boot that goes on.
+    pub(super) fn is_current(&self, log: LogNo, bucket: Bucket) -> bool {
+        self.coordinator.is_current(log, bucket) || self.large.is_current(log, bucket)
     }
 
     /// A log of this boot is on disk in another datacenter up to a new end.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use trunkline_ordering::store::{Accepted, LogNo, Pull};
-use trunkline_types::{Boot, LogName, NodeId, TopicId};
+use trunkline_types::{Boot, Lane, LogName, NodeId, TopicId};
 use trunkline_wire::convert::{Malformed, number};
 use trunkline_wire::internal::{
     FollowRequest, FollowResponse, LogCursor, LogEnd, LogRecords, OnDisk, ReplicationStatus, Standing, Want,
@@ -233,7 +233,7 @@ impl Worker {
         Ok(())
     }
 
-    fn take_records(&mut self, node: NodeId, sent: LogRecords) -> Result<(), Malformed> {
+    fn take_records(&mut self, node: NodeId, mut sent: LogRecords) -> Result<(), Malformed> {
         let name = convert::log_name(sent.log)?;
         let end = number(sent.from, "from")? + sent.records.len() as u64;
         if sent.from == 0 {
@@ -254,17 +254,25 @@ impl Worker {
         if let Some(counter) = self.following.holders.get(&node).map(|holder| holder.boot.counter) {
             self.is_there(node, counter, log, end);
         }
-        match self.catalog.accept(log, sent.from, &topics) {
+        let takes = self.takes_large(node, log, sent.from, &sent.records)?;
+        if takes == 0 {
+            return Ok(());
+        }
+        sent.records.truncate(takes);
+        match self.catalog.accept(log, sent.from, &topics[..takes]) {
             Accepted::Gap { next } => {
-                let want = Want { log: Some(name.into()), from: next, stop: false };
-                self.following.holders.entry(node).and_modify(|holder| holder.wants.push(want));
+                self.want(node, Want { log: Some(name.into()), from: next, stop: false });
             }
             Accepted::New(new) => {
                 let skip = usize::try_from(new.start - sent.from).unwrap_or(usize::MAX);
                 let fresh = sent.records.into_iter().skip(skip);
                 for (seq, record) in new.clone().zip(fresh) {
                     self.metrics.followed_in.inc();
-                    self.store(log, seq, record);
+                    if name.lane == Lane::LARGE {
+                        self.await_payload(node, log, seq, record);
+                    } else {
+                        self.store(log, seq, record);
+                    }
                 }
                 self.delivered(node, log, new.is_empty());
             }
@@ -295,6 +303,10 @@ impl Worker {
         let Some(pull) = self.following.pulls.get_mut(&log) else { return };
         let stop = pull.delivered(now, accepted, &candidate);
         self.ask(log, stop);
+    }
+
+    pub(super) fn want(&mut self, node: NodeId, want: Want) {
+        self.following.holders.entry(node).and_modify(|holder| holder.wants.push(want));
     }
 
     fn comes_another_way(&self, log: LogNo, before: Option<NodeId>, now: NodeId) {

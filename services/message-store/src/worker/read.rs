@@ -57,11 +57,15 @@ impl Worker {
 
     /// Who else may have a record, the nearest first; `None` if it was dropped here.
     pub(super) fn replicas(&self, log: &LogName, seq: u64) -> Option<Vec<Arc<str>>> {
+        self.is_kept(log, seq).then(|| self.addresses(log))
+    }
+
+    /// The other replicas of a log's bucket, the nearest first.
+    pub(super) fn addresses(&self, log: &LogName) -> Vec<Arc<str>> {
         let shares = |peer: &&PeerStore| self.layout.shares(peer.node, log.bucket);
         let mut peers: Vec<_> = self.layout.peers.iter().filter(shares).collect();
         peers.sort_by_key(|peer| (!peer.near, peer.round_trip, peer.node));
-        let addresses = || peers.into_iter().map(|peer| peer.address.clone()).collect();
-        self.is_kept(log, seq).then(addresses)
+        peers.into_iter().map(|peer| peer.address.clone()).collect()
     }
 
     /// Writes a record again, unless it was dropped meanwhile.
@@ -78,7 +82,7 @@ impl Worker {
     }
 
     /// A record that was on disk here was not dropped: that happens only to what lies beyond a log's end.
-    fn is_kept(&self, log: &LogName, seq: u64) -> bool {
+    pub(super) fn is_kept(&self, log: &LogName, seq: u64) -> bool {
         self.catalog.find_log(log).is_none_or(|log| seq < self.catalog.log(log).durable())
     }
 

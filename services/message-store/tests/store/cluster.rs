@@ -17,7 +17,7 @@ use trunkline_types::{ClusterMap, LogName, Node, NodeId, Role, TopicId, checksum
 use trunkline_wire::Status;
 use trunkline_wire::internal::store_service::{APPEND, READ, RESOLVE};
 use trunkline_wire::internal::{
-    AppendRecord, AppendRequest, AppendResponse, Envelope, ReadRequest, ReadResponse, Record,
+    AppendRecord, AppendRequest, AppendResponse, Barrier, Envelope, ReadRequest, ReadResponse, Record,
     ReplicationStatus, ResolveRequest, ResolveResponse, appended,
 };
 use trunkline_wire::v1::AckLevel;
@@ -174,7 +174,7 @@ impl Cluster {
     }
 
     /// Who the client is, in the datacenter of `store`: a push server beside it.
-    fn host(&self, store: &str) -> (Host, String) {
+    pub(crate) fn host(&self, store: &str) -> (Host, String) {
         let node = self.node(store);
         let mut host = self.client.host.clone();
         if node.datacenter != host.identity.datacenter {
@@ -342,9 +342,40 @@ impl Pusher {
                 level: level as i32,
                 patience_ms: 60_000,
                 traceparent: traceparent.to_owned(),
+                ..AppendRecord::default()
             });
             self.next += 1;
         }
+        self.sender.send(&AppendRequest { hello: None, records }).await.unwrap();
+    }
+
+    /// The tag of what is sent next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// A record whose payload was uploaded.
+    pub(crate) async fn send_uploaded(
+        &mut self,
+        topic: TopicId,
+        body: Vec<u8>,
+        upload: u64,
+        level: AckLevel,
+    ) {
+        let record = Some(Record { topic_id: topic.0, checksum: checksum(&body), body: body.into() });
+        let (level, patience_ms) = (level as i32, 60_000);
+        let append = AppendRecord { record, level, patience_ms, upload, ..AppendRecord::default() };
+        self.append(append).await;
+    }
+
+    pub(crate) async fn send_barrier(&mut self, barrier: Barrier) {
+        let (barrier, level) = (Some(barrier), AckLevel::Ordered as i32);
+        self.append(AppendRecord { barrier, level, patience_ms: 60_000, ..AppendRecord::default() }).await;
+    }
+
+    async fn append(&mut self, append: AppendRecord) {
+        let records = vec![AppendRecord { tag: self.next, ..append }];
+        self.next += 1;
         self.sender.send(&AppendRequest { hello: None, records }).await.unwrap();
     }
 

@@ -12,6 +12,7 @@ mod catch_up;
 mod chaos;
 mod copies;
 mod identity;
+mod large;
 mod load;
 mod one_datacenter;
 mod patience;

@@ -14,15 +14,24 @@ use trunkline_testkit::{MapBuilder, MemoryCluster, Random, SimulatedNetwork, Sim
 use trunkline_types::limits::{HEARTBEAT_INTERVAL, READ_THROUGH_AFTER};
 use trunkline_types::{ClusterMap, GroupId, Node, NodeId, Role, TopicId, TopicName, checksum, hash64};
 use trunkline_wire::internal::{
-    OrderCreateTopicResponse, OrderFindTopicResponse, ReadAnswered, ReadAsked, ReadRequest, ReadResponse,
-    ReadsRequest, ReadsResponse, Record, RecordBody, StoreFindTopicResponse, order_service, read_answered,
-    store_service,
+    ChunkedPayload, OrderCreateTopicResponse, OrderFindTopicResponse, ReadAnswered, ReadAsked,
+    ReadPayloadRequest, ReadPayloadResponse, ReadRequest, ReadResponse, ReadsRequest, ReadsResponse, Record,
+    RecordBody, StoreFindTopicResponse, order_service, read_answered, read_payload_request, store_service,
 };
 use trunkline_wire::method::Unary;
 use trunkline_wire::v1::pop_service;
-use trunkline_wire::{Message, Status, v1};
+use trunkline_wire::{Message, Status, status, v1};
 
 use crate::Options;
+
+/// Bytes of a chunk.
+pub(super) const CHUNK: usize = 10;
+
+pub(super) fn chunked(payload: &[u8]) -> ChunkedPayload {
+    let chunks = payload.chunks(CHUNK).map(checksum).collect();
+    let (bytes, chunk_bytes) = (payload.len() as u64, u32::try_from(CHUNK).unwrap());
+    ChunkedPayload { bytes, chunk_bytes, checksum: checksum(payload), chunks }
+}
 
 #[derive(Default)]
 struct Data {
@@ -34,6 +43,10 @@ struct Data {
     /// (store, ID) whose record's checksum is wrong.
     corrupt: BTreeSet<(String, u64)>,
     reads: BTreeMap<String, u64>,
+    /// Of large messages.
+    payloads: BTreeMap<(TopicId, u64), Vec<u8>>,
+    /// Stores that fail after so many chunks.
+    gives: BTreeMap<String, u32>,
     /// The traceparents of reads that had one.
     traced_reads: Vec<String>,
 }
@@ -143,10 +156,53 @@ impl Truth {
         }
     }
 
+    /// As stores give a large payload: by message, a chunk for each that was asked for.
+    async fn payload(
+        self,
+        store: String,
+        mut requests: Receiver<ReadPayloadRequest>,
+        responses: Responder<ReadPayloadResponse>,
+    ) -> Result<(), Status> {
+        let first = requests.next().await?.expect("a hello");
+        let Some(read_payload_request::Of::Message(place)) = first.of else { panic!("not by message") };
+        let (topic, id) = (TopicId(place.topic_id), place.message_id);
+        let (payload, is_behind, is_corrupt, gives) = self.with(|data| {
+            let is_behind = data.behind.get(&store).is_some_and(|watermark| id > *watermark);
+            let is_corrupt = data.corrupt.contains(&(store.clone(), id));
+            let gives = data.gives.get(&store).copied().unwrap_or(u32::MAX);
+            (data.payloads.get(&(topic, id)).cloned(), is_behind, is_corrupt, gives)
+        });
+        if is_behind || self.with(|data| data.records.get(&topic).is_none_or(|all| (all.len() as u64) < id)) {
+            return Err(status::not_found("not here"));
+        }
+        let payload =
+            payload.ok_or_else(|| status::failed_precondition(status::reason::NOT_LARGE, "a small one"))?;
+        let what = chunked(&payload);
+        let _ = responses.send(&ReadPayloadResponse { payload: Some(what), chunk: Default::default() }).await;
+        let mut credit = first.credit;
+        for (chunk, given) in payload.chunks(CHUNK).skip(first.first_chunk as usize).zip(0..) {
+            if given >= gives {
+                return Err(Status::unavailable("it fails"));
+            }
+            while credit == 0 {
+                credit += requests.next().await?.expect("it is wanted").credit;
+            }
+            credit -= 1;
+            let mut chunk = chunk.to_vec();
+            chunk[0] ^= u8::from(is_corrupt);
+            let _ = responses.send(&ReadPayloadResponse { payload: None, chunk: chunk.into() }).await;
+        }
+        Ok(())
+    }
+
     fn store(&self, host: &Host) -> Router {
         let (reads, ends, finds) = (self.clone(), self.clone(), self.clone());
         let (stream, store) = (host.clone(), host.identity.name.clone());
+        let (payloads, name) = (self.clone(), store.clone());
         Router::new()
+            .streaming(store_service::READ_PAYLOAD, move |_, requests, responses| {
+                payloads.clone().payload(name.clone(), requests, responses)
+            })
             .streaming(store_service::READS, move |_, requests, responses| {
                 reads.clone().reads(stream.clone(), requests, responses)
             })
@@ -347,6 +403,24 @@ impl World {
             }
         });
         self.truth.changed.send_modify(|version| *version += 1);
+    }
+
+    /// One message with a payload in chunks.
+    pub(super) fn push_large(&self, topic: &str, payload: &[u8]) {
+        let (id, _) = self.truth.create(&self.map, topic);
+        self.truth.with(|data| {
+            let records = data.records.entry(id).or_default();
+            let body = RecordBody { large: Some(chunked(payload)), ..RecordBody::default() };
+            let body: bytes::Bytes = body.encode_to_vec().into();
+            records.push(Record { topic_id: id.0, checksum: checksum(&body), body });
+            data.payloads.insert((id, records.len() as u64), payload.to_vec());
+        });
+        self.truth.changed.send_modify(|version| *version += 1);
+    }
+
+    /// The store fails after so many chunks of each stream.
+    pub(super) fn gives(&self, store: &str, chunks: u32) {
+        self.truth.with(|data| data.gives.insert(store.to_owned(), chunks));
     }
 
     pub(super) fn delete(&self, topic: &str) {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use trunkline_types::{LogName, MessageId, Sequence};
-use trunkline_wire::internal::{AppendRecord, Appended, Record, appended};
+use trunkline_wire::internal::{AppendRecord, Appended, Barrier, Record, appended};
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::AckLevel;
 
-use super::{Batch, Told};
+use super::{Batch, Outgoing, Told};
 use crate::admission::Room;
 use crate::progress::Outcome;
 
@@ -37,22 +37,19 @@ impl Pending {
         let patience = batch.until.saturating_duration_since(now).as_micros().div_ceil(1_000).max(1);
         let patience_ms = u32::try_from(patience).unwrap_or(u32::MAX);
         let traceparent = batch.span.as_ref().map(|span| span.traceparent());
-        for record in batch.records {
+        let mut add = |index, record, upload, barrier| {
             self.last_tag += 1;
             let (level, until, reply) = (batch.level, batch.until, batch.reply.clone());
-            let waiter = Waiter { index: record.index, level, until, reply, _room: batch.room.clone() };
-            self.waiters.insert(self.last_tag, waiter);
-            frame.push(AppendRecord {
-                tag: self.last_tag,
-                record: Some(Record {
-                    topic_id: record.topic.0,
-                    checksum: record.checksum,
-                    body: record.body,
-                }),
-                level: level.into(),
-                patience_ms,
-                traceparent: String::new(),
-            });
+            self.waiters
+                .insert(self.last_tag, Waiter { index, level, until, reply, _room: batch.room.clone() });
+            let (tag, level, traceparent) = (self.last_tag, level.into(), String::new());
+            frame.push(AppendRecord { tag, record, level, patience_ms, traceparent, upload, barrier });
+        };
+        for Outgoing { index, topic, checksum, body, upload } in batch.records {
+            add(index, Some(Record { topic_id: topic.0, checksum, body }), upload, None);
+        }
+        if let Some((bucket, lane)) = batch.barrier {
+            add(0, None, 0, Some(Barrier { bucket: bucket.0.into(), lane: lane.0.into() }));
         }
         // A log keeps the order of its records: the last one's way is that of all.
         if let (Some(last), Some(traceparent)) = (frame.last_mut(), traceparent) {

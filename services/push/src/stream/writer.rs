@@ -1,6 +1,6 @@
 //! The half that answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -19,6 +19,7 @@ use crate::handle::Server;
 use crate::link::Told;
 use crate::progress::{Outcome, Progress, Step};
 use crate::push::{Refusal, refusal};
+use crate::upload::Upload;
 
 /// Results that one response carries at most.
 const RESULTS_MAX: usize = 1_000;
@@ -31,6 +32,7 @@ struct Begun {
     until: Instant,
     _place: Place,
     _span: Option<Span>,
+    _upload: Option<Upload>,
 }
 
 type Asked = BoxFuture<'static, (u64, Option<Vec<Outcome>>)>;
@@ -40,8 +42,10 @@ pub(super) struct Writer<'a> {
     noted: mpsc::Receiver<Note>,
     told: mpsc::Receiver<Told>,
     broken: CancellationToken,
-    /// By index; so also by deadline, the earliest first.
+    /// By index.
     begun: BTreeMap<u64, Begun>,
+    /// The same by deadline: a large message has a later one than those behind it.
+    deadlines: BTreeSet<(Instant, u64)>,
     asking: FuturesUnordered<Asked>,
     results: Vec<PushStreamResult>,
     ended: Option<Result<(), Status>>,
@@ -60,6 +64,7 @@ impl<'a> Writer<'a> {
             told,
             broken,
             begun: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             asking: FuturesUnordered::new(),
             results: Vec::new(),
             ended: None,
@@ -86,7 +91,7 @@ impl<'a> Writer<'a> {
 
     /// Waits for one event. Notes come first: nothing is told of a message that was not noted before.
     async fn wait(&mut self) {
-        let overdue = self.begun.values().next().map(|begun| begun.until);
+        let overdue = self.deadlines.first().map(|&(until, _)| until);
         tokio::select! {
             biased;
             Some(note) = self.noted.recv() => self.note(note),
@@ -115,9 +120,11 @@ impl<'a> Writer<'a> {
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Begun { index, topic, node, progress, since, until, place, span } => {
-                self.begun
-                    .insert(index, Begun { topic, node, progress, since, until, _place: place, _span: span });
+            Note::Begun { index, topic, node, progress, since, until, place, span, upload } => {
+                let (_place, _span, _upload) = (place, span, upload);
+                let begun = Begun { topic, node, progress, since, until, _place, _span, _upload };
+                self.deadlines.insert((until, index));
+                self.begun.insert(index, begun);
             }
             Note::Refused { index, result } => {
                 self.results.push(PushStreamResult { index, result: Some(result) })
@@ -146,17 +153,15 @@ impl<'a> Writer<'a> {
 
     fn give_up(&mut self) {
         let now = Instant::now();
-        while let Some((&index, begun)) = self.begun.iter().next() {
-            if begun.until > now {
-                return;
-            }
-            let result = begun.progress.overdue();
-            self.done(index, result);
+        while let Some((_, index)) = self.deadlines.first().copied().filter(|(until, _)| *until <= now) {
+            let result = self.begun.get(&index).map(|begun| begun.progress.overdue());
+            self.done(index, result.unwrap_or_default());
         }
     }
 
     fn done(&mut self, index: u64, result: PushResult) {
         let Some(begun) = self.begun.remove(&index) else { return };
+        self.deadlines.remove(&(begun.until, index));
         self.server.metrics.answered(begun.progress.level(), &result, begun.since);
         if let Some(error) = result.error.as_ref().map(from_message)
             && is_not_stored(&error)

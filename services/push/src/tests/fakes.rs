@@ -12,7 +12,8 @@ use trunkline_types::{Bucket, ClusterMap, Lane, LogName, Node, Ordinal, TopicId,
 use trunkline_wire::internal::{
     Accepted, AppendRecord, AppendRequest, AppendResponse, Appended, Everywhere, OrderCreateTopicResponse,
     OrderDeleteTopicResponse, OrderFindTopicResponse, OrderListTopicsResponse, Ordered, ReadResponse,
-    ResolveResponse, StoreFindTopicResponse, Stored, appended, order_service, store_service,
+    ResolveResponse, StoreFindTopicResponse, Stored, UploadRequest, UploadResponse, appended, order_service,
+    store_service,
 };
 use trunkline_wire::status::reason;
 use trunkline_wire::v1::{AckLevel, Topic, TopicOptions};
@@ -36,6 +37,10 @@ struct State {
     taken: Vec<AppendRecord>,
     resolved: ResolveResponse,
     knows: BTreeMap<String, u64>,
+    /// Bytes by number, and how many of their streams are open.
+    uploads: BTreeMap<u64, Vec<u8>>,
+    uploads_open: usize,
+    refuses_uploads: Option<Status>,
 }
 
 pub(super) struct FakeStore {
@@ -50,6 +55,9 @@ impl FakeStore {
             taken: Vec::new(),
             resolved: ResolveResponse::default(),
             knows: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            uploads_open: 0,
+            refuses_uploads: None,
         };
         let store = Self {
             node: SimulatedNode::start(network, map, node, starts),
@@ -75,6 +83,23 @@ impl FakeStore {
         self.state.lock().expect("not poisoned").taken.len()
     }
 
+    /// All that was taken, in order.
+    pub(super) fn appends(&self) -> Vec<AppendRecord> {
+        self.state.lock().expect("not poisoned").taken.clone()
+    }
+
+    pub(super) fn uploaded(&self, number: u64) -> Vec<u8> {
+        self.state.lock().expect("not poisoned").uploads[&number].clone()
+    }
+
+    pub(super) fn uploads_open(&self) -> usize {
+        self.state.lock().expect("not poisoned").uploads_open
+    }
+
+    pub(super) fn refuses_uploads(&self, why: Option<Status>) {
+        self.state.lock().expect("not poisoned").refuses_uploads = why;
+    }
+
     /// Of all records, in the order in which they were taken.
     pub(super) fn traceparents(&self) -> Vec<String> {
         let state = self.state.lock().expect("not poisoned");
@@ -84,7 +109,11 @@ impl FakeStore {
     fn router(&self) -> Router {
         let (host, append, resolve, find) =
             (self.node.host.clone(), self.state.clone(), self.state.clone(), self.state.clone());
+        let upload = self.state.clone();
         Router::new()
+            .streaming(store_service::UPLOAD, move |_, requests, responses| {
+                uploads(upload.clone(), requests, responses)
+            })
             .streaming(store_service::APPEND, move |_, requests, responses| {
                 appends(host.clone(), append.clone(), requests, responses)
             })
@@ -105,6 +134,43 @@ impl FakeStore {
     }
 }
 
+/// Counts an open stream until it is dropped.
+struct Open(Arc<Mutex<State>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().expect("not poisoned").uploads_open -= 1;
+    }
+}
+
+async fn uploads(
+    state: Arc<Mutex<State>>,
+    mut requests: Receiver<UploadRequest>,
+    responses: Responder<UploadResponse>,
+) -> Result<(), Status> {
+    let first = requests.next().await?.expect("an announcement");
+    let (upload, chunks) = {
+        let mut state = state.lock().expect("not poisoned");
+        if let Some(why) = &state.refuses_uploads {
+            return Err(status::not_stored(why));
+        }
+        state.uploads_open += 1;
+        let number = state.uploads.len() as u64 + 1;
+        state.uploads.insert(number, Vec::new());
+        (number, first.bytes.div_ceil(first.chunk_bytes.into()))
+    };
+    let _open = Open(state.clone());
+    let _ = responses.send(&UploadResponse { upload, written: 0 }).await;
+    for written in 1.. {
+        let Some(request) = requests.next().await? else { return Ok(()) };
+        assert!(written <= chunks, "more than was announced");
+        state.lock().expect("not poisoned").uploads.entry(upload).or_default().extend(&request.chunk);
+        let written = u32::try_from(written).expect("few");
+        let _ = responses.send(&UploadResponse { upload: 0, written }).await;
+    }
+    Ok(())
+}
+
 async fn appends(
     host: trunkline_ports::Host,
     state: Arc<Mutex<State>>,
@@ -122,7 +188,8 @@ async fn appends(
             let mut results = Vec::new();
             for record in request.records {
                 let sequence = state.taken.len() as u64 + 1;
-                let topic = TopicId(record.record.as_ref().expect("a record").topic_id);
+                // A barrier has none.
+                let topic = TopicId(record.record.as_ref().map_or(1, |record| record.topic_id));
                 let log = LogName {
                     bucket: topic.bucket(),
                     node: host.identity.node,
@@ -183,6 +250,7 @@ fn answers(
 pub(super) struct Table {
     topics: Mutex<BTreeMap<String, u64>>,
     counter: Mutex<u64>,
+    options: Mutex<Option<TopicOptions>>,
     pub(super) created: std::sync::atomic::AtomicU64,
     /// Its voters reach no quorum, and say so when their caller's time is over.
     pub(super) is_cut_off: std::sync::atomic::AtomicBool,
@@ -197,6 +265,16 @@ impl Table {
             self.created.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             TopicId::new(*counter, bucket).0
         })
+    }
+
+    /// What every topic is created with.
+    pub(super) fn has_options(&self, options: Option<TopicOptions>) {
+        *self.options.lock().expect("not poisoned") = options;
+    }
+
+    fn topic(&self, name: &str, topic_id: u64) -> Topic {
+        let options = self.options.lock().expect("not poisoned").clone();
+        Topic { options: Some(options.unwrap_or_default()), ..topic(name, topic_id) }
     }
 
     pub(super) fn delete(&self, name: &str) -> bool {
@@ -236,7 +314,7 @@ pub(super) fn listen_voter(
     let router = Router::new()
         .unary(order_service::FIND_TOPIC, move |_, request| {
             let found = find.get(&request.name);
-            let topic = found.map(|id| topic(&request.name, id));
+            let topic = found.map(|id| find.topic(&request.name, id));
             async move {
                 Ok(OrderFindTopicResponse {
                     found: found.is_some(),
@@ -250,7 +328,7 @@ pub(super) fn listen_voter(
             let create = create.clone();
             async move {
                 create.quorum(context.deadline).await?;
-                let topic = topic(&request.name, create.create(&request.name, buckets));
+                let topic = create.topic(&request.name, create.create(&request.name, buckets));
                 tokio::time::sleep(Duration::from_millis(40)).await;
                 Ok(OrderCreateTopicResponse { topic: Some(topic), created: true, ..Default::default() })
             }

@@ -22,7 +22,12 @@ async fn open(cluster: &Cluster) -> Stream {
 fn request(topic: &str, level: AckLevel, payloads: &[usize]) -> PushStreamRequest {
     let message = |&bytes: &usize| Message { payload: vec![1; bytes].into(), ..Message::default() };
     let messages = payloads.iter().map(message).collect();
-    PushStreamRequest { topic: topic.to_owned(), messages, ack_level: level.into() }
+    PushStreamRequest {
+        topic: topic.to_owned(),
+        messages,
+        ack_level: level.into(),
+        ..PushStreamRequest::default()
+    }
 }
 
 /// So many results, in the order in which they came.

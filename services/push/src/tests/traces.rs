@@ -57,6 +57,7 @@ async fn each_batch_of_a_stream_has_a_span_until_its_last_answer() {
         topic: "orders".to_owned(),
         messages: messages(count),
         ack_level: AckLevel::Ordered.into(),
+        ..PushStreamRequest::default()
     };
     sender.send(&request(2)).await.expect("sent");
     let mut answered = 0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trunkline_wire::v1::{ReadRequest, pop_service};
 
-use super::{AFTER_ERROR, Shared};
+use super::{AFTER_ERROR, Shared, large};
 use crate::plan::index;
 
 const ASK: Duration = Duration::from_secs(3);
@@ -27,6 +27,9 @@ pub(super) async fn run(shared: Arc<Shared>, datacenter: usize) {
             Ok(response) => {
                 let by = format!("a read in {}", client.name());
                 response.messages.iter().for_each(|received| shared.oracle.receives(topic, received, &by));
+                if let Some(one) = response.messages.iter().find(|received| received.large.is_some()) {
+                    large::look(&shared, datacenter, topic, one).await;
+                }
                 for range in &response.expired {
                     let said = format!("[{}, {}) of topic {topic}", range.from, range.to);
                     shared.oracle.with(|record| record.expired.push(said));

@@ -9,7 +9,7 @@ use trunkline_wire::status::{reason, unavailable};
 use trunkline_wire::v1::{PushStreamRequest, PushStreamResponse};
 
 use super::publisher::body;
-use super::{AFTER_ERROR, PUSH, Shared};
+use super::{AFTER_ERROR, PUSH, Shared, large};
 use crate::oracle::{Message, Sending};
 use crate::plan::Publisher;
 
@@ -67,10 +67,16 @@ async fn one_stream(
                 let message = shared.oracle.sends(&sending);
                 under_way.insert(index, message);
                 index += 1;
+                if random.one_in(publisher.chunked_one_in) {
+                    let topic = shared.plan.topic(publisher.topic);
+                    large::send(&sender, topic, publisher.level, message, random).await?;
+                    continue;
+                }
                 let request = PushStreamRequest {
                     topic: shared.plan.topic(publisher.topic),
                     messages: vec![body(publisher, message, random)],
                     ack_level: publisher.level.into(),
+                    ..PushStreamRequest::default()
                 };
                 sender.send(&request).await.map_err(|_| Status::unknown("the stream has ended"))?;
             }

@@ -36,7 +36,7 @@ impl Worker {
         if serve.queued || next >= known.accepted() || !self.sends(node, follower, log) {
             return;
         }
-        let superseded = known.name.node == self.me() && !self.coordinator.is_current(log, known.name.bucket);
+        let superseded = known.name.node == self.me() && !self.is_current(log, known.name.bucket);
         let fresh = !superseded && known.accepted() - next <= FRESH_RECORDS_MAX;
         let Some(follower) = self.followers.get_mut(&node) else { return };
         follower.logs.insert(log, Serve { queued: true, ..serve });

@@ -1,7 +1,7 @@
 //! Messages to followers: fresh records first, then a bounded share of catch-up.
 
 use trunkline_ordering::store::LogNo;
-use trunkline_types::NodeId;
+use trunkline_types::{Lane, NodeId};
 use trunkline_wire::internal::{FollowResponse, LogEnd, LogRecords, Record};
 
 use crate::convert;
@@ -123,7 +123,8 @@ impl Worker {
         let accepted = self.catalog.log(log).accepted();
         let (mut records, mut bytes) = (Vec::new(), 0);
         for seq in next..accepted {
-            let Some(record) = self.recent.get(log, seq).filter(|_| bytes < TURN_BYTES) else { break };
+            let recent = self.recent.get(log, seq).or_else(|| self.large.record(log, seq));
+            let Some(record) = recent.filter(|_| bytes < TURN_BYTES) else { break };
             bytes += record.body.len();
             records.push(record.clone());
         }
@@ -144,8 +145,11 @@ impl Worker {
         let (from, end) = (serve.next, serve.next + records.len() as u64);
         (serve.next, serve.queued) = (end, false);
         let bytes: usize = records.iter().map(|record| record.body.len() + 64).sum();
-        follower.sent(log, end, bytes, catch_up, now);
         let known = self.catalog.log(log);
+        // A record that waits for its payload there, perhaps for minutes, is nothing that others wait behind.
+        if known.name.lane != Lane::LARGE {
+            follower.sent(log, end, bytes, catch_up, now);
+        }
         frame.records.push(LogRecords {
             log: Some(known.name.into()),
             predecessor: convert::to_predecessor(known.predecessor),
