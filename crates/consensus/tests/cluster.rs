@@ -142,6 +142,24 @@ async fn a_voter_that_cannot_reach_the_leader_goes_through_the_third() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_voter_that_hears_no_leader_confirms_nothing_and_says_so_soon() {
+    let mut cluster = Cluster::new(three(), steady());
+    let voters = cluster.start_all().await;
+    let leading = leader(&voters).await;
+    let follower = &voters[(leading + 1) % 3];
+    cluster.cut_between(&voters[leading], follower);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let index = propose(follower, 1).await;
+    let began = Instant::now();
+    let refused = follower.group.confirm(within(10_000)).await;
+    assert_eq!(refused, Err(ProposeError::NoQuorum(GROUP)), "what was committed has not come here");
+    assert!(began.elapsed() < Duration::from_secs(1), "another can be asked in time: {:?}", began.elapsed());
+    cluster.network.heal_all();
+    let confirmed = follower.group.confirm(within(10_000)).await.expect("it hears the leader again");
+    assert!(confirmed >= index);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_is_cut_off_says_so_and_what_it_refused_is_never_there() {
     let mut cluster = Cluster::new(three(), steady());
     let voters = cluster.start_all().await;

@@ -149,6 +149,13 @@ impl<M: Payload> Dispatcher<M> {
         self.settle(now_ms, effects);
     }
 
+    /// The same subscription has other options. False: they cannot change under way; release it, and whoever acquires
+    /// it next has them.
+    pub fn configure(&mut self, lease: &Lease) -> bool {
+        self.ack_deadline_ms = lease.ack_deadline_ms;
+        true
+    }
+
     /// When the next [`Event::Time`] is needed.
     pub fn wake_at(&self) -> Option<u64> {
         [

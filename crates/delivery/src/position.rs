@@ -2,18 +2,19 @@
 //!
 //! Entries are proposed by subscription-position nodes and applied in the same order on every voter; each gets an
 //! [`Answer`]. What makes it safe (I5): a commit counts only under the present instance, generation and fencing token,
-//! so a dispatcher that lost its subscription cannot move its position.
+//! so a dispatcher that lost its subscription, or has not heard of a seek, cannot move its position.
 //!
 //! - [`entry`]: what can be asked, as it stands in the Raft log.
 //! - [`answer`]: what comes of it, for the proposer.
 //! - [`subscription`]: what is remembered of one subscription.
-//! - [`snapshot`]: the whole state as bytes.
+//! - [`snapshot`]: the whole state as bytes. `administration`: seeks, other options, ends.
 
 pub mod answer;
 pub mod entry;
 pub mod snapshot;
 pub mod subscription;
 
+mod administration;
 mod format;
 #[cfg(test)]
 #[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
@@ -26,7 +27,7 @@ use trunkline_types::limits::{ACKNOWLEDGED_RANGES_MAX, SUBSCRIPTIONS_PER_GROUP_M
 use trunkline_types::{ConsumerName, FencingToken, IntervalSet, TopicId, TopicName};
 
 pub use answer::Answer;
-pub use entry::{Acquire, Commit, Create, Entry};
+pub use entry::{Acquire, Commit, Create, Delete, Entry, Seek, Update};
 pub use format::Unreadable;
 pub use subscription::{AckMode, DispatcherNode, Options, Start, Subscription};
 
@@ -112,6 +113,9 @@ impl Positions {
             Entry::Create(create) => self.create(index, create),
             Entry::Acquire(acquire) => self.acquire(acquire),
             Entry::Commit(commit) => self.commit(commit),
+            Entry::Seek(seek) => self.seek(seek),
+            Entry::Update(update) => self.update(update),
+            Entry::Delete(delete) => self.delete(delete),
         }
     }
 

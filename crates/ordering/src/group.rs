@@ -34,7 +34,7 @@ pub use fact::{Fact, FactsAt, OrderedRun};
 pub use history::Since;
 pub use leader::{HeldVector, Leader, LogReport, Proposal, ProposalId, Report, Source, Verdict};
 pub use logs::{Before, OpenLog};
-pub use order_time::{Clocks, OrderTime};
+pub use order_time::{Clocks, OrderTime, lower_median};
 pub use replicas::{Replica, Replicas};
 pub use runs::Run;
 pub use state::{Answer, Shape, State};

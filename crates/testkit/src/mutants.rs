@@ -51,10 +51,11 @@ pub enum Mutant {
     LocalWaitsForOrder,
     AppendsOutOfOrder,
     FailuresCalledCertain,
+    TokensWithoutGeneration,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AckBeforeFsync,
         Self::ReportBeforeFsync,
         Self::OrderAtOneDatacenter,
@@ -71,6 +72,7 @@ impl Mutant {
         Self::LocalWaitsForOrder,
         Self::AppendsOutOfOrder,
         Self::FailuresCalledCertain,
+        Self::TokensWithoutGeneration,
     ];
 
     /// In words.
@@ -92,6 +94,7 @@ impl Mutant {
             Self::LocalWaitsForOrder => "LOCAL waits for the order",
             Self::AppendsOutOfOrder => "a coordinator appends in its own order",
             Self::FailuresCalledCertain => "every failure is called certain",
+            Self::TokensWithoutGeneration => "tokens without a generation",
         }
     }
 }
@@ -134,6 +137,7 @@ impl BrokenBuild {
             Mutant::LocalWaitsForOrder => Some(Arc::new(streams::LocalWaitsForOrder)),
             Mutant::AppendsOutOfOrder => Some(Arc::new(streams::AppendsBackwards)),
             Mutant::FailuresCalledCertain => Some(Arc::new(streams::CallsFailuresCertain)),
+            Mutant::TokensWithoutGeneration => Some(Arc::new(delivery::ForgetsGenerations::default())),
             // Each node has one of its own, or another port is broken.
             Mutant::FollowOnlyFromTheOrigin
             | Mutant::OrderAtOneDatacenter

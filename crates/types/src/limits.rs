@@ -25,6 +25,10 @@ pub const POP_BYTES_MAX: usize = 4 * MIB;
 pub const READ_MESSAGES_MAX: usize = 1_000;
 pub const READ_BYTES_MAX: usize = 4 * MIB;
 pub const PAGE_SIZE_MAX: usize = 1_000;
+/// Subscriptions on a page that says how far each is behind.
+pub const PAGE_SIZE_WITH_STATUS_MAX: usize = 100;
+/// What a client may call a seek.
+pub const SEEK_ID_BYTES_MAX: usize = 64;
 pub const TOKENS_MAX: usize = 1_000;
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 pub const DEADLINE_MAX: Duration = Duration::from_secs(60);

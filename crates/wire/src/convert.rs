@@ -3,6 +3,7 @@
 
 mod envelope;
 mod log_name;
+pub mod timestamp;
 
 use thiserror::Error;
 use trunkline_types::limits::PEER_NUMBER_MAX;

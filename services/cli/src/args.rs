@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use trunkline_client::Endpoints;
 use trunkline_client::api::{AckLevel, Start, start};
+use trunkline_wire::convert::timestamp;
 
 use crate::failure::Failure;
 
@@ -124,6 +125,10 @@ pub(crate) enum StartAt {
     Earliest,
     Latest,
     MessageId(u64),
+    /// Milliseconds since 1970.
+    Time(u64),
+    /// So long before now.
+    Ago(Duration),
 }
 
 impl std::str::FromStr for StartAt {
@@ -135,15 +140,43 @@ impl std::str::FromStr for StartAt {
             "latest" => Ok(Self::Latest),
             _ => match text.parse() {
                 Ok(id) if id > 0 => Ok(Self::MessageId(id)),
-                _ => Err("write earliest, latest or a message ID from 1".to_owned()),
+                Ok(_) => Err("message IDs begin at 1".to_owned()),
+                Err(_) => time(text).ok_or_else(|| {
+                    "write earliest, latest, a message ID from 1, a time like 2027-01-15T08:00:00Z, or how long ago \
+                     like 10m"
+                        .to_owned()
+                }),
             },
         }
     }
 }
 
+/// In UTC, where it does not say; a day is its first moment.
+fn time(text: &str) -> Option<StartAt> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return Some(StartAt::Ago(ago));
+    }
+    let day = format!("{text}T00:00:00Z");
+    let at = humantime::parse_rfc3339_weak(text).or_else(|_| humantime::parse_rfc3339(&day)).ok()?;
+    let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(StartAt::Time(u64::try_from(since.as_millis()).ok()?))
+}
+
 impl StartAt {
-    pub(crate) fn start(self) -> Start {
+    /// The time that it names, if it names one.
+    pub(crate) fn at_ms(self, now_ms: u64) -> Option<u64> {
+        match self {
+            Self::Time(ms) => Some(ms),
+            Self::Ago(ago) => Some(now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))),
+            Self::Earliest | Self::Latest | Self::MessageId(_) => None,
+        }
+    }
+
+    pub(crate) fn start(self, now_ms: u64) -> Start {
         let at = match self {
+            Self::Time(_) | Self::Ago(_) => {
+                start::At::Time(timestamp::from_ms(self.at_ms(now_ms).unwrap_or_default()))
+            }
             Self::Earliest => start::At::Earliest(trunkline_client::api::Earliest {}),
             Self::Latest => start::At::Latest(trunkline_client::api::Latest {}),
             Self::MessageId(id) => start::At::MessageId(id),
@@ -165,5 +198,14 @@ mod tests {
         assert!(pair("a").is_err());
         assert_eq!("7".parse(), Ok(StartAt::MessageId(7)));
         assert!("0".parse::<StartAt>().is_err());
+        assert_eq!("10m".parse(), Ok(StartAt::Ago(Duration::from_secs(600))));
+        for text in ["2027-01-15T08:00:00.250Z", "2027-01-15 08:00:00.250"] {
+            assert_eq!(text.parse(), Ok(StartAt::Time(1_800_000_000_250)), "{text}");
+        }
+        assert_eq!("2027-01-15".parse(), Ok(StartAt::Time(1_799_971_200_000)));
+        for text in ["yesterday", "-5", "2027-13-01", "1969-12-31T00:00:00Z"] {
+            assert!(text.parse::<StartAt>().is_err(), "{text}");
+        }
+        assert_eq!(StartAt::Ago(Duration::from_secs(2)).at_ms(5_000), Some(3_000));
     }
 }

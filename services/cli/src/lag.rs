@@ -1,22 +1,19 @@
 //! `trunkline lag`.
 
-use futures::stream::{self, StreamExt as _};
-
-use trunkline_client::{Client, Code};
+use trunkline_client::Client;
+use trunkline_client::api::{ListSubscriptionsRequest, Subscription};
+use trunkline_wire::status::from_message;
 
 use crate::args::Connection;
 use crate::context::Context;
 use crate::failure::{Failure, describe};
 use crate::output;
-use crate::subscriptions::{Detail, all};
+use crate::subscriptions::Detail;
 
 pub(crate) const EXAMPLES: &str = "Examples:
   trunkline lag
   trunkline lag orders
   trunkline lag orders billing --dc sea --json";
-
-/// Subscriptions that are asked for at the same time.
-const AT_ONCE: usize = 16;
 
 /// What `trunkline lag` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,34 +30,43 @@ pub struct Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let client = context.client(&args.connection)?;
-    let subscriptions = all(&client, &args.topic, &args.consumer).await?;
-    if subscriptions.is_empty() {
-        is_there(&client, &args).await?;
-    }
-    let details = subscriptions.iter().map(|one| client.subscription(&one.topic, &one.consumer));
-    let mut details = stream::iter(details).buffered(AT_ONCE);
     let headings = ["topic", "consumer", "position", "outstanding", "lag", "lag time", "dispatched in"];
     let mut table = output::table(&headings, &[2, 3, 4, 5]);
-    let mut failed = false;
-    while let Some(answer) = details.next().await {
-        let detail = match answer {
-            Ok(answer) => Detail::new(answer),
-            // It ended between the list and the question, perhaps with its topic.
-            Err(status) if status.code() == Code::NotFound => continue,
-            Err(status) => {
+    let mut request = ListSubscriptionsRequest {
+        topic: args.topic.clone(),
+        consumer: args.consumer.clone(),
+        with_status: true,
+        ..ListSubscriptionsRequest::default()
+    };
+    let (mut found, mut failed) = (false, false);
+    loop {
+        let page = client.list_subscriptions(&request).await?;
+        for (subscription, status) in page.subscriptions.into_iter().zip(page.statuses) {
+            found = true;
+            if let Some(error) = &status.error {
                 failed = true;
-                context.note(&format!("trunkline: {}", describe(&status)));
+                let why = describe(&from_message(error));
+                let Subscription { topic, consumer, .. } = subscription;
+                context.note(&format!("trunkline: {consumer} of {topic}: {why}"));
                 continue;
             }
-        };
-        if args.connection.json {
-            output::json(context, &detail)?;
-            continue;
+            let detail = Detail::new(subscription, status);
+            if args.connection.json {
+                output::json(context, &detail)?;
+                continue;
+            }
+            let (lag, at) = (detail.lag(), detail.dispatching_datacenter.unwrap_or_else(|| "-".to_owned()));
+            let numbers = [detail.position, detail.outstanding, detail.lag_messages].map(|n| n.to_string());
+            let [position, outstanding, messages] = numbers;
+            table.add_row([detail.topic, detail.consumer, position, outstanding, messages, lag, at]);
         }
-        let (lag, at) = (detail.lag(), detail.dispatching_datacenter.unwrap_or_else(|| "-".to_owned()));
-        let numbers = [detail.position, detail.outstanding, detail.lag_messages].map(|n| n.to_string());
-        let [position, outstanding, messages] = numbers;
-        table.add_row([detail.topic, detail.consumer, position, outstanding, messages, lag, at]);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    if !found {
+        is_there(&client, &args).await?;
     }
     if !args.connection.json {
         output::print(context, &table)?;

@@ -13,9 +13,11 @@ mod failure;
 mod input;
 mod lag;
 mod messages;
+mod oldest;
 mod output;
 mod pop;
 mod push;
+mod seek;
 mod status;
 mod subscribe;
 mod subscriptions;
@@ -47,7 +49,13 @@ pub enum Command {
     /// List, create, describe and delete topics
     #[command(subcommand)]
     Topics(topics::Command),
-    /// List and describe subscriptions
+    /// Take a subscription to another place, back or forward
+    #[command(after_help = seek::EXAMPLES)]
+    Seek(seek::Args),
+    /// Print the oldest message of a topic, or the oldest that a consumer has not acknowledged
+    #[command(after_help = oldest::EXAMPLES)]
+    Oldest(oldest::Args),
+    /// List, describe, update and delete subscriptions
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
     /// Show how far consumers are behind
@@ -81,6 +89,8 @@ pub async fn run(command: Command, mut context: Context) -> Exit {
         Command::Tail(args) => tail::run(args, &mut context).await,
         Command::Subscribe(args) => subscribe::run(args, &mut context).await,
         Command::Topics(command) => topics::run(command, &mut context).await,
+        Command::Seek(args) => seek::run(args, &mut context).await,
+        Command::Oldest(args) => oldest::run(args, &mut context).await,
         Command::Subscriptions(command) => subscriptions::run(command, &mut context).await,
         Command::Lag(args) => lag::run(args, &mut context).await,
         Command::Status(args) => status::run(args, &mut context).await,

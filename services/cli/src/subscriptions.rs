@@ -1,10 +1,15 @@
 //! `trunkline subscriptions …`.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use trunkline_client::Client;
-use trunkline_client::api::{GetSubscriptionResponse, ListSubscriptionsRequest, Subscription};
+use trunkline_client::api::{
+    ListSubscriptionsRequest, Subscription, SubscriptionOptions, SubscriptionStatus,
+    UpdateSubscriptionRequest,
+};
 
-use crate::args::Connection;
+use crate::args::{Connection, duration};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
@@ -35,6 +40,32 @@ pub enum Command {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Change what it was created with; deliveries under way stay
+    #[command(after_help = "Examples:\n  trunkline subscriptions update orders billing --ack-deadline 2m")]
+    Update {
+        topic: String,
+        consumer: String,
+        /// What is not acknowledged comes again after it
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        ack_deadline: Option<Duration>,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// End a subscription and forget its position; one created later under the same name is another one
+    #[command(after_help = "Examples:\n  trunkline subscriptions delete orders billing")]
+    Delete {
+        topic: String,
+        consumer: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Deleted<'a> {
+    topic: &'a str,
+    consumer: &'a str,
+    deleted: bool,
 }
 
 /// A subscription and how far it is, as programs read it.
@@ -43,27 +74,27 @@ pub(crate) struct Detail {
     pub(crate) topic: String,
     pub(crate) consumer: String,
     pub(crate) position: u64,
+    pub(crate) generation: u64,
     pub(crate) outstanding: u64,
     pub(crate) lag_messages: u64,
-    pub(crate) lag_seconds: f64,
+    /// By order time; absent where nobody who knows has answered.
+    pub(crate) lag_seconds: Option<f64>,
     pub(crate) oldest_unacknowledged: Option<u64>,
     pub(crate) dispatching_datacenter: Option<String>,
 }
 
 impl Detail {
-    pub(crate) fn new(answer: GetSubscriptionResponse) -> Self {
-        let subscription = answer.subscription.unwrap_or_default();
-        let status = answer.status.unwrap_or_default();
-        let lag = status.lag_time.unwrap_or_default();
+    pub(crate) fn new(subscription: Subscription, status: SubscriptionStatus) -> Self {
         #[allow(clippy::cast_precision_loss, reason = "seconds for people")]
-        let lag_seconds = lag.seconds as f64 + f64::from(lag.nanos) / 1e9;
+        let seconds = |lag: prost_types::Duration| lag.seconds as f64 + f64::from(lag.nanos) / 1e9;
         Self {
             topic: subscription.topic,
             consumer: subscription.consumer,
             position: subscription.position,
+            generation: subscription.generation,
             outstanding: status.outstanding,
             lag_messages: status.lag_messages,
-            lag_seconds: output::round(lag_seconds),
+            lag_seconds: status.lag_time.map(|lag| output::round(seconds(lag))),
             oldest_unacknowledged: Some(status.oldest_unacknowledged).filter(|&id| id > 0),
             dispatching_datacenter: Some(status.dispatching_datacenter).filter(|name| !name.is_empty()),
         }
@@ -71,7 +102,7 @@ impl Detail {
 
     /// For people: whole milliseconds.
     pub(crate) fn lag(&self) -> String {
-        format!("{:.3}s", self.lag_seconds)
+        self.lag_seconds.map_or_else(|| "?".to_owned(), |seconds| format!("{seconds:.3}s"))
     }
 }
 
@@ -96,13 +127,62 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         }
         Command::Describe { topic, consumer, connection } => {
             let client = context.client(&connection)?;
-            let detail = Detail::new(client.subscription(&topic, &consumer).await?);
-            describe(context, connection.json, &detail)
+            let answer = client.subscription(&topic, &consumer).await?;
+            let (subscription, status) = (answer.subscription.unwrap_or_default(), answer.status);
+            let options = subscription.options.unwrap_or_default();
+            let detail = Detail::new(subscription, status.unwrap_or_default());
+            describe(context, connection.json, &detail, &options)
+        }
+        Command::Update { topic, consumer, ack_deadline, connection } => {
+            update(topic, consumer, ack_deadline, &connection, context).await
+        }
+        Command::Delete { topic, consumer, connection } => {
+            context.client(&connection)?.delete_subscription(&topic, &consumer).await?;
+            if connection.json {
+                output::json(context, &Deleted { topic: &topic, consumer: &consumer, deleted: true })?;
+            } else {
+                writeln!(context.stdout, "{consumer} is not subscribed to {topic} any more")?;
+            }
+            Ok(())
         }
     }
 }
 
-fn describe(context: &mut Context, json: bool, detail: &Detail) -> Result<(), Failure> {
+async fn update(
+    topic: String,
+    consumer: String,
+    ack_deadline: Option<Duration>,
+    connection: &Connection,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let Some(ack_deadline) = ack_deadline else {
+        return Err(Failure::Usage("name what is to change: --ack-deadline".to_owned()));
+    };
+    let ack_deadline = prost_types::Duration::try_from(ack_deadline);
+    let ack_deadline = ack_deadline.map_err(|error| Failure::Usage(error.to_string()))?;
+    let options = SubscriptionOptions { ack_deadline: Some(ack_deadline), ..SubscriptionOptions::default() };
+    let request = UpdateSubscriptionRequest { topic, consumer, options: Some(options), update_mask: None };
+    let updated = context.client(connection)?.update_subscription(&request).await?;
+    if connection.json {
+        output::json(context, &subscribe::Line::new(&updated))?;
+    } else {
+        let options = updated.options.unwrap_or_default();
+        writeln!(context.stdout, "{} of {}: {}", updated.consumer, updated.topic, in_words(&options))?;
+    }
+    Ok(())
+}
+
+fn in_words(options: &SubscriptionOptions) -> String {
+    let deadline = options.ack_deadline.and_then(|deadline| Duration::try_from(deadline).ok());
+    format!("ack deadline {}", humantime::format_duration(deadline.unwrap_or_default()))
+}
+
+fn describe(
+    context: &mut Context,
+    json: bool,
+    detail: &Detail,
+    options: &SubscriptionOptions,
+) -> Result<(), Failure> {
     if json {
         output::json(context, detail)?;
         return Ok(());
@@ -117,6 +197,8 @@ fn describe(context: &mut Context, json: bool, detail: &Detail) -> Result<(), Fa
         ("lag in time", detail.lag()),
         ("oldest unacknowledged", detail.oldest_unacknowledged.map_or_else(none, |id| id.to_string())),
         ("dispatched in", detail.dispatching_datacenter.clone().unwrap_or_else(none)),
+        ("seeks", detail.generation.to_string()),
+        ("options", in_words(options)),
     ] {
         writeln!(context.stdout, "{name:<24}{value}")?;
     }
@@ -124,7 +206,7 @@ fn describe(context: &mut Context, json: bool, detail: &Detail) -> Result<(), Fa
 }
 
 /// Every page.
-pub(crate) async fn all(client: &Client, topic: &str, consumer: &str) -> Result<Vec<Subscription>, Failure> {
+async fn all(client: &Client, topic: &str, consumer: &str) -> Result<Vec<Subscription>, Failure> {
     let (topic, consumer) = (topic.to_owned(), consumer.to_owned());
     let mut request = ListSubscriptionsRequest { topic, consumer, ..ListSubscriptionsRequest::default() };
     let mut all = Vec::new();

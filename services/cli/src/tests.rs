@@ -1,5 +1,7 @@
 //! Commands from their words to what they print, against a server that does as it is told.
 
+mod positions;
+
 use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -198,6 +200,10 @@ fn what_is_wrong_with_the_words_is_found_before_anything_is_done() {
         "pop orders billing --max 0",
         "pop orders billing --wait soon",
         "tail orders --from yesterday",
+        "seek orders billing",
+        "seek orders billing --to soon",
+        "oldest",
+        "subscriptions update orders",
         "bench --size 5",
         "bench --size 2000000",
         "bench --rate 0",
@@ -218,6 +224,10 @@ fn what_is_wrong_with_the_words_is_found_before_anything_is_done() {
         "topics create orders --ack ordered --label a=b",
         "topics list --prefix o",
         "subscriptions describe orders billing",
+        "subscriptions update orders billing --ack-deadline 2m --json",
+        "subscriptions delete orders billing",
+        "seek orders billing --to 2027-01-15T08:00:00Z",
+        "oldest orders billing",
         "lag orders",
         "status --admin 10.0.0.1:7120,10.0.0.2:7120 --json",
         "stop nyc-store-1",

@@ -48,7 +48,8 @@ pub(crate) fn held(held: internal::Held) -> Result<HeldVector, Malformed> {
 pub(crate) fn facts_at(at: &FactsAt, concerns: impl Fn(Bucket) -> bool) -> Option<internal::FactsAt> {
     let concerned = at.facts.iter().filter(|fact| fact.bucket().is_none_or(&concerns));
     let facts: Vec<internal::Fact> = concerned.map(told).collect();
-    (!facts.is_empty()).then_some(internal::FactsAt { index: at.index, facts })
+    let FactsAt { index, order_time_ms, .. } = *at;
+    (!facts.is_empty()).then_some(internal::FactsAt { index, facts, order_time_ms })
 }
 
 pub(crate) fn told(told: &Fact) -> internal::Fact {

@@ -83,7 +83,7 @@ impl Pump {
             .collect();
         for part in concerned.chunks(FACTS_MESSAGE_RUNS_MAX) {
             let facts = part.iter().map(told).collect();
-            let at = vec![internal::FactsAt { index: 0, facts }];
+            let at = vec![internal::FactsAt { index: 0, facts, order_time_ms: 0 }];
             self.tell(at, self.next.saturating_sub(1)).await?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkline_ordering::group::{Answer, Entry, Topic};
+use trunkline_ordering::group::{Answer, Entry, Topic, lower_median};
 use trunkline_types::limits::{
     LABELS_BYTES_MAX, LABELS_MAX, PAGE_BYTES_MAX, PAGE_SIZE_MAX, PAYLOAD_INLINE_BYTES_MAX, SILENCE_MAX,
 };
@@ -118,13 +118,19 @@ pub(crate) async fn find(
         topic: there.map(topic),
         next_id: there.map_or(0, |there| there.next_id),
         deleted: false,
+        order_time_ms: 0,
     };
-    Ok(member.read(|state| match request.name.as_str() {
-        "" => {
-            let deleted = state.topics().was_deleted(id);
-            OrderFindTopicResponse { deleted, ..found(state.topics().get(id)) }
-        }
-        name => found(state.topics().named(name)),
+    let clocks = voter.clocks.now(voter.host.process.wall_clock_ms());
+    Ok(member.read(|state| {
+        let order_time_ms = state.order_time_ms().max(lower_median(clocks).unwrap_or(0));
+        let answer = match request.name.as_str() {
+            "" => {
+                let deleted = state.topics().was_deleted(id);
+                OrderFindTopicResponse { deleted, ..found(state.topics().get(id)) }
+            }
+            name => found(state.topics().named(name)),
+        };
+        OrderFindTopicResponse { order_time_ms, ..answer }
     }))
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Written {
     pub(crate) ends: BTreeMap<LogNo, u64>,
     pub(crate) settled: Vec<Settled>,
     pub(crate) snapshots: Vec<(Snapshot, oneshot::Sender<Result<Snapshot, Status>>)>,
+    /// Who waits for the rows that were gathered before.
+    pub(crate) told: Vec<oneshot::Sender<()>>,
     /// Records that were written again, and who waits for it.
     pub(crate) rewritten: Vec<(LogName, oneshot::Sender<()>)>,
     pub(crate) bytes: usize,
@@ -132,9 +134,19 @@ impl Commit {
         snapshot: Snapshot,
         reply: oneshot::Sender<Result<Snapshot, Status>>,
     ) {
-        // A row that says what is there already: the write is a barrier.
-        self.gathering.batch.put(keys::META, keys::FORMAT_KEY.to_vec(), keys::FORMAT.to_be_bytes().to_vec());
+        self.barrier();
         self.gathering.written.snapshots.push((snapshot, reply));
+    }
+
+    /// Tells when everything that was gathered so far is on disk.
+    pub(crate) fn when_on_disk(&mut self, reply: oneshot::Sender<()>) {
+        self.barrier();
+        self.gathering.written.told.push(reply);
+    }
+
+    /// A row that says what is there already, for what is to be told after it.
+    fn barrier(&mut self) {
+        self.gathering.batch.put(keys::META, keys::FORMAT_KEY.to_vec(), keys::FORMAT.to_be_bytes().to_vec());
         self.gathering.urgent = true;
     }
 
@@ -195,6 +207,9 @@ impl Commit {
             }
             Row::Order { log, seq, run } => {
                 batch.put(keys::ORDERS, keys::place(log, seq), keys::order_value(&run));
+            }
+            Row::Time { topic, id, ms } => {
+                batch.put(keys::TIMES, keys::id_key(topic, id), keys::time_value(ms));
             }
             Row::Boot { group, node, counter } => {
                 batch.put(keys::META, keys::boot_key(group, node), counter.to_be_bytes().to_vec());

@@ -57,7 +57,8 @@ pub(crate) fn ordered(from: &internal::RecordsOrdered) -> Result<(u64, Vec<Order
 
 pub(crate) fn facts_at(at: internal::FactsAt) -> Result<FactsAt, Malformed> {
     let facts = at.facts.into_iter().map(one_fact).collect::<Result<_, _>>()?;
-    Ok(FactsAt { index: number(at.index, "at.index")?, facts })
+    let order_time_ms = number(at.order_time_ms, "at.order_time_ms")?;
+    Ok(FactsAt { index: number(at.index, "at.index")?, order_time_ms, facts })
 }
 
 fn one_fact(from: internal::Fact) -> Result<Fact, Malformed> {
@@ -123,7 +124,8 @@ mod tests {
     use super::*;
 
     fn told(what: fact::What) -> Result<FactsAt, Malformed> {
-        facts_at(internal::FactsAt { index: 7, facts: vec![internal::Fact { what: Some(what) }] })
+        let facts = vec![internal::Fact { what: Some(what) }];
+        facts_at(internal::FactsAt { index: 7, facts, ..internal::FactsAt::default() })
     }
 
     fn runs(from: u64, runs: &[(u64, u64)]) -> Result<FactsAt, Malformed> {
@@ -151,8 +153,13 @@ mod tests {
             ),
             (
                 "an index",
-                facts_at(internal::FactsAt { index: u64::MAX, facts: Vec::new() }),
+                facts_at(internal::FactsAt { index: u64::MAX, ..internal::FactsAt::default() }),
                 Err(Malformed("at.index")),
+            ),
+            (
+                "a time",
+                facts_at(internal::FactsAt { order_time_ms: u64::MAX, ..internal::FactsAt::default() }),
+                Err(Malformed("at.order_time_ms")),
             ),
         ] {
             assert_eq!(said, refused, "{name}");

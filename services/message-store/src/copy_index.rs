@@ -124,6 +124,7 @@ impl Worker {
     fn take_part(&mut self, copying: &mut Copying, part: Part, rows: &mut Vec<Row>) {
         copying.copied.boots_ended.extend(part.boots_ended);
         copying.copied.topics.extend(part.topics);
+        rows.extend(part.times.into_iter().map(|(topic, id, ms)| Row::Time { topic, id, ms }));
         for there in part.logs {
             // What the facts have closed here, they have ordered to its end here.
             if !self.catalog.is_closed(&there.name) {

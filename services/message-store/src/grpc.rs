@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use trunkline_ports::{Host, Receiver, Responder, Router, Storage};
 use trunkline_types::limits::{CONNECT_TIMEOUT, HEARTBEAT_INTERVAL, SILENCE_MAX};
@@ -12,8 +12,8 @@ use trunkline_wire::Status;
 use trunkline_wire::convert::number;
 use trunkline_wire::internal::{
     AppendRecord, AppendRequest, AppendResponse, Appended, FetchRecordRequest, FetchRecordResponse,
-    ReadRequest, ReadResponse, ResolveRequest, ResolveResponse, StoreFindTopicRequest,
-    StoreFindTopicResponse, appended, follow_service, store_service,
+    ReadRequest, ReadResponse, ResolveRequest, ResolveResponse, StoreFindTimeRequest, StoreFindTimeResponse,
+    StoreFindTopicRequest, StoreFindTopicResponse, appended, follow_service, store_service,
 };
 use trunkline_wire::status;
 
@@ -21,7 +21,7 @@ use crate::follow_stream::silent;
 use crate::handle::{Handle, Input, Location, ReadAnswer};
 use crate::outlet::Inlet;
 use crate::repair::Repairs;
-use crate::{cold, convert, copy_index, follow_stream, read_stream, repair};
+use crate::{cold, convert, copy_index, follow_stream, read_stream, repair, times};
 
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
@@ -39,6 +39,7 @@ pub(crate) struct Doors {
 pub(crate) fn router(doors: &Doors) -> Router {
     let (append, read, resolve, find) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
     let (reads, follow, copy, fetch) = (doors.clone(), doors.clone(), doors.clone(), doors.clone());
+    let times = doors.clone();
     Router::new()
         .streaming(store_service::APPEND, move |_, requests, responses| {
             append.clone().append(requests, responses)
@@ -49,6 +50,7 @@ pub(crate) fn router(doors: &Doors) -> Router {
         .unary(store_service::READ, move |_, request| read.clone().read(request))
         .unary(store_service::RESOLVE, move |_, request| resolve.clone().resolve(request))
         .unary(store_service::FIND_TOPIC, move |_, request| find.clone().find_topic(request))
+        .unary(store_service::FIND_TIME, move |_, request| times.clone().find_time(request))
         .streaming(follow_service::FOLLOW, move |_, requests, responses| {
             follow_stream::serve(follow.host.clone(), follow.handle.clone(), requests, responses)
         })
@@ -160,14 +162,21 @@ impl Doors {
         match answer {
             ReadAnswer::Ready(response) => Ok(response),
             ReadAnswer::Cold { watermark, indexed, runs } => {
-                let _turn = self
-                    .cold_reads
-                    .acquire()
-                    .await
-                    .map_err(|_| Status::unavailable("the store is ending"))?;
+                let _turn = self.turn().await?;
                 cold::read(&*self.storage, &self.repairs, request, watermark, indexed, runs).await
             }
         }
+    }
+
+    async fn find_time(self, request: StoreFindTimeRequest) -> Result<StoreFindTimeResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        let _turn = self.turn().await?;
+        times::find(&*self.storage, &self.handle, &request).await
+    }
+
+    /// To read from disk.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.cold_reads.acquire().await.map_err(|_| Status::unavailable("the store is ending"))
     }
 
     async fn resolve(self, request: ResolveRequest) -> Result<ResolveResponse, Status> {

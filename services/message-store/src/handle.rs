@@ -17,6 +17,7 @@ use trunkline_wire::internal::{
 
 use crate::copy_index::{CopiedPart, Snapshot};
 use crate::outlet::{Inlet, Outlet, outlet};
+use crate::times::{TimesAsked, TopicTimes};
 
 const INPUTS_MAX: usize = 1_024;
 const FOLLOW_BYTES_MAX: usize = 64 << 20;
@@ -31,6 +32,7 @@ pub(crate) enum Input {
     Read { request: ReadRequest, reply: oneshot::Sender<ReadAnswer> },
     ReadsUp { stream: u64, outlet: Outlet<Vec<ReadReady>> },
     Reads { stream: u64, asked: Vec<ReadAsked>, abandoned: Vec<u64>, taken_bytes: u64 },
+    Times { asked: TimesAsked, reply: oneshot::Sender<Result<Option<TopicTimes>, Status>> },
     Locate { log: LogName, reply: oneshot::Sender<Option<Location>> },
     Replicas { log: LogName, seq: u64, reply: oneshot::Sender<Option<Vec<Arc<str>>>> },
     Rewrite { log: LogName, at: (LogNo, u64), record: Record, reply: oneshot::Sender<()> },

@@ -11,7 +11,7 @@ use trunkline_wire::Message as _;
 use trunkline_wire::internal::Record;
 
 /// The version of everything below.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// log no, seq → record.
 pub(crate) const RECORDS: Space = Space::of_payloads("records");
@@ -29,12 +29,14 @@ pub(crate) const ORDERS: Space = Space::new("orders");
 pub(crate) const TOPICS: Space = Space::new("topics");
 /// topic → next id, first id that is not readable (at least; a restart finds the rest).
 pub(crate) const MARKS: Space = Space::new("marks");
+/// topic, first id → order time: of this ID and those that follow, up to the next row.
+pub(crate) const TIMES: Space = Space::new("times");
 /// Format, facts index per group, the groups' own log numbers, ended boots, indexes that are being copied, and
 /// the newest boot seen of each other store.
 pub(crate) const META: Space = Space::new("meta");
 
 /// Everything that a message store keeps. Whoever opens its storage names these.
-pub const SPACES: &[Space] = &[RECORDS, LOGS, CLOSED, RUNS, INDEX, ORDERS, TOPICS, MARKS, META];
+pub const SPACES: &[Space] = &[RECORDS, LOGS, CLOSED, RUNS, INDEX, ORDERS, TOPICS, MARKS, TIMES, META];
 
 /// `meta/format`.
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
@@ -70,6 +72,20 @@ pub(crate) fn topic_key(topic: TopicId) -> Bytes {
 /// A topic and an ID in it: keys of the index.
 pub(crate) fn id_key(topic: TopicId, id: u64) -> Bytes {
     [topic.0.to_be_bytes(), id.to_be_bytes()].concat().into()
+}
+
+/// The topic and ID of such a key.
+pub(crate) fn id_of(key: &[u8]) -> Option<(TopicId, u64)> {
+    let mut fields = Fields(key);
+    Some((TopicId(fields.u64()?), fields.u64()?))
+}
+
+pub(crate) fn time_value(ms: u64) -> Bytes {
+    Bytes::copy_from_slice(&ms.to_be_bytes())
+}
+
+pub(crate) fn time(value: &[u8]) -> Option<u64> {
+    Fields(value).u64()
 }
 
 pub(crate) fn facts_key(group: u16) -> Bytes {
@@ -285,6 +301,8 @@ mod tests {
         assert_eq!(key[..], [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 5]);
         assert_eq!(value[..], [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2]);
         assert_eq!(index_run(&key, &value), Some(run));
+        assert_eq!((id_of(&key), time(&time_value(300))), (Some((TopicId(3), 5)), Some(300)));
+        assert_eq!(time_value(300)[..], [0, 0, 0, 0, 0, 0, 1, 44]);
         assert_eq!(place(LogNo(1), 2)[..], [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
         assert_eq!(place_of(&place(LogNo(9), 8)), Some((LogNo(9), 8)));
         let order = OrderedRun { topic: TopicId(3), first_id: 5, count: 2 };

@@ -6,7 +6,7 @@
 //! The path of a record: [`grpc`] (Append) → [`worker`]`/append` → [`commit`] and [`worker`]`/serve` in the same turn →
 //! followers' [`worker`]`/follow` → acknowledged → [`worker`]`/order` reports it → facts come back → the index → readable:
 //! [`worker`]`/read` from memory ([`recent`]), [`cold`] from disk, [`repair`]ed where it cannot
-//! be read.
+//! be read. [`times`]: which ID was ordered when.
 //!
 //! - [`keys`]: what is on disk. [`recover`]: what a restart makes of it.
 //! - [`layout`]: what the cluster map means here. [`dial`]: the tasks that follow from it: [`follow_stream`],
@@ -36,6 +36,7 @@ mod recent;
 mod recover;
 mod repair;
 mod session_stream;
+mod times;
 mod worker;
 
 use std::sync::Arc;

@@ -219,6 +219,7 @@ impl Worker {
             Input::Reads { stream, asked, abandoned, taken_bytes } => {
                 self.reads(stream, asked, &abandoned, taken_bytes);
             }
+            Input::Times { asked, reply } => drop(reply.send(self.times(asked))),
             Input::Locate { log, reply } => drop(reply.send(self.locate(&log))),
             Input::Replicas { log, seq, reply } => drop(reply.send(self.replicas(&log, seq))),
             Input::Rewrite { log, at, record, reply } => self.rewrite(log, at, &record, reply),
@@ -254,6 +255,9 @@ impl Worker {
         self.settle(&written.settled);
         for (log, reply) in written.rewritten {
             self.grown.extend(self.catalog.find_log(&log)); // Followers may wait for it.
+            let _ = reply.send(());
+        }
+        for reply in written.told {
             let _ = reply.send(());
         }
         for (snapshot, reply) in written.snapshots {

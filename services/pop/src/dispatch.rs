@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
-use trunkline_delivery::dispatcher::{Lease, subscription_check};
 use trunkline_runtime::Backoff;
-use trunkline_types::limits::ACK_DEADLINE_DEFAULT;
-use trunkline_types::{FencingToken, Generation, TopicName};
-use trunkline_wire::internal::{DispatchTarget, Dispatcher, NotDispatcher, StoredSubscription};
+use trunkline_types::TopicName;
+use trunkline_wire::internal::pop_peer_service::SUBSCRIPTION_CHANGED;
+use trunkline_wire::internal::{
+    DispatchTarget, Dispatcher, NotDispatcher, StoredSubscription, SubscriptionChangedRequest,
+};
 use trunkline_wire::{Code, Status};
 
+use crate::change::Change;
 use crate::errand::{Errand, describe_there};
 use crate::error;
 use crate::handle::{Handle, Situation};
@@ -133,6 +135,27 @@ impl Dispatch {
         describe_there(&self.tools.host, &Link::peer(to), target, trace::until(until)).await
     }
 
+    /// Tells the subscription's dispatcher what has become of it. One that does not hear it finds out at its next commit.
+    pub(crate) async fn changed(&self, key: &Key, to: Option<&Dispatcher>, change: Change, until: Instant) {
+        self.routes.forget(key);
+        let Some(to) = to else { return };
+        let target = target(key, to, 0);
+        if self.is_me(to) {
+            if let Ok(handle) = self.dispatched_here(&target, key, until).await {
+                // An error is a worker that is too busy: it finds out, too.
+                let _ = timeout_at(until, handle.changed(change)).await;
+            }
+            return;
+        }
+        let envelope = Some(self.tools.host.envelope());
+        let request = SubscriptionChangedRequest { envelope, target: Some(target), ..change.to_message() };
+        let network = &self.tools.host.network;
+        let told = network.call(&Link::peer(to), SUBSCRIPTION_CHANGED, &request, trace::until(until)).await;
+        if let Err(error) = told {
+            tracing::debug!(topic = %key.topic, consumer = %key.consumer, %error, "its dispatcher was not told");
+        }
+    }
+
     /// Gives up every subscription, committing what there is, and resolves when that is done.
     pub(crate) async fn release_all(&self) {
         let mut count = self.tools.table.count();
@@ -211,13 +234,8 @@ impl Dispatch {
                 self.tools.metrics.acquired("acquired");
                 tracing::debug!(%topic, consumer = %key.consumer, token_seen, "dispatches");
                 let (handle, commands) = Handle::new();
-                let worker = Worker::new(
-                    self.tools.clone(),
-                    key.clone(),
-                    topic.clone(),
-                    lease(key, &subscription),
-                    commands,
-                );
+                let worker =
+                    Worker::new(self.tools.clone(), key.clone(), topic.clone(), &subscription, commands);
                 let place = claim.dispatch(handle);
                 self.tools.host.process.spawn("pop-dispatcher", worker.run(place));
                 Ok(None)
@@ -278,22 +296,4 @@ impl Dispatch {
 fn target(key: &Key, to: &Dispatcher, fencing_token: u64) -> DispatchTarget {
     let consumer = key.consumer.as_str().to_owned();
     DispatchTarget { node: to.node, topic_id: key.topic.0, consumer, fencing_token }
-}
-
-fn lease(key: &Key, subscription: &StoredSubscription) -> Lease {
-    let ack_deadline = subscription
-        .options
-        .as_ref()
-        .and_then(|options| options.ack_deadline)
-        .and_then(|deadline| Duration::try_from(deadline).ok())
-        .unwrap_or(ACK_DEADLINE_DEFAULT);
-    Lease {
-        check: subscription_check(key.topic, &key.consumer),
-        instance: subscription.instance,
-        generation: Generation(subscription.generation),
-        token: FencingToken(subscription.fencing_token),
-        start_id: subscription.start_id,
-        acknowledged: subscription.acknowledged.iter().map(|range| range.from..range.to).collect(),
-        ack_deadline_ms: u64::try_from(ack_deadline.as_millis()).unwrap_or(u64::MAX),
-    }
 }

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use trunkline_ports::{CallOptions, Host, Peer};
 use trunkline_wire::internal::pop_peer_service::{DESCRIBE_DISPATCH, FORWARD_ACK, FORWARD_POP};
 use trunkline_wire::internal::{
-    DescribeDispatchRequest, DispatchTarget, ForwardAckRequest, ForwardPopRequest, describe_dispatch_response,
+    self, DescribeDispatchRequest, DispatchTarget, ForwardAckRequest, ForwardPopRequest,
+    describe_dispatch_response,
 };
 use trunkline_wire::{Status, v1};
 
@@ -126,7 +127,8 @@ pub(crate) async fn describe_there(
     let response = host.network.call(peer, DESCRIBE_DISPATCH, &request, options).await.ok()?;
     match response.outcome {
         Some(describe_dispatch_response::Outcome::Status(status)) => {
-            Some(Situation { position: status.position, outstanding: status.outstanding })
+            let internal::DispatchStatus { position, outstanding, instance, generation } = status;
+            Some(Situation { position, outstanding, instance, generation })
         }
         _ => None,
     }

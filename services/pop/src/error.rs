@@ -29,6 +29,15 @@ pub(crate) fn no_topic(topic: &TopicName) -> Status {
     status::not_found(format!("there is no topic {topic}"))
 }
 
+pub(crate) fn no_subscription(topic: &TopicName, consumer: &ConsumerName) -> Status {
+    status::not_found(format!("consumer {consumer} is not subscribed to topic {topic}"))
+}
+
+/// Others change the subscription all the time. Nothing was done by this call.
+pub(crate) fn contended() -> Status {
+    status::unavailable(reason::STALE, "the subscription is being changed by others: try again")
+}
+
 pub(crate) fn draining() -> Status {
     status::not_stored(&status::unavailable(
         reason::DRAINING,
@@ -86,8 +95,8 @@ pub(crate) fn ack(refusal: AckRefusal) -> Option<Status> {
     Some(match refusal {
         AckRefusal::Expired(Expired { count, index, id }) => {
             let message = format!(
-                "tokens: {count} cannot be acknowledged any more, for their messages were handed out again or the \
-                 subscription is another one; the first is tokens[{index}], message {id}. The others are acknowledged"
+                "tokens: {count} cannot be acknowledged any more, for their messages were handed out again, or the \
+                 subscription was sought or is another one; the first is tokens[{index}], message {id}. The others are acknowledged"
             );
             status::failed_precondition(reason::DELIVERY_EXPIRED, message)
         }

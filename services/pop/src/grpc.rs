@@ -12,19 +12,23 @@ use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::{
     DescribeDispatchRequest, DescribeDispatchResponse, DispatchStatus, DispatchTarget, ForwardAckRequest,
     ForwardAckResponse, ForwardPopRequest, ForwardPopResponse, PingRequest, PingResponse,
-    describe_dispatch_response, forward_ack_response, forward_pop_response, pop_peer_service,
+    SubscriptionChangedRequest, SubscriptionChangedResponse, describe_dispatch_response,
+    forward_ack_response, forward_pop_response, pop_peer_service,
 };
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::pop_service;
 use trunkline_wire::{Status, v1};
 
+use crate::administration::{Administration, number};
+use crate::change::Change;
 use crate::dispatch::Dispatch;
 use crate::errand::{AckErrand, Errand, PopErrand};
 use crate::error;
+use crate::handle::Situation;
 use crate::metrics::Metrics;
 use crate::positions::Key;
 use crate::reading::Reading;
-use crate::subscriptions::Subscriptions;
+use crate::subscriptions::{List, Subscriptions};
 use crate::topics::Topics;
 use crate::trace;
 use crate::validate;
@@ -36,6 +40,7 @@ pub(crate) struct Calls {
     pub(crate) topics: Arc<Topics>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) administration: Administration,
     pub(crate) reading: Reading,
     pub(crate) metrics: Metrics,
 }
@@ -58,6 +63,9 @@ pub(crate) fn public(calls: &Arc<Calls>) -> Router {
         .unary(pop_service::ACK, on!(calls, ack))
         .unary(pop_service::GET_SUBSCRIPTION, on!(calls, get_subscription))
         .unary(pop_service::LIST_SUBSCRIPTIONS, on!(calls, list_subscriptions))
+        .unary(pop_service::SEEK, on!(calls, seek))
+        .unary(pop_service::UPDATE_SUBSCRIPTION, on!(calls, update_subscription))
+        .unary(pop_service::DELETE_SUBSCRIPTION, on!(calls, delete_subscription))
         .unary(pop_service::READ, on!(calls, read))
 }
 
@@ -67,6 +75,7 @@ pub(crate) fn internal(calls: &Arc<Calls>) -> Router {
         .unary(pop_peer_service::FORWARD_POP, on!(calls, forward_pop))
         .unary(pop_peer_service::FORWARD_ACK, on!(calls, forward_ack))
         .unary(pop_peer_service::DESCRIBE_DISPATCH, on!(calls, describe_dispatch))
+        .unary(pop_peer_service::SUBSCRIPTION_CHANGED, on!(calls, subscription_changed))
         .unary(pop_peer_service::PING, on!(calls, ping))
 }
 
@@ -110,8 +119,7 @@ impl Calls {
         request: v1::GetSubscriptionRequest,
     ) -> Result<v1::GetSubscriptionResponse, Status> {
         let (topic, consumer) = (validate::topic(&request.topic)?, validate::consumer(&request.consumer)?);
-        let now_ms = self.host.process.wall_clock_ms();
-        self.subscriptions.get(&topic, &consumer, now_ms, validate::deadline(&context)).await
+        self.subscriptions.get(&topic, &consumer, validate::deadline(&context)).await
     }
 
     async fn list_subscriptions(
@@ -121,7 +129,43 @@ impl Calls {
     ) -> Result<v1::ListSubscriptionsResponse, Status> {
         let (size, after) = validate::page(&request)?;
         let (groups, deadline) = (self.host.map().position_groups, validate::deadline(&context));
-        self.subscriptions.list(groups, &request.topic, &request.consumer, size, after, deadline).await
+        let list = List {
+            topic: &request.topic,
+            consumer: &request.consumer,
+            size,
+            after,
+            with_status: request.with_status,
+        };
+        self.subscriptions.list(groups, list, deadline).await
+    }
+
+    async fn seek(&self, context: CallContext, request: v1::SeekRequest) -> Result<v1::SeekResponse, Status> {
+        let (topic, consumer, to) = validate::seek(&request)?;
+        let number = number(&request.seek_id, || self.host.process.random());
+        let deadline = validate::deadline(&context);
+        let subscription = self.administration.seek(&topic, &consumer, &to, number, deadline).await?;
+        Ok(v1::SeekResponse { subscription: Some(subscription) })
+    }
+
+    async fn update_subscription(
+        &self,
+        context: CallContext,
+        request: v1::UpdateSubscriptionRequest,
+    ) -> Result<v1::UpdateSubscriptionResponse, Status> {
+        let (topic, consumer) = (validate::topic(&request.topic)?, validate::consumer(&request.consumer)?);
+        let (changes, deadline) = (validate::Changes::of(&request)?, validate::deadline(&context));
+        let subscription = self.administration.update(&topic, &consumer, &changes, deadline).await?;
+        Ok(v1::UpdateSubscriptionResponse { subscription: Some(subscription) })
+    }
+
+    async fn delete_subscription(
+        &self,
+        context: CallContext,
+        request: v1::DeleteSubscriptionRequest,
+    ) -> Result<v1::DeleteSubscriptionResponse, Status> {
+        let (topic, consumer) = (validate::topic(&request.topic)?, validate::consumer(&request.consumer)?);
+        self.administration.delete(&topic, &consumer, validate::deadline(&context)).await?;
+        Ok(v1::DeleteSubscriptionResponse {})
     }
 
     async fn read(&self, context: CallContext, request: v1::ReadRequest) -> Result<v1::ReadResponse, Status> {
@@ -210,13 +254,25 @@ impl Calls {
             Err(_) => None,
         };
         let outcome = match (situation, handle) {
-            (Some(situation), _) => Outcome::Status(DispatchStatus {
-                position: situation.position,
-                outstanding: situation.outstanding,
-            }),
+            (Some(Situation { position, outstanding, instance, generation }), _) => {
+                Outcome::Status(DispatchStatus { position, outstanding, instance, generation })
+            }
             (None, handle) => Outcome::NotDispatcher(handle.err().unwrap_or_default()),
         };
         Ok(DescribeDispatchResponse { outcome: Some(outcome) })
+    }
+
+    async fn subscription_changed(
+        &self,
+        context: CallContext,
+        mut request: SubscriptionChangedRequest,
+    ) -> Result<SubscriptionChangedResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        let target = request.target.take().ok_or(Malformed("target"))?;
+        if let Ok(handle) = self.dispatch.dispatched_here(&target, &key(&target)?, context.deadline).await {
+            handle.changed(Change::from_message(request)).await;
+        }
+        Ok(SubscriptionChangedResponse {})
     }
 
     async fn ping(&self, _context: CallContext, request: PingRequest) -> Result<PingResponse, Status> {

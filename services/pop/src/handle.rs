@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use trunkline_delivery::dispatcher::{Client, DeliveryToken};
 use trunkline_wire::v1;
 
+use crate::change::Change;
 use crate::error;
 use crate::reply::Reply;
 use crate::trace;
@@ -37,6 +38,9 @@ pub(crate) struct AckCall {
 pub(crate) struct Situation {
     pub(crate) position: u64,
     pub(crate) outstanding: u64,
+    /// Which both are of.
+    pub(crate) instance: u64,
+    pub(crate) generation: u64,
 }
 
 #[derive(Debug)]
@@ -53,6 +57,10 @@ pub(crate) enum Command {
     },
     Describe {
         reply: oneshot::Sender<Situation>,
+    },
+    Changed {
+        change: Change,
+        reply: oneshot::Sender<()>,
     },
     Release,
 }
@@ -83,6 +91,14 @@ impl Handle {
         let (reply, situation) = oneshot::channel();
         self.commands.try_send(Command::Describe { reply }).ok()?;
         situation.await.ok()
+    }
+
+    /// Resolves when nothing is handed out any more but by what the subscription is now.
+    pub(crate) async fn changed(&self, change: Change) {
+        let (reply, done) = oneshot::channel();
+        // It has ended already where nobody listens.
+        let _ = self.commands.send(Command::Changed { change, reply }).await;
+        let _ = done.await;
     }
 
     /// Commit what there is and end.

@@ -11,17 +11,22 @@
 //!
 //! - `table`: the subscriptions dispatched here; `handle`: one of them; `routes`: where others are.
 //! - `errand`: a call that may be done here or forwarded; `reply`: what is said to it.
+//! - `lease`: a subscription as it was acquired, for its worker.
 //! - `callers`, `memory`, `under_way`, `tools`: of a worker, who waits, what it holds, what it waits for, what it uses.
 //! - `read_link`: the stream on which one store is read.
 //! - `nearest`: asks the nearest node that answers.
-//! - `subscriptions`: Subscribe, GetSubscription, ListSubscriptions; `reading`: Read.
+//! - `subscriptions`: Subscribe, GetSubscription, ListSubscriptions; `administration`: Seek, UpdateSubscription,
+//!   DeleteSubscription; `change`: what these mean to a dispatcher; `starts`: which ID a start is; `reading`: Read.
 
+mod administration;
 mod callers;
+mod change;
 mod dispatch;
 mod errand;
 mod error;
 mod grpc;
 mod handle;
+mod lease;
 mod memory;
 mod metrics;
 mod nearest;
@@ -32,6 +37,7 @@ mod read_link;
 mod reading;
 mod reply;
 mod routes;
+mod starts;
 mod stores;
 mod subscriptions;
 mod table;
@@ -54,6 +60,7 @@ use trunkline_wire::internal::GetStatusResponse;
 pub use error::StartError;
 pub use options::Options;
 
+use administration::Administration;
 use dispatch::Dispatch;
 use grpc::Calls;
 use memory::Memory;
@@ -61,6 +68,7 @@ use metrics::Metrics;
 use nearest::Nearest;
 use positions::Positions;
 use reading::Reading;
+use starts::Starts;
 use stores::Stores;
 use subscriptions::Subscriptions;
 use table::Table;
@@ -96,10 +104,18 @@ pub async fn start(
         shutdown: shutdown.clone(),
         idle_after: options.idle_after,
     });
+    let starts = Starts::new(stores.clone());
+    let administration = Administration {
+        topics: topics.clone(),
+        positions: positions.clone(),
+        starts: starts.clone(),
+        dispatch: dispatch.clone(),
+    };
     let subscriptions = Subscriptions {
         topics: topics.clone(),
         positions,
         stores: stores.clone(),
+        starts: starts.clone(),
         dispatch: dispatch.clone(),
         auto_create_topics: options.auto_create_topics,
     };
@@ -109,7 +125,8 @@ pub async fn start(
         topics: topics.clone(),
         dispatch: dispatch.clone(),
         subscriptions,
-        reading: Reading { topics, stores },
+        administration,
+        reading: Reading { topics, stores, starts },
         metrics,
     });
     let ready = shutdown.clone();

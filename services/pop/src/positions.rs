@@ -1,7 +1,10 @@
-//! What the Subscription Position service is asked.
+//! What the Subscription Position service is asked. `changes`: to seek, to change options, to end.
+
+mod changes;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_types::{ConsumerName, GroupId, IntervalSet, TopicId, TopicName};
@@ -15,6 +18,11 @@ use trunkline_wire::internal::{
 use trunkline_wire::{Code, Status, v1};
 
 use crate::nearest::{Candidate, Nearest};
+
+pub(crate) use changes::Attempt;
+
+/// A description does not wait longer for the group's leader.
+const PRESENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Names one subscription: a topic that was deleted and created again is another topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +42,10 @@ pub(crate) struct Tenure {
 /// What came of a commit.
 #[derive(Debug)]
 pub(crate) enum Commit {
-    Committed,
+    /// The options have been changed so often, as a voter knows it.
+    Committed {
+        revision: u64,
+    },
     /// Somebody else dispatches the subscription, or there is none any more.
     Refused(Option<Box<StoredSubscription>>),
     Failed(Status),
@@ -57,27 +68,53 @@ impl Positions {
         Arc::new(Self { nearest })
     }
 
-    /// A subscription, or that there certainly is none.
+    /// A subscription as the nearest voter knows it, or that there certainly is none.
     pub(crate) async fn find(
         &self,
         key: &Key,
         deadline: Instant,
     ) -> Result<Option<StoredSubscription>, Status> {
-        for confirmed in [false, true] {
-            let request = FindSubscriptionRequest {
-                envelope: Some(self.nearest.host().envelope()),
-                topic_id: key.topic.0,
-                consumer: key.consumer.as_str().to_owned(),
-                confirmed,
-            };
-            let answer = self.nearest.ask(&self.voters(key), FIND_SUBSCRIPTION, &request, deadline).await;
-            match answer {
-                Ok(answer) if answer.found => return Ok(answer.subscription),
-                Err(error) if confirmed => return Err(error),
-                Ok(_) | Err(_) => {}
-            }
+        match self.ask(key, false, deadline).await {
+            Ok(Some(known)) => Ok(Some(known)),
+            Ok(None) | Err(_) => self.confirmed(key, deadline).await,
         }
-        Ok(None)
+    }
+
+    /// The same as it is now.
+    pub(crate) async fn confirmed(
+        &self,
+        key: &Key,
+        deadline: Instant,
+    ) -> Result<Option<StoredSubscription>, Status> {
+        self.ask(key, true, deadline).await
+    }
+
+    /// The same as it is now where that can be said soon, else as the nearest voter knows it.
+    pub(crate) async fn present(
+        &self,
+        key: &Key,
+        deadline: Instant,
+    ) -> Result<Option<StoredSubscription>, Status> {
+        match self.confirmed(key, deadline.min(Instant::now() + PRESENT_PATIENCE)).await {
+            Ok(present) => Ok(present),
+            Err(_) => self.find(key, deadline).await,
+        }
+    }
+
+    async fn ask(
+        &self,
+        key: &Key,
+        confirmed: bool,
+        deadline: Instant,
+    ) -> Result<Option<StoredSubscription>, Status> {
+        let request = FindSubscriptionRequest {
+            envelope: Some(self.nearest.host().envelope()),
+            topic_id: key.topic.0,
+            consumer: key.consumer.as_str().to_owned(),
+            confirmed,
+        };
+        let answer = self.nearest.ask(&self.voters(key), FIND_SUBSCRIPTION, &request, deadline).await?;
+        Ok(answer.subscription.filter(|_| answer.found))
     }
 
     pub(crate) async fn create(
@@ -142,7 +179,7 @@ impl Positions {
             acknowledged: acknowledged.iter().map(range).collect(),
         };
         match self.nearest.ask(&self.voters(key), COMMIT, &request, deadline).await {
-            Ok(answer) if answer.committed => Commit::Committed,
+            Ok(answer) if answer.committed => Commit::Committed { revision: answer.revision },
             Ok(answer) => Commit::Refused(answer.subscription.map(Box::new)),
             Err(error) if error.code() == Code::NotFound => Commit::Refused(None),
             Err(error) => Commit::Failed(error),

@@ -1,5 +1,7 @@
 //! What the message stores are asked: local replicas first, their siblings on failure, other datacenters when no
-//! local one can serve or what is committed stays unreadable here.
+//! local one can serve or what is committed stays unreadable here. `times`: which ID was ordered when.
+
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use trunkline_types::limits::{READ_THROUGH_AFTER, SILENCE_MAX};
 use trunkline_types::{TopicId, checksum};
+use trunkline_wire::convert::timestamp;
 use trunkline_wire::internal::store_service::READ;
 use trunkline_wire::internal::{ReadRequest, ReadResponse, Record, RecordBody};
 use trunkline_wire::{Code, Message, Status, v1};
@@ -281,10 +284,7 @@ fn message(id: u64, record: &Record) -> Option<v1::ReceivedMessage> {
     }
     let body = RecordBody::decode(record.body.clone()).ok()?;
     let message = v1::Message { payload: body.payload, key: body.key, attributes: body.attributes };
-    let push_time = prost_types::Timestamp {
-        seconds: i64::try_from(body.push_time_ms / 1_000).unwrap_or(i64::MAX),
-        nanos: i32::try_from(body.push_time_ms % 1_000).unwrap_or(0) * 1_000_000,
-    };
+    let push_time = timestamp::from_ms(body.push_time_ms);
     Some(v1::ReceivedMessage { message_id: id, message: Some(message), push_time: Some(push_time) })
 }
 

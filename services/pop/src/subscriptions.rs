@@ -6,21 +6,24 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
-use trunkline_types::limits::READ_THROUGH_AFTER;
 use trunkline_types::{ConsumerName, GroupId, TopicId, TopicName};
 use trunkline_wire::internal::StoredSubscription;
-use trunkline_wire::{Status, v1};
+use trunkline_wire::{Status, status, v1};
 
 use crate::dispatch::Dispatch;
 use crate::error;
 use crate::positions::{Key, Positions};
-use crate::stores::{Span, Stores};
+use crate::starts::Starts;
+use crate::stores::Stores;
 use crate::topics::Topics;
 
 /// Groups or topics asked at once.
 const CONCURRENT: usize = 16;
 /// A dispatcher that does not say within this is described by what is committed.
 const DESCRIBE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A list does not wait longer for how far one is behind.
+const STATUS_PATIENCE: Duration = Duration::from_secs(4);
 
 /// A list does not wait longer for what is not known to be deleted.
 const DELETED_PATIENCE: Duration = Duration::from_secs(2);
@@ -29,8 +32,21 @@ pub(crate) struct Subscriptions {
     pub(crate) topics: Arc<Topics>,
     pub(crate) positions: Arc<Positions>,
     pub(crate) stores: Arc<Stores>,
+    pub(crate) starts: Arc<Starts>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) auto_create_topics: bool,
+}
+
+/// What is to be listed.
+pub(crate) struct List<'a> {
+    /// Of this topic only, unless empty.
+    pub(crate) topic: &'a str,
+    /// Of this consumer only, unless empty.
+    pub(crate) consumer: &'a str,
+    pub(crate) size: usize,
+    /// Above this (topic, consumer).
+    pub(crate) after: (String, String),
+    pub(crate) with_status: bool,
 }
 
 impl Subscriptions {
@@ -53,8 +69,12 @@ impl Subscriptions {
                 Ok(_) | Err(_) => {}
             }
         }
-        let start_id =
-            if is_new { self.start_of_new(&options)? } else { self.start(topic, &options, deadline).await? };
+        let at = asked(&options);
+        let start_id = if is_new {
+            Starts::of_new(&at, "options.start")?
+        } else {
+            self.starts.resolve(topic, &at, "options.start", deadline).await?
+        };
         let stored = self.positions.create(&key, name, options, start_id, deadline).await?;
         Ok(public(&stored))
     }
@@ -63,52 +83,66 @@ impl Subscriptions {
         &self,
         name: &TopicName,
         consumer: &ConsumerName,
-        wall_clock_ms: u64,
         deadline: Instant,
     ) -> Result<v1::GetSubscriptionResponse, Status> {
         let Some(topic) = self.topics.find(name, deadline).await? else { return Err(error::no_topic(name)) };
         let key = Key { topic, consumer: consumer.clone() };
-        let Some(stored) = self.positions.find(&key, deadline).await? else {
-            return Err(trunkline_wire::status::not_found(format!(
-                "consumer {consumer} is not subscribed to topic {name}"
-            )));
+        let Some(stored) = self.positions.present(&key, deadline).await? else {
+            return Err(error::no_subscription(name, consumer));
         };
+        let (subscription, status) = self.status(&key, &stored, deadline).await?;
+        Ok(v1::GetSubscriptionResponse { subscription: Some(subscription), status: Some(status) })
+    }
+
+    /// How far it is, as its dispatcher says, or else as it is committed; and how far behind.
+    async fn status(
+        &self,
+        key: &Key,
+        stored: &StoredSubscription,
+        deadline: Instant,
+    ) -> Result<(v1::Subscription, v1::SubscriptionStatus), Status> {
         let patience = deadline.min(Instant::now() + DESCRIBE_PATIENCE);
-        let situation = self.dispatch.describe(&key, &stored, patience).await;
-        let committed = position(&stored);
-        let position = situation.map_or(committed, |situation| situation.position.max(committed));
-        let watermark = self.stores.ends(topic, deadline).await?.watermark;
+        let (situation, ends) = futures::join!(
+            self.dispatch.describe(key, stored, patience),
+            self.stores.ends(key.topic, deadline)
+        );
+        let (mut subscription, watermark) = (public(stored), ends?.watermark);
+        // One of a generation before has nothing to say; one of a later generation says more than this voter.
+        let present = (stored.instance, stored.generation);
+        let situation = situation.filter(|said| (said.instance, said.generation) >= present);
+        if let Some(said) = situation {
+            let same = (said.instance, said.generation) == present;
+            let committed = if same { subscription.position } else { 0 };
+            subscription.position = said.position.max(committed);
+            subscription.generation = said.generation;
+        }
+        let position = subscription.position;
         let lag_messages = watermark.saturating_sub(position);
         let lag_time = if lag_messages == 0 {
             Some(Duration::ZERO)
         } else {
-            self.age(topic, position + 1, wall_clock_ms).await
+            self.age(key.topic, position + 1, deadline).await
         };
+        let dispatcher = stored.dispatcher.as_ref();
         let status = v1::SubscriptionStatus {
             outstanding: situation.map_or(0, |situation| situation.outstanding),
             lag_messages,
             lag_time: lag_time.and_then(|age| prost_types::Duration::try_from(age).ok()),
             oldest_unacknowledged: if lag_messages == 0 { 0 } else { position + 1 },
-            dispatching_datacenter: stored
-                .dispatcher
-                .as_ref()
-                .map(|to| to.datacenter.clone())
-                .unwrap_or_default(),
+            dispatching_datacenter: dispatcher.map(|to| to.datacenter.clone()).unwrap_or_default(),
+            error: None,
         };
-        let subscription = v1::Subscription { position, ..public(&stored) };
-        Ok(v1::GetSubscriptionResponse { subscription: Some(subscription), status: Some(status) })
+        Ok((subscription, status))
     }
 
-    /// Up to `size` subscriptions above `after`, and where the next page begins.
+    /// One page, and where the next one begins.
     pub(crate) async fn list(
         &self,
         groups: u16,
-        topic: &str,
-        consumer: &str,
-        size: usize,
-        after: (String, String),
+        list: List<'_>,
         deadline: Instant,
     ) -> Result<v1::ListSubscriptionsResponse, Status> {
+        let List { topic, consumer, size, after, with_status } = list;
         let pages = (0..groups).map(|group| {
             // One more tells whether there is another page.
             self.positions.list(GroupId::position(group), topic, consumer, after.clone(), size + 1, deadline)
@@ -132,8 +166,26 @@ impl Subscriptions {
             all.truncate(end);
         }
         let deleted = self.deleted(&all, deadline).await;
-        let subscriptions = all.iter().filter(|one| !deleted.contains(&one.topic_id)).map(public).collect();
-        Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token })
+        all.retain(|one| !deleted.contains(&one.topic_id));
+        let mut subscriptions: Vec<v1::Subscription> = all.iter().map(public).collect();
+        let mut statuses = Vec::new();
+        if with_status {
+            let until = deadline.min(Instant::now() + STATUS_PATIENCE);
+            let each = all.into_iter().map(|stored| async move {
+                let consumer = ConsumerName::new(stored.consumer.clone()).map_err(|_| malformed())?;
+                let key = Key { topic: TopicId(stored.topic_id), consumer };
+                self.status(&key, &stored, until).await
+            });
+            let each: Vec<_> = futures::stream::iter(each).buffered(CONCURRENT).collect().await;
+            for (subscription, told) in subscriptions.iter_mut().zip(each) {
+                // One that cannot be told leaves the others.
+                statuses.push(told.map_or_else(cannot_be_told, |(present, status)| {
+                    *subscription = present;
+                    status
+                }));
+            }
+        }
+        Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token, statuses })
     }
 
     async fn topic(&self, name: &TopicName, deadline: Instant) -> Result<(TopicId, bool), Status> {
@@ -144,44 +196,12 @@ impl Subscriptions {
         }
     }
 
-    fn start_of_new(&self, options: &v1::SubscriptionOptions) -> Result<u64, Status> {
-        match asked(options) {
-            v1::start::At::MessageId(id) if id > 1 => Err(out_of_range(id, 0)),
-            _ => Ok(1),
-        }
-    }
-
-    /// The first ID to deliver. LATEST is a store's watermark + 1: everything whose push begins after this has a
-    /// higher one.
-    async fn start(
-        &self,
-        topic: TopicId,
-        options: &v1::SubscriptionOptions,
-        deadline: Instant,
-    ) -> Result<u64, Status> {
-        match asked(options) {
-            v1::start::At::Latest(_) => Ok(self.stores.ends(topic, deadline).await?.watermark + 1),
-            v1::start::At::Earliest(_) => Ok(self.stores.ends(topic, deadline).await?.earliest.max(1)),
-            v1::start::At::MessageId(id) => {
-                let near = self.stores.ends(topic, deadline).await?.watermark;
-                if id <= near + 1 {
-                    return Ok(id);
-                }
-                match self.stores.watermark_highest(topic, deadline).await.max(near) {
-                    highest if id <= highest + 1 => Ok(id),
-                    highest => Err(out_of_range(id, highest)),
-                }
-            }
-        }
-    }
-
-    async fn age(&self, topic: TopicId, id: u64, wall_clock_ms: u64) -> Option<Duration> {
-        let span = Span { topic, from: id, messages_max: 1, bytes_max: 1, wait: Duration::ZERO };
-        let read = tokio::time::timeout(READ_THROUGH_AFTER * 2, self.stores.read(span));
-        let pushed = read.await.ok()?.ok()?.messages.first()?.push_time?;
-        let seconds = u64::try_from(pushed.seconds).ok()?;
-        let pushed_ms = seconds * 1_000 + u64::try_from(pushed.nanos / 1_000_000).ok()?;
-        Some(Duration::from_millis(wall_clock_ms.saturating_sub(pushed_ms)))
+    /// How long ago a message was ordered, by order time; `None` where nobody who knows answers.
+    async fn age(&self, topic: TopicId, id: u64, deadline: Instant) -> Option<Duration> {
+        let until = deadline.min(Instant::now() + DESCRIBE_PATIENCE);
+        let (then, now) =
+            futures::join!(self.stores.order_time(topic, id, until), self.topics.order_time(topic, until));
+        Some(Duration::from_millis(now?.saturating_sub(then?)))
     }
 
     /// Those topics that are certainly deleted: their subscriptions are of no use to anybody.
@@ -200,24 +220,27 @@ fn asked(options: &v1::SubscriptionOptions) -> v1::start::At {
     at.unwrap_or(v1::start::At::Latest(v1::Latest {}))
 }
 
-fn out_of_range(id: u64, highest: u64) -> Status {
-    Status::out_of_range(format!(
-        "options.start.message_id is {id}, the highest message that can be read is {highest}: at most {} is allowed",
-        highest + 1
-    ))
-}
-
 /// The highest ID with all IDs up to it acknowledged.
 fn position(stored: &StoredSubscription) -> u64 {
     let first = stored.acknowledged.first().filter(|range| range.from <= stored.start_id);
     first.map_or(stored.start_id, |range| range.to.max(stored.start_id)) - 1
 }
 
-fn public(stored: &StoredSubscription) -> v1::Subscription {
+pub(crate) fn public(stored: &StoredSubscription) -> v1::Subscription {
     v1::Subscription {
         topic: stored.topic.clone(),
         consumer: stored.consumer.clone(),
         options: stored.options,
         position: position(stored),
+        generation: stored.generation,
     }
+}
+
+fn cannot_be_told(error: Status) -> v1::SubscriptionStatus {
+    let error = Some(status::to_message(&error));
+    v1::SubscriptionStatus { error, ..v1::SubscriptionStatus::default() }
+}
+
+fn malformed() -> Status {
+    Status::internal("malformed message: subscription")
 }

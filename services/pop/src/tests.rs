@@ -1,3 +1,4 @@
+mod positions;
 mod reads;
 mod traces;
 mod world;
@@ -426,6 +427,7 @@ async fn a_reader_needs_no_subscription() {
         max_messages: 2,
         max_bytes: 0,
         wait: prost_types::Duration::try_from(Duration::from_millis(wait_ms)).ok(),
+        from_time: None,
     };
     let call = |request| {
         let world = &world;
@@ -458,6 +460,20 @@ async fn a_voter_that_hangs_does_not_hide_what_local_replicas_know() {
     let read = world.call("nyc", pop_service::READ, &request, Duration::from_secs(5)).await.unwrap();
     assert_eq!(read.messages.len(), 1);
     assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_hangs_beside_the_voter_does_not_hide_what_its_sibling_knows() {
+    let world = World::new().await;
+    world.push("t", 1);
+    let first = world.stores("nyc", "t").remove(0);
+    for hangs in ["nyc-message-id-1", &first] {
+        world.nodes[hangs].process.pause();
+    }
+    world.network.cut(&Side::datacenter("nyc"), &Side::Others);
+    let request = v1::ReadRequest { topic: "t".to_owned(), ..v1::ReadRequest::default() };
+    let read = world.call("nyc", pop_service::READ, &request, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(read.messages.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,14 +4,17 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::future::select;
+use futures::stream::FuturesUnordered;
 use rustc_hash::FxHashMap;
 use tokio::time::{Instant, timeout};
 use trunkline_types::{TopicId, TopicName};
 use trunkline_wire::Status;
 use trunkline_wire::internal::order_service::{CREATE_TOPIC, FIND_TOPIC};
 use trunkline_wire::internal::{
-    OrderCreateTopicRequest, OrderFindTopicRequest, StoreFindTopicRequest, store_service,
+    OrderCreateTopicRequest, OrderFindTopicRequest, OrderFindTopicResponse, StoreFindTopicRequest,
+    store_service,
 };
 
 use crate::nearest::{Candidate, Nearest};
@@ -71,6 +74,16 @@ impl Topics {
     /// Whether the nearest voter that answers knows that it is deleted, which is final. One that is behind, or none that
     /// answers, does not.
     pub(crate) async fn is_deleted(&self, id: TopicId, deadline: Instant) -> bool {
+        self.ask_by_id(id, deadline).await.is_ok_and(|answer| answer.deleted)
+    }
+
+    /// Where order time stands now, by the nearest voter that answers.
+    pub(crate) async fn order_time(&self, id: TopicId, deadline: Instant) -> Option<u64> {
+        let answer = self.ask_by_id(id, deadline).await.ok()?;
+        (answer.order_time_ms > 0).then_some(answer.order_time_ms)
+    }
+
+    async fn ask_by_id(&self, id: TopicId, deadline: Instant) -> Result<OrderFindTopicResponse, Status> {
         let request = OrderFindTopicRequest {
             envelope: Some(self.nearest.host().envelope()),
             name: String::new(),
@@ -78,8 +91,7 @@ impl Topics {
             confirmed: false,
         };
         let voters = self.nearest.voters(self.nearest.host().map().ordering_group(id.bucket()));
-        let answer = self.nearest.ask(&voters, FIND_TOPIC, &request, deadline).await;
-        answer.is_ok_and(|answer| answer.deleted)
+        self.nearest.ask(&voters, FIND_TOPIC, &request, deadline).await
     }
 
     /// Creates it with the defaults, or finds it. True if it is new.
@@ -131,8 +143,17 @@ impl Topics {
         let replicas = local(&self.nearest.stores(name.bucket(self.nearest.host().map().buckets)));
         let envelope = Some(self.nearest.host().envelope());
         let request = StoreFindTopicRequest { envelope, name: name.as_str().to_owned() };
-        let answer = self.nearest.ask(&replicas, store_service::FIND_TOPIC, &request, until).await.ok()?;
-        answer.found.then_some(TopicId(answer.topic_id))
+        // All at once: one of them that hangs hides nothing that another knows.
+        let ask = |replica| {
+            self.nearest.ask(std::slice::from_ref(replica), store_service::FIND_TOPIC, &request, until)
+        };
+        let mut answers: FuturesUnordered<_> = replicas.iter().map(ask).collect();
+        while let Some(answer) = answers.next().await {
+            if let Some(answer) = answer.ok().filter(|answer| answer.found) {
+                return Some(TopicId(answer.topic_id));
+            }
+        }
+        None
     }
 
     /// By the group's leader, through the nearest voter that can ask it.

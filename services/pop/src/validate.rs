@@ -1,4 +1,7 @@
-//! What clients may send: every field checked, errors name the field and the limit.
+//! What clients may send: every field checked, errors name the field and the limit. `administration`: Seek and
+//! UpdateSubscription.
+
+mod administration;
 
 use std::time::Duration;
 
@@ -8,16 +11,20 @@ use trunkline_delivery::dispatcher::{Client, DeliveryToken, subscription_check};
 use trunkline_ports::CallContext;
 use trunkline_types::limits::{
     ACK_DEADLINE_DEFAULT, ACK_DEADLINE_MAX, ACK_DEADLINE_MIN, CLIENT_ID_BYTES_MAX, DEADLINE_MARGIN,
-    DEADLINE_MAX, PAGE_SIZE_MAX, POP_BYTES_MAX, POP_MESSAGES_MAX, READ_BYTES_MAX, READ_MESSAGES_MAX,
-    TOKENS_MAX,
+    DEADLINE_MAX, PAGE_SIZE_MAX, PAGE_SIZE_WITH_STATUS_MAX, POP_BYTES_MAX, POP_MESSAGES_MAX, READ_BYTES_MAX,
+    READ_MESSAGES_MAX, TOKENS_MAX,
 };
 use trunkline_types::{ConsumerName, TopicId, TopicName};
+use trunkline_wire::convert::timestamp;
 use trunkline_wire::status::invalid;
 use trunkline_wire::{Status, v1};
 
 use crate::error;
 use crate::handle::{AckCall, PopCall};
 use crate::positions::Key;
+use crate::starts::not_a_time;
+
+pub(crate) use administration::{Changes, seek};
 
 pub(crate) fn topic(name: &str) -> Result<TopicName, Status> {
     TopicName::new(name).map_err(|problem| invalid("topic", problem.to_string()))
@@ -88,13 +95,24 @@ fn tokens(field: &str, tokens: &[Bytes], key: &Key) -> Result<Vec<DeliveryToken>
     tokens.iter().enumerate().map(decode).collect()
 }
 
+/// A checked start. A time is cut to whole milliseconds: order time has no finer ones.
+fn start(field: &str, start: Option<v1::Start>) -> Result<Option<v1::start::At>, Status> {
+    match start.and_then(|start| start.at) {
+        Some(v1::start::At::MessageId(0)) => {
+            Err(invalid(format!("{field}.message_id"), "must be at least 1"))
+        }
+        Some(v1::start::At::Time(time)) => {
+            let ms = timestamp::to_ms(&time).ok_or_else(|| not_a_time(&format!("{field}.time")))?;
+            Ok(Some(v1::start::At::Time(timestamp::from_ms(ms))))
+        }
+        at => Ok(at),
+    }
+}
+
 /// What is not set is said aloud, so that the same options always compare equal.
 pub(crate) fn options(options: Option<v1::SubscriptionOptions>) -> Result<v1::SubscriptionOptions, Status> {
     let options = options.unwrap_or_default();
-    let at = options.start.and_then(|start| start.at).unwrap_or(v1::start::At::Latest(v1::Latest {}));
-    if at == v1::start::At::MessageId(0) {
-        return Err(invalid("options.start.message_id", "must be at least 1"));
-    }
+    let at = start("options.start", options.start)?.unwrap_or(v1::start::At::Latest(v1::Latest {}));
     let ack_deadline = match options.ack_deadline {
         None => ACK_DEADLINE_DEFAULT,
         Some(said) => duration("options.ack_deadline", said)?,
@@ -110,15 +128,30 @@ pub(crate) fn options(options: Option<v1::SubscriptionOptions>) -> Result<v1::Su
     })
 }
 
-/// A checked Read: the first ID wanted, messages, bytes, how long to wait.
-pub(crate) fn read(request: &v1::ReadRequest) -> Result<(TopicName, u64, u64, u64, Duration), Status> {
+/// Where a Read begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    Id(u64),
+    /// Milliseconds since 1970.
+    Time(u64),
+}
+
+/// A checked Read: where it begins, messages, bytes, how long to wait.
+pub(crate) fn read(request: &v1::ReadRequest) -> Result<(TopicName, Begin, u64, u64, Duration), Status> {
     let topic = topic(&request.topic)?;
     at_most("max_messages", request.max_messages as usize, READ_MESSAGES_MAX, "messages")?;
     at_most("max_bytes", usize::try_from(request.max_bytes).unwrap_or(usize::MAX), READ_BYTES_MAX, "bytes")?;
     let messages_max =
         if request.max_messages == 0 { READ_MESSAGES_MAX as u64 } else { request.max_messages.into() };
     let bytes_max = if request.max_bytes == 0 { READ_BYTES_MAX as u64 } else { request.max_bytes };
-    Ok((topic, request.from.max(1), messages_max, bytes_max, wait(request.wait)?.min(DEADLINE_MAX)))
+    let begin = match &request.from_time {
+        None => Begin::Id(request.from.max(1)),
+        Some(_) if request.from > 0 => {
+            return Err(invalid("from_time", "cannot be set together with from"));
+        }
+        Some(time) => Begin::Time(timestamp::to_ms(time).ok_or_else(|| not_a_time("from_time"))?),
+    };
+    Ok((topic, begin, messages_max, bytes_max, wait(request.wait)?.min(DEADLINE_MAX)))
 }
 
 /// A checked page size, and where the page begins: above (topic, consumer).
@@ -129,8 +162,9 @@ pub(crate) fn page(request: &v1::ListSubscriptionsRequest) -> Result<(usize, (St
     if !request.consumer.is_empty() {
         consumer(&request.consumer)?;
     }
+    let most = if request.with_status { PAGE_SIZE_WITH_STATUS_MAX } else { PAGE_SIZE_MAX };
     at_most("page_size", request.page_size as usize, PAGE_SIZE_MAX, "subscriptions")?;
-    let size = if request.page_size == 0 { PAGE_SIZE_MAX } else { request.page_size as usize };
+    let size = if request.page_size == 0 { most } else { most.min(request.page_size as usize) };
     if request.page_token.is_empty() {
         return Ok((size, Default::default()));
     }

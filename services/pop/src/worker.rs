@@ -8,17 +8,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::debug;
-use trunkline_delivery::dispatcher::{
-    Dispatcher, Effect, Event, Handed, Lease, Locality, Pop, PopRefusal, Wanted,
-};
+use trunkline_delivery::dispatcher::{Dispatcher, Effect, Event, Handed, Locality, Pop, PopRefusal, Wanted};
 use trunkline_ports::Host;
 use trunkline_runtime::Backoff;
 use trunkline_types::{IntervalSet, TopicName};
+use trunkline_wire::internal::StoredSubscription;
 use trunkline_wire::v1;
 
 use crate::callers::Callers;
+use crate::change::{Bearing, Change};
 use crate::error;
 use crate::handle::{AckCall, Command, PopCall, Situation};
+use crate::lease::lease;
 use crate::memory::{Held, Share, delivery};
 use crate::positions::{Commit, Key, Tenure};
 use crate::reply::Reply;
@@ -49,6 +50,8 @@ pub(crate) struct Worker {
     key: Key,
     topic: TopicName,
     tenure: Tenure,
+    /// Of the options.
+    revision: u64,
     commands: mpsc::Receiver<Command>,
     dispatcher: Dispatcher<Held>,
     locality: Locality,
@@ -74,9 +77,10 @@ impl Worker {
         tools: Tools,
         key: Key,
         topic: TopicName,
-        lease: Lease,
+        acquired: &StoredSubscription,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
+        let lease = lease(&key, acquired);
         let tenure =
             Tenure { instance: lease.instance, generation: lease.generation.0, token: lease.token.0 };
         let now = Instant::now();
@@ -86,6 +90,7 @@ impl Worker {
             key,
             topic,
             tenure,
+            revision: acquired.revision,
             commands,
             dispatcher: Dispatcher::new(lease),
             locality: Locality::default(),
@@ -140,9 +145,15 @@ impl Worker {
                 self.step(Event::Ack { ack, tokens, deadline_ms });
             }
             Command::Describe { reply } => {
-                let outstanding = self.dispatcher.outstanding() as u64;
+                let (position, outstanding) =
+                    (self.dispatcher.position(), self.dispatcher.outstanding() as u64);
+                let Tenure { instance, generation, .. } = self.tenure;
                 // Whoever asked may be gone.
-                let _ = reply.send(Situation { position: self.dispatcher.position(), outstanding });
+                let _ = reply.send(Situation { position, outstanding, instance, generation });
+            }
+            Command::Changed { change, reply } => {
+                self.changed(change);
+                let _ = reply.send(());
             }
             Command::Release => self.step(Event::Release),
         }
@@ -161,6 +172,26 @@ impl Worker {
             releases: self.locality.popped(from_here),
         };
         self.step(Event::Pop(pop));
+    }
+
+    /// Sought, deleted or taken over: nothing more is handed out, and who waits is to look again. Other options: they
+    /// count from here on, or for the next dispatcher.
+    fn changed(&mut self, change: Change) {
+        match (change.bearing_on(self.tenure), change) {
+            (Bearing::Old, _) => {}
+            (Bearing::Options, Change::Is(present)) if present.revision > self.revision => {
+                self.revision = present.revision;
+                if !self.dispatcher.configure(&lease(&self.key, &present)) {
+                    self.step(Event::Release);
+                }
+            }
+            (Bearing::Options, _) => {}
+            (Bearing::Over, Change::Is(present)) => {
+                self.newer = Some(Route::from(*present));
+                self.ended = true;
+            }
+            (Bearing::Over, Change::Deleted(_)) => self.ended = true,
+        }
     }
 
     fn was_read(&mut self, number: u64, result: Result<Batch, ReadError>) {
@@ -193,9 +224,11 @@ impl Worker {
 
     fn was_committed(&mut self, commit: &UnderWay<Commit>, result: Commit) {
         let number = commit.number;
+        let mut missed_a_change = false;
         let (outcome, event) = match result {
-            Commit::Committed => {
+            Commit::Committed { revision } => {
                 self.commit_backoff.reset();
+                missed_a_change = revision > self.revision;
                 ("committed", Event::Committed { number })
             }
             Commit::Refused(present) => {
@@ -210,6 +243,10 @@ impl Worker {
         };
         self.tools.metrics.committed(outcome, commit.began.elapsed());
         self.step(event);
+        if missed_a_change {
+            // Whoever takes it over, most likely this server, does so with the options as they are.
+            self.step(Event::Release);
+        }
     }
 
     fn step(&mut self, event: Event<Held>) {
@@ -322,7 +359,7 @@ impl Worker {
             match command {
                 Command::Pop { reply, .. } => drop(self.callers.pop(reply)),
                 Command::Ack { reply, .. } => drop(self.callers.ack(reply)),
-                Command::Describe { .. } | Command::Release => {}
+                Command::Describe { .. } | Command::Changed { .. } | Command::Release => {}
             }
         }
         let callers = std::mem::take(&mut self.callers);

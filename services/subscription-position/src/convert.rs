@@ -8,7 +8,7 @@ use trunkline_types::limits::{
     ACK_DEADLINE_DEFAULT, ACK_DEADLINE_MAX, ACK_DEADLINE_MIN, ACKNOWLEDGED_RANGES_MAX, NAME_BYTES_MAX,
 };
 use trunkline_types::{ConsumerName, IntervalSet, NodeId, TopicName};
-use trunkline_wire::convert::Malformed;
+use trunkline_wire::convert::{Malformed, timestamp};
 use trunkline_wire::{internal, v1};
 
 /// `HOST:PORT`: a DNS name and a port.
@@ -29,6 +29,9 @@ pub(crate) fn options(options: Option<v1::SubscriptionOptions>) -> Result<Option
         None | Some(v1::start::At::Latest(_)) => Start::Latest,
         Some(v1::start::At::Earliest(_)) => Start::Earliest,
         Some(v1::start::At::MessageId(id)) => Start::Id(id),
+        Some(v1::start::At::Time(at)) => {
+            Start::Time(timestamp::to_ms(&at).ok_or(Malformed("options.start.time"))?)
+        }
     };
     let ack_deadline = match options.ack_deadline {
         None => ACK_DEADLINE_DEFAULT,
@@ -48,6 +51,7 @@ pub(crate) fn in_words(options: &Options) -> String {
         Start::Latest => "latest".to_owned(),
         Start::Earliest => "earliest".to_owned(),
         Start::Id(id) => format!("message {id}"),
+        Start::Time(ms) => format!("the time {ms} ms after 1970"),
     };
     let ack_mode = match options.ack_mode {
         AckMode::OnNextPop => "ON_NEXT_POP",
@@ -91,11 +95,7 @@ fn with_acknowledged(
     subscription: &Subscription,
     acknowledged: Vec<internal::Range>,
 ) -> internal::StoredSubscription {
-    let dispatcher = subscription.dispatcher.as_ref().map(|dispatcher| internal::Dispatcher {
-        node: dispatcher.node.0,
-        datacenter: dispatcher.datacenter.clone(),
-        address: dispatcher.address.clone(),
-    });
+    let dispatcher = subscription.dispatcher.as_ref().map(to_dispatcher);
     internal::StoredSubscription {
         topic_id: subscription.topic_id.0,
         topic: subscription.topic.as_str().to_owned(),
@@ -107,6 +107,16 @@ fn with_acknowledged(
         acknowledged,
         dispatcher,
         fencing_token: subscription.token.0,
+        revision: subscription.revision,
+        last_seek: subscription.last_seek,
+    }
+}
+
+pub(crate) fn to_dispatcher(dispatcher: &DispatcherNode) -> internal::Dispatcher {
+    internal::Dispatcher {
+        node: dispatcher.node.0,
+        datacenter: dispatcher.datacenter.clone(),
+        address: dispatcher.address.clone(),
     }
 }
 
@@ -115,6 +125,7 @@ fn said(options: &Options) -> v1::SubscriptionOptions {
         Start::Latest => v1::start::At::Latest(v1::Latest {}),
         Start::Earliest => v1::start::At::Earliest(v1::Earliest {}),
         Start::Id(id) => v1::start::At::MessageId(id),
+        Start::Time(ms) => v1::start::At::Time(timestamp::from_ms(ms)),
     };
     let ack_deadline = Duration::from_millis(options.ack_deadline_ms.into());
     v1::SubscriptionOptions {
@@ -132,7 +143,9 @@ mod tests {
         let defaults = options(None).unwrap();
         assert_eq!(options(Some(said(&defaults))), Ok(defaults));
         let id = Options { start: Start::Id(7), ack_mode: AckMode::OnNextPop, ack_deadline_ms: 1_000 };
-        assert_eq!(options(Some(said(&id))), Ok(id));
+        assert_eq!(options(Some(said(&id))), Ok(id.clone()));
+        let time = Options { start: Start::Time(1_800_000_000_250), ..id };
+        assert_eq!(options(Some(said(&time))), Ok(time));
     }
 
     #[test]

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkline_delivery::position::{Acquire, Answer, Commit, Create, Entry};
+use trunkline_delivery::position::{Acquire, Answer, Commit, Create, Delete, Entry, Seek, Update};
 use trunkline_ports::{CallContext, Host, Router};
 use trunkline_types::limits::PAGE_SIZE_MAX;
 use trunkline_types::{FencingToken, Generation, GroupId, TopicId};
 use trunkline_wire::Status;
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::position_service::{
-    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
+    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, DELETE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
+    SEEK_SUBSCRIPTION, UPDATE_SUBSCRIPTION,
 };
 use trunkline_wire::internal::{
     AcquireRequest, AcquireResponse, CommitRequest, CommitResponse, CreateSubscriptionRequest,
-    CreateSubscriptionResponse, FindSubscriptionRequest, FindSubscriptionResponse, PositionListRequest,
-    PositionListResponse,
+    CreateSubscriptionResponse, DeleteSubscriptionRequest, DeleteSubscriptionResponse,
+    FindSubscriptionRequest, FindSubscriptionResponse, PositionListRequest, PositionListResponse,
+    SeekSubscriptionRequest, SeekSubscriptionResponse, UpdateSubscriptionRequest, UpdateSubscriptionResponse,
 };
 use trunkline_wire::status::{self, reason};
 
@@ -50,6 +52,18 @@ pub(crate) fn router(host: Host, groups: Arc<Groups>) -> Router {
         )
         .unary(COMMIT, on(&calls, |calls, until, request| async move { calls.commit(request, until).await }))
         .unary(LIST_SUBSCRIPTIONS, on(&calls, |calls, _, request| async move { calls.list(request) }))
+        .unary(
+            SEEK_SUBSCRIPTION,
+            on(&calls, |calls, until, request| async move { calls.seek(request, until).await }),
+        )
+        .unary(
+            UPDATE_SUBSCRIPTION,
+            on(&calls, |calls, until, request| async move { calls.update(request, until).await }),
+        )
+        .unary(
+            DELETE_SUBSCRIPTION,
+            on(&calls, |calls, until, request| async move { calls.delete(request, until).await }),
+        )
 }
 
 /// A handler that has the service and the time until which it may take.
@@ -122,9 +136,7 @@ impl Calls {
         let (subscription, acquired) = match self.groups.propose(member, "acquire", &entry, until).await? {
             Answer::Acquired(subscription) => (subscription, true),
             Answer::Overtaken(subscription) => (subscription, false),
-            Answer::NotFound => {
-                return Err(self.refuse("acquire", status::not_found("there is no such subscription")));
-            }
+            Answer::NotFound => return Err(self.refuse("acquire", not_found())),
             other => return Err(unexpected(&other)),
         };
         self.groups.metrics.proposed("acquire", if acquired { "acquired" } else { "overtaken" });
@@ -137,7 +149,7 @@ impl Calls {
         let member = self.groups.of(&self.host, topic_id, &consumer)?;
         let entry = Entry::Commit(Commit {
             topic_id,
-            consumer,
+            consumer: consumer.clone(),
             instance: request.instance,
             generation: Generation(request.generation),
             token: FencingToken(request.fencing_token),
@@ -147,9 +159,7 @@ impl Calls {
         let subscription = match self.groups.propose(member, "commit", &entry, until).await? {
             Answer::Committed => None,
             Answer::Refused(subscription) => Some(convert::stored(&subscription)),
-            Answer::NotFound => {
-                return Err(self.refuse("commit", status::not_found("there is no such subscription")));
-            }
+            Answer::NotFound => return Err(self.refuse("commit", not_found())),
             Answer::TooManyRanges => {
                 let message = "the subscription has too many ranges of acknowledged messages".to_owned();
                 return Err(self.refuse("commit", status::overloaded(message, Duration::from_secs(1))));
@@ -157,7 +167,86 @@ impl Calls {
             other => return Err(unexpected(&other)),
         };
         self.groups.metrics.proposed("commit", if subscription.is_none() { "committed" } else { "refused" });
-        Ok(CommitResponse { committed: subscription.is_none(), subscription })
+        // Not of this commit, but late by no more than this voter is.
+        let revision = member.state.read().find(topic_id, &consumer).map_or(0, |present| present.revision);
+        Ok(CommitResponse { committed: subscription.is_none(), subscription, revision })
+    }
+
+    async fn seek(
+        &self,
+        request: SeekSubscriptionRequest,
+        until: Instant,
+    ) -> Result<SeekSubscriptionResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        let (topic_id, consumer) = (TopicId(request.topic_id), convert::consumer(request.consumer)?);
+        if request.number == 0 {
+            return Err(Malformed("number").into());
+        }
+        let member = self.groups.of(&self.host, topic_id, &consumer)?;
+        let entry = Entry::Seek(Seek {
+            topic_id,
+            consumer,
+            instance: request.instance,
+            generation_seen: Generation(request.generation_seen),
+            number: request.number,
+            start_id: request.start_id,
+        });
+        let (sought, subscription, deposed) = match self.groups.propose(member, "seek", &entry, until).await?
+        {
+            Answer::Sought { subscription, deposed } => (true, subscription, deposed),
+            Answer::Changed(present) => (false, present, None),
+            Answer::NotFound => return Err(self.refuse("seek", not_found())),
+            other => return Err(unexpected(&other)),
+        };
+        self.groups.metrics.proposed("seek", if sought { "sought" } else { "overtaken" });
+        Ok(SeekSubscriptionResponse {
+            sought,
+            subscription: Some(convert::stored(&subscription)),
+            deposed: deposed.as_ref().map(convert::to_dispatcher),
+        })
+    }
+
+    async fn update(
+        &self,
+        request: UpdateSubscriptionRequest,
+        until: Instant,
+    ) -> Result<UpdateSubscriptionResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        let (topic_id, consumer) = (TopicId(request.topic_id), convert::consumer(request.consumer)?);
+        let member = self.groups.of(&self.host, topic_id, &consumer)?;
+        let entry = Entry::Update(Update {
+            topic_id,
+            consumer,
+            instance: request.instance,
+            seen: convert::options(request.seen)?,
+            options: convert::options(request.options)?,
+        });
+        let (updated, subscription) = match self.groups.propose(member, "update", &entry, until).await? {
+            Answer::Updated(subscription) => (true, subscription),
+            Answer::Changed(present) => (false, present),
+            Answer::NotFound => return Err(self.refuse("update", not_found())),
+            other => return Err(unexpected(&other)),
+        };
+        self.groups.metrics.proposed("update", if updated { "updated" } else { "overtaken" });
+        Ok(UpdateSubscriptionResponse { updated, subscription: Some(convert::stored(&subscription)) })
+    }
+
+    async fn delete(
+        &self,
+        request: DeleteSubscriptionRequest,
+        until: Instant,
+    ) -> Result<DeleteSubscriptionResponse, Status> {
+        self.host.check(request.envelope.as_ref())?;
+        let (topic_id, consumer) = (TopicId(request.topic_id), convert::consumer(request.consumer)?);
+        let member = self.groups.of(&self.host, topic_id, &consumer)?;
+        let entry = Entry::Delete(Delete { topic_id, consumer, instance: request.instance });
+        let deposed = match self.groups.propose(member, "delete", &entry, until).await? {
+            Answer::Deleted { deposed } => deposed,
+            Answer::NotFound => return Err(self.refuse("delete", not_found())),
+            other => return Err(unexpected(&other)),
+        };
+        self.groups.metrics.proposed("delete", "deleted");
+        Ok(DeleteSubscriptionResponse { deposed: deposed.as_ref().map(convert::to_dispatcher) })
     }
 
     fn list(&self, request: PositionListRequest) -> Result<PositionListResponse, Status> {
@@ -195,6 +284,10 @@ fn differs(existing: &trunkline_delivery::position::Subscription) -> Status {
         existing.consumer, existing.topic
     );
     status::failed_precondition(reason::OPTIONS_DIFFER, message)
+}
+
+fn not_found() -> Status {
+    status::not_found("there is no such subscription")
 }
 
 fn unexpected(answer: &Answer) -> Status {

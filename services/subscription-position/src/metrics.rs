@@ -23,11 +23,7 @@ impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("position");
-        registry.register(
-            "proposals",
-            "Creations, acquisitions and commits by outcome",
-            metrics.proposals.clone(),
-        );
+        registry.register("proposals", "Proposals by call and outcome", metrics.proposals.clone());
         registry.register(
             "subscriptions",
             "Subscriptions in this node's groups",

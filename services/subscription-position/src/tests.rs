@@ -8,11 +8,13 @@ use trunkline_runtime::Service;
 use trunkline_testkit::{MapBuilder, MemoryCluster, Random, SimulatedNetwork, SimulatedNode};
 use trunkline_types::{ClusterMap, GroupId, Node, Role, TopicId};
 use trunkline_wire::internal::position_service::{
-    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
+    ACQUIRE, COMMIT, CREATE_SUBSCRIPTION, DELETE_SUBSCRIPTION, FIND_SUBSCRIPTION, LIST_SUBSCRIPTIONS,
+    SEEK_SUBSCRIPTION, UPDATE_SUBSCRIPTION,
 };
 use trunkline_wire::internal::{
-    AcquireRequest, CommitRequest, CreateSubscriptionRequest, Dispatcher, Envelope, FindSubscriptionRequest,
-    PositionListRequest, Range,
+    AcquireRequest, CommitRequest, CreateSubscriptionRequest, DeleteSubscriptionRequest, Dispatcher,
+    Envelope, FindSubscriptionRequest, PositionListRequest, Range, SeekSubscriptionRequest,
+    UpdateSubscriptionRequest,
 };
 use trunkline_wire::method::Unary;
 use trunkline_wire::status::{self, reason};
@@ -128,6 +130,39 @@ impl Cluster {
         }
     }
 
+    fn seek(
+        &self,
+        instance: u64,
+        generation_seen: u64,
+        number: u64,
+        start_id: u64,
+    ) -> SeekSubscriptionRequest {
+        SeekSubscriptionRequest {
+            envelope: self.envelope(),
+            topic_id: TOPIC,
+            consumer: "c".to_owned(),
+            instance,
+            generation_seen,
+            number,
+            start_id,
+        }
+    }
+
+    fn update(&self, instance: u64, seen: i64, seconds: i64) -> UpdateSubscriptionRequest {
+        let options = |seconds| {
+            let ack_deadline = Some(prost_types::Duration { seconds, nanos: 0 });
+            Some(v1::SubscriptionOptions { ack_deadline, ..v1::SubscriptionOptions::default() })
+        };
+        UpdateSubscriptionRequest {
+            envelope: self.envelope(),
+            topic_id: TOPIC,
+            consumer: "c".to_owned(),
+            instance,
+            seen: options(seen),
+            options: options(seconds),
+        }
+    }
+
     fn find(&self, confirmed: bool) -> FindSubscriptionRequest {
         let consumer = "c".to_owned();
         FindSubscriptionRequest { envelope: self.envelope(), topic_id: TOPIC, consumer, confirmed }
@@ -172,6 +207,49 @@ async fn a_subscription_is_created_acquired_and_committed_through_any_voter() {
         let found = cluster.call(2, FIND_SUBSCRIPTION, &cluster.find(confirmed)).await.unwrap();
         assert_eq!(found.subscription.unwrap().acknowledged, [Range { from: 5, to: 9 }]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_is_sought_updated_and_deleted_through_any_voter() {
+    let cluster = Cluster::all().await;
+    cluster.call(0, CREATE_SUBSCRIPTION, &cluster.create("c", latest(), 5)).await.unwrap();
+    let acquired = cluster.call(1, ACQUIRE, &cluster.acquire(0, 11)).await.unwrap().subscription.unwrap();
+    let instance = acquired.instance;
+    cluster.call(0, COMMIT, &cluster.commit(instance, 1, 5, 9)).await.unwrap();
+
+    let sought = cluster.call(2, SEEK_SUBSCRIPTION, &cluster.seek(instance, 0, 7, 2)).await.unwrap();
+    let present = sought.subscription.unwrap();
+    assert_eq!((sought.sought, sought.deposed.unwrap().node), (true, 11));
+    assert_eq!((present.generation, present.start_id, present.acknowledged), (1, 2, Vec::new()));
+    assert_eq!((present.dispatcher, present.fencing_token, present.last_seek), (None, 2, 7));
+    let again = cluster.call(0, SEEK_SUBSCRIPTION, &cluster.seek(instance, 0, 7, 2)).await.unwrap();
+    assert_eq!((again.sought, again.deposed), (true, None));
+    let late = cluster.call(0, SEEK_SUBSCRIPTION, &cluster.seek(instance, 0, 8, 9)).await.unwrap();
+    assert_eq!((late.sought, late.subscription.unwrap().generation), (false, 1));
+    let refused = cluster.call(0, COMMIT, &cluster.commit(instance, 1, 9, 10)).await.unwrap();
+    assert_eq!((refused.committed, refused.subscription.unwrap().generation), (false, 1));
+
+    let updated = cluster.call(1, UPDATE_SUBSCRIPTION, &cluster.update(instance, 30, 5)).await.unwrap();
+    let options = updated.subscription.as_ref().unwrap().options.unwrap();
+    assert_eq!((updated.updated, options.ack_deadline.unwrap().seconds), (true, 5));
+    assert_eq!(options.start.unwrap().at, Some(latest()), "where it was asked to begin stays");
+    assert_eq!(updated.subscription.unwrap().revision, 1);
+    let late = cluster.call(1, UPDATE_SUBSCRIPTION, &cluster.update(instance, 30, 9)).await.unwrap();
+    assert!(!late.updated);
+
+    let delete = DeleteSubscriptionRequest {
+        envelope: cluster.envelope(),
+        topic_id: TOPIC,
+        consumer: "c".to_owned(),
+        instance,
+    };
+    let deleted = cluster.call(2, DELETE_SUBSCRIPTION, &delete).await.unwrap();
+    assert_eq!(deleted.deposed, None, "nobody has dispatched it since the seek");
+    let gone = cluster.call(2, DELETE_SUBSCRIPTION, &delete).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+    assert!(!cluster.call(0, FIND_SUBSCRIPTION, &cluster.find(true)).await.unwrap().found);
+    let unnamed = cluster.call(0, SEEK_SUBSCRIPTION, &cluster.seek(instance, 0, 0, 2)).await.unwrap_err();
+    assert_eq!(unnamed.code(), Code::InvalidArgument);
 }
 
 #[tokio::test(start_paused = true)]

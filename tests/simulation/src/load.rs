@@ -2,6 +2,7 @@
 
 mod publisher;
 mod reader;
+mod replayer;
 mod stream_publisher;
 mod subscriber;
 
@@ -88,6 +89,13 @@ impl Load {
         for subscriber in &plan.subscribers {
             let task = subscriber::run(shared.clone(), subscriber.clone());
             tasks.push(process.spawn("subscriber", task).abort_on_drop());
+        }
+        for replayer in &plan.replayers {
+            let (pops, moves) = (replayer.clone(), replayer.clone());
+            let task = process.spawn("replayer", replayer::pop(shared.clone(), pops));
+            tasks.push(task.abort_on_drop());
+            let task = process.spawn("mover", replayer::move_about(shared.clone(), moves));
+            tasks.push(task.abort_on_drop());
         }
         for publisher in &plan.publishers {
             let publisher = publisher.clone();

@@ -15,8 +15,8 @@ use trunkline_wire::v1::{AckLevel, PushResult, ReceiptState, ReceivedMessage};
 
 pub use disks::{Copies, Disks};
 pub use record::{
-    Acked, Deployment, Fault, Message, Name, Outcome, Position, Push, Record, ResolvedReceipt, Settled,
-    Sighting, Subscription,
+    Acked, Deployment, Era, Fault, Message, Name, Outcome, Position, Push, Record, Replayed, ResolvedReceipt,
+    Settled, Sighting, Subscription,
 };
 
 use crate::simulation::World;

@@ -22,6 +22,7 @@ pub struct Plan {
     pub topics: usize,
     pub publishers: Vec<Publisher>,
     pub subscribers: Vec<Subscriber>,
+    pub replayers: Vec<Replayer>,
     pub kinds: Vec<Kind>,
     pub with_faults: Duration,
     /// Who stays dead in the phase without new faults.
@@ -78,6 +79,17 @@ pub struct Subscriber {
     pub loses_one_in: Option<u64>,
 }
 
+/// A subscription that is taken back to earlier places, or deleted and created again, while a client pops it.
+#[derive(Clone, Debug)]
+pub struct Replayer {
+    pub consumer: &'static str,
+    pub topic: usize,
+    /// Of the client that pops.
+    pub datacenter: usize,
+    /// Deleted and created again; else sought.
+    pub deletes: bool,
+}
+
 impl Plan {
     pub fn new(random: &Random) -> Self {
         let topology = Topology::new(&random.fork("topology"));
@@ -85,6 +97,7 @@ impl Plan {
         let topics = between(&load, 2, 4);
         let publishers = publishers(&load, &topology, topics);
         let subscribers = subscribers(&load, &topology, topics);
+        let replayers = replayers(&random.fork("replayers"), &topology, topics);
         let random = random.fork("faults");
         let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.fits(&topology)).collect();
         let wanted = usize::try_from(KINDS_MIN + random.below(KINDS_MORE)).unwrap_or(3);
@@ -99,7 +112,7 @@ impl Plan {
         };
         let with_faults = FAULTS_MIN + Duration::from_millis(random.below(FAULTS_MORE_MS));
         let soon = random.below(4) != 0;
-        Self { topology, topics, publishers, subscribers, kinds, with_faults, stays_dead, soon }
+        Self { topology, topics, publishers, subscribers, replayers, kinds, with_faults, stays_dead, soon }
     }
 
     pub fn map(&self) -> ClusterMap {
@@ -201,6 +214,17 @@ fn subscribers(random: &Random, topology: &Topology, topics: usize) -> Vec<Subsc
         }
     }
     subscribers
+}
+
+/// One that is sought and one that is deleted.
+fn replayers(random: &Random, topology: &Topology, topics: usize) -> Vec<Replayer> {
+    let replayer = |(consumer, deletes)| Replayer {
+        consumer,
+        topic: index(random, topics),
+        datacenter: index(random, topology.datacenters.len()),
+        deletes,
+    };
+    [("sought", false), ("fickle", true)].map(replayer).into()
 }
 
 /// From `least` to `most`, both included.

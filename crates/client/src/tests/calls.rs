@@ -1,5 +1,6 @@
 //! Nearness, failover and retries.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -7,7 +8,7 @@ use trunkline_wire::Code;
 use trunkline_wire::status::{
     failed_precondition, is_not_stored, not_stored, overloaded, reason, reason_of, unavailable,
 };
-use trunkline_wire::v1::{AckLevel, ListTopicsRequest, Message};
+use trunkline_wire::v1::{AckLevel, ListTopicsRequest, Message, Start};
 
 use super::{World, pass};
 
@@ -185,6 +186,22 @@ async fn a_subscriber_begins_anew_when_what_it_was_given_is_of_a_topic_that_was_
         subscriber.pop(1, Duration::ZERO).await.expect_err("whether to subscribe again is the caller's");
     assert_eq!(reason_of(&missing).as_deref(), Some(reason::NOT_SUBSCRIBED));
     subscriber.pop(1, Duration::ZERO).await.expect("popped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seek_has_one_name_however_often_it_is_made() {
+    let world = World::new();
+    pass(100).await;
+    for name in ["nyc", "mci"] {
+        world.server(name).fails_with([unavailable(reason::NO_QUORUM, "cut off")]);
+    }
+    world.client.seek("t", "c", Start::default()).await.expect("sought");
+    world.client.seek("t", "c", Start::default()).await.expect("sought");
+    let seeks: Vec<String> = ["nyc", "mci", "sea"].iter().flat_map(|at| world.server(at).seeks()).collect();
+    let first = seeks.iter().filter(|name| **name == seeks[0]).count();
+    let names: BTreeSet<&String> = seeks.iter().collect();
+    assert_eq!((seeks.len(), names.len(), seeks[0].len()), (4, 2, 32), "{seeks:?}");
+    assert!([1, 3].contains(&first), "three attempts of the first, one of the second: {seeks:?}");
 }
 
 #[tokio::test(start_paused = true)]

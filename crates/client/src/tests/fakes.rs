@@ -11,8 +11,8 @@ use trunkline_wire::Status;
 use trunkline_wire::status::{invalid, to_message};
 use trunkline_wire::v1::{
     AckLevel, AckResponse, Delivery, GetReceiptResponse, ListTopicsResponse, PopResponse, PushResponse,
-    PushResult, PushStreamRequest, PushStreamResponse, PushStreamResult, pop_service, push_service,
-    topic_service,
+    PushResult, PushStreamRequest, PushStreamResponse, PushStreamResult, SeekResponse, Subscription,
+    pop_service, push_service, topic_service,
 };
 
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ struct State {
     pause: Duration,
     /// What came with each ping.
     pings: Vec<Option<String>>,
+    /// Names of the seeks that came.
+    seeks: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,10 @@ impl Server {
         self.state().acked.clone()
     }
 
+    pub(super) fn seeks(&self) -> Vec<String> {
+        self.state().seeks.clone()
+    }
+
     pub(super) fn pings(&self) -> Vec<Option<String>> {
         self.state().pings.clone()
     }
@@ -95,8 +101,8 @@ impl Server {
     }
 
     fn router(&self) -> Router {
-        let states: [_; 6] = std::array::from_fn(|_| self.state.clone());
-        let [push, stream, pop, ack, list, ping] = states;
+        let states: [_; 7] = std::array::from_fn(|_| self.state.clone());
+        let [push, stream, pop, ack, list, ping, seek] = states;
         Router::new()
             .unary(push_service::GET_RECEIPT, move |context, request| {
                 let is_ping = request.receipt.is_empty();
@@ -134,6 +140,12 @@ impl Server {
                 let answer = state.failures.pop_front().map_or(Ok(()), Err);
                 state.acked.extend(request.tokens);
                 async move { answer.map(|()| AckResponse {}) }
+            })
+            .unary(pop_service::SEEK, move |_, request| {
+                let mut state = seek.lock().expect("not poisoned");
+                state.seeks.push(request.seek_id);
+                let answer = state.failures.pop_front().map_or(Ok(()), Err);
+                async move { answer.map(|()| SeekResponse { subscription: Some(Subscription::default()) }) }
             })
             .unary(topic_service::LIST_TOPICS, move |_, _| {
                 let answer = list.lock().expect("not poisoned").failures.pop_front().map_or(Ok(()), Err);

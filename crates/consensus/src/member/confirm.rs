@@ -16,10 +16,30 @@ impl Member {
     pub(crate) async fn confirm(&self, deadline: Instant) -> Result<u64, ProposeError> {
         let index = self.read_index(deadline).await?;
         let mut applied = self.applied.clone();
-        match tokio::time::timeout_at(deadline, applied.wait_for(|&applied| applied >= index)).await {
-            Ok(Ok(applied)) => Ok(*applied),
-            Ok(Err(_)) => Err(ProposeError::ShuttingDown),
-            Err(_) => Err(ProposeError::NoQuorum(self.id)),
+        tokio::select! {
+            biased;
+            applied = applied.wait_for(|&applied| applied >= index) => match applied {
+                Ok(applied) => Ok(*applied),
+                Err(_) => Err(ProposeError::ShuttingDown),
+            },
+            () = self.deaf() => Err(ProposeError::NoQuorum(self.id)),
+            () = tokio::time::sleep_until(deadline) => Err(ProposeError::NoQuorum(self.id)),
+        }
+    }
+
+    /// Resolves when this voter hears of no leader, be there one that others hear: what is committed does not come here
+    /// either, and whoever asks does better to ask another. An election is waited for.
+    async fn deaf(&self) {
+        let mut leadership = self.leadership.clone();
+        loop {
+            let is_deaf = leadership.borrow_and_update().leader.is_none();
+            tokio::select! {
+                biased;
+                changed = leadership.changed() => if changed.is_err() {
+                    return std::future::pending().await;
+                },
+                () = tokio::time::sleep(self.timing.election_max), if is_deaf => return,
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::format::{self, Unreadable};
-use super::subscription::Subscription;
+use super::subscription::{DispatcherNode, Subscription};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
@@ -24,6 +24,19 @@ pub enum Answer {
     TooManyRanges,
     /// There is no such subscription: nothing was done.
     NotFound,
+    /// By this entry, or by an earlier one of the same number. `deposed` dispatched it until now.
+    Sought {
+        subscription: Box<Subscription>,
+        deposed: Option<DispatcherNode>,
+    },
+    /// It has these options.
+    Updated(Box<Subscription>),
+    /// It is not as the proposer has seen it: nothing was done, and this is how it is.
+    Changed(Box<Subscription>),
+    /// `deposed` dispatched it until now.
+    Deleted {
+        deposed: Option<DispatcherNode>,
+    },
 }
 
 impl Answer {

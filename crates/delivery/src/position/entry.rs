@@ -6,12 +6,15 @@ use trunkline_types::{ConsumerName, FencingToken, Generation, IntervalSet, Topic
 use super::format::{self, Unreadable};
 use super::subscription::{DispatcherNode, Options};
 
-/// One entry. Kinds to come (seek, update, delete) are appended.
+/// One entry. Kinds to come are appended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     Create(Create),
     Acquire(Acquire),
     Commit(Commit),
+    Seek(Seek),
+    Update(Update),
+    Delete(Delete),
 }
 
 /// Creates a subscription. Idempotent.
@@ -44,6 +47,38 @@ pub struct Commit {
     pub generation: Generation,
     pub token: FencingToken,
     pub acknowledged: IntervalSet,
+}
+
+/// Begins a new generation at an ID, if the present one is still the one that was seen. Idempotent by its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seek {
+    pub topic_id: TopicId,
+    pub consumer: ConsumerName,
+    pub instance: u64,
+    pub generation_seen: Generation,
+    /// Names this seek, however often it is proposed.
+    pub number: u64,
+    /// What was asked for was resolved to: the first ID to deliver.
+    pub start_id: u64,
+}
+
+/// Gives a subscription other options, if they are still those that were seen. Idempotent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    pub topic_id: TopicId,
+    pub consumer: ConsumerName,
+    pub instance: u64,
+    pub seen: Options,
+    /// Where it was asked to begin at creation stays as it is.
+    pub options: Options,
+}
+
+/// Ends a subscription. Idempotent; one that was created since stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delete {
+    pub topic_id: TopicId,
+    pub consumer: ConsumerName,
+    pub instance: u64,
 }
 
 impl Entry {

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 /// Of entries, answers and snapshots alike. New kinds are appended to their enums; anything else takes a new version.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes that this version cannot read. In a committed entry or a snapshot it ends the process: to go on without it
 /// would be another state than the other voters have.

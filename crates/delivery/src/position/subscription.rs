@@ -12,6 +12,8 @@ pub enum Start {
     Earliest,
     /// At this ID.
     Id(u64),
+    /// At the first message that was ordered at this time or later, in milliseconds since 1970.
+    Time(u64),
 }
 
 /// How deliveries are acknowledged. Modes to come are appended.
@@ -21,7 +23,7 @@ pub enum AckMode {
     OnNextPop,
 }
 
-/// As asked for at creation.
+/// As asked for at creation, or since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     pub start: Start,
@@ -51,13 +53,17 @@ pub struct Subscription {
     pub options: Options,
     /// Counts seeks; 0 until the first.
     pub generation: Generation,
-    /// The first ID to deliver.
+    /// The first ID to deliver, of this generation.
     pub start_id: u64,
     /// Exactly the acknowledged IDs from `start_id` on.
     pub acknowledged: IntervalSet,
     pub dispatcher: Option<DispatcherNode>,
-    /// Counts dispatchers; 0 until the first.
+    /// Counts dispatchers; 0 until the first. A seek counts as one, too: who dispatched until then does so no more.
     pub token: FencingToken,
+    /// Counts changes of the options.
+    pub revision: u64,
+    /// Which seek began this generation; 0 before the first.
+    pub last_seek: u64,
 }
 
 impl Subscription {
@@ -73,7 +79,18 @@ impl Subscription {
             acknowledged: IntervalSet::new(),
             dispatcher: None,
             token: FencingToken(0),
+            revision: 0,
+            last_seek: 0,
         }
+    }
+
+    /// A new generation: nothing of it is acknowledged, and nobody dispatches it yet. Returns who did until now.
+    pub(super) fn begin_again(&mut self, start_id: u64, seek: u64) -> Option<DispatcherNode> {
+        self.generation = Generation(self.generation.0 + 1);
+        (self.start_id, self.last_seek) = (start_id.max(1), seek);
+        self.acknowledged = IntervalSet::new();
+        self.token = FencingToken(self.token.0 + 1);
+        self.dispatcher.take()
     }
 
     /// The highest ID with all IDs up to it acknowledged.

@@ -1,3 +1,5 @@
+mod administration;
+
 use trunkline_types::{Generation, NodeId};
 
 use super::*;
@@ -183,12 +185,18 @@ fn a_snapshot_restores_everything() {
 fn the_format_is_fixed_and_a_later_one_is_refused() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     for (entry, golden) in [
-        (create("c", Start::Id(5), 5), "010085801c066f72646572730163020500b0ea0105"),
+        (create("c", Start::Id(5), 5), "020085801c066f72646572730163020500b0ea0105"),
         (
             acquire(3, 1),
-            "010185801c0163031030303030303030303030303030303031036e79630e3132372e302e302e313a37313033",
+            "020185801c0163031030303030303030303030303030303031036e79630e3132372e302e302e313a37313033",
         ),
-        (commit(9, 0, 1, &[5..7, 9..300]), "010285801c016309000102050709ac02"),
+        (administration::seek(9, 3, 77, 300), "020385801c016309034dac02"),
+        (
+            administration::update(9, options(Start::Latest), administration::with_deadline(1_000)),
+            "020485801c0163090000b0ea010000e807",
+        ),
+        (administration::delete(9), "020585801c016309"),
+        (commit(9, 0, 1, &[5..7, 9..300]), "020285801c016309000102050709ac02"),
     ] {
         assert_eq!(hex(&entry.encode()), golden);
         assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
@@ -196,12 +204,12 @@ fn the_format_is_fixed_and_a_later_one_is_refused() {
     assert_eq!(
         hex(&snapshot::encode(&dispatched())),
         concat!(
-            "010185801c066f72646572730163090000b0ea01000500011030303030303030303030303030303031",
-            "036e79630e3132372e302e302e313a3731303301"
+            "020185801c066f72646572730163090000b0ea01000500011030303030303030303030303030303031",
+            "036e79630e3132372e302e302e313a37313033010000"
         )
     );
     let answer = Answer::Existing(Box::new(found(&dispatched()).clone()));
     assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
-    assert_eq!(Entry::decode(&[2, 0]), Err(Unreadable::Version(2)));
-    assert!(matches!(Entry::decode(&[1, 9]), Err(Unreadable::Malformed(_))));
+    assert_eq!(Entry::decode(&[1, 0]), Err(Unreadable::Version(1)));
+    assert!(matches!(Entry::decode(&[2, 99]), Err(Unreadable::Malformed(_))));
 }

@@ -100,5 +100,7 @@ impl Fact {
 pub struct FactsAt {
     /// The Raft log index that was applied.
     pub index: u64,
+    /// Order time when it was applied: what these facts order was ordered then.
+    pub order_time_ms: u64,
     pub facts: Arc<[Fact]>,
 }

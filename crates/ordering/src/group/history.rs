@@ -25,12 +25,12 @@ pub enum Since {
 }
 
 impl History {
-    pub fn push(&mut self, index: u64, facts: Vec<Fact>) {
+    pub fn push(&mut self, index: u64, order_time_ms: u64, facts: Vec<Fact>) {
         if facts.is_empty() {
             return;
         }
         self.runs += runs(&facts);
-        self.entries.push_back(FactsAt { index, facts: facts.into() });
+        self.entries.push_back(FactsAt { index, order_time_ms, facts: facts.into() });
     }
 
     /// Forgets all facts at or below `index`. Never goes back.
@@ -96,10 +96,10 @@ impl History {
     }
 
     /// From a snapshot.
-    pub fn from_parts(from: u64, entries: Vec<(u64, Vec<Fact>)>) -> Self {
+    pub fn from_parts(from: u64, entries: Vec<(u64, u64, Vec<Fact>)>) -> Self {
         let mut history = Self { from, ..Self::default() };
-        for (index, facts) in entries {
-            history.push(index, facts);
+        for (index, order_time_ms, facts) in entries {
+            history.push(index, order_time_ms, facts);
         }
         history
     }
@@ -118,9 +118,9 @@ mod tests {
     fn history() -> History {
         let mut history = History::default();
         for index in [3, 5, 8] {
-            history.push(index, vec![Fact::TopicDeleted { topic: TopicId(index) }]);
+            history.push(index, 0, vec![Fact::TopicDeleted { topic: TopicId(index) }]);
         }
-        history.push(9, Vec::new());
+        history.push(9, 0, Vec::new());
         history
     }
 
@@ -153,8 +153,8 @@ mod tests {
     fn a_long_history_comes_in_parts() {
         let mut history = History::default();
         let many = |count| vec![Fact::BootsEnded { node: NodeId(1), counter: 2 }; count];
-        history.push(1, many(FACTS_MESSAGE_RUNS_MAX + 1));
-        history.push(2, many(1));
+        history.push(1, 0, many(FACTS_MESSAGE_RUNS_MAX + 1));
+        history.push(2, 0, many(1));
         let Since::Facts { at, upto } = history.since(0, 7) else { panic!("gone") };
         assert_eq!((at.len(), upto), (1, 1));
         assert_eq!(indexes(&history.since(2, 7)), [2]);
@@ -168,7 +168,7 @@ mod tests {
             name: "t".repeat(200),
             options: vec![0; 16 << 10],
         };
-        (1..=600).for_each(|index| history.push(index, vec![created(index)]));
+        (1..=600).for_each(|index| history.push(index, 0, vec![created(index)]));
         let (mut next, mut told) = (0, 0);
         while next <= 600 {
             let Since::Facts { at, upto } = history.since(next, 600) else { panic!("gone") };

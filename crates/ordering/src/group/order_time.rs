@@ -70,13 +70,13 @@ impl OrderTime {
     }
 
     /// Where order time stands by these clocks, this voter's own among them; `None`: where it was.
-    pub fn look(&mut self, mut clocks: Vec<u64>, at: Duration) -> Option<u64> {
-        clocks.sort_unstable();
-        let median = *clocks.get(clocks.len().checked_sub(1)? / 2)?;
+    pub fn look(&mut self, clocks: Vec<u64>, at: Duration) -> Option<u64> {
+        let clocks_heard = clocks.len();
+        let median = lower_median(clocks)?;
         let known = self.known();
         let jump = median.abs_diff(known.later(at));
         // (Later, beside the trimming that this holds up: unless an operator has confirmed it.)
-        self.is_held = known.ms > 0 && clocks.len() < CLOCKS_TRUSTED_MIN && jump > ms(CLOCK_JUMP_MAX);
+        self.is_held = known.ms > 0 && clocks_heard < CLOCKS_TRUSTED_MIN && jump > ms(CLOCK_JUMP_MAX);
         (!self.is_held && median > known.ms).then_some(median)
     }
 
@@ -101,6 +101,12 @@ impl OrderTime {
     fn known(&self) -> Reading {
         if self.proposed.ms > self.applied.ms { self.proposed } else { self.applied }
     }
+}
+
+/// What most clocks have reached, be one of them wrong.
+pub fn lower_median(mut clocks: Vec<u64>) -> Option<u64> {
+    clocks.sort_unstable();
+    clocks.get(clocks.len().checked_sub(1)? / 2).copied()
 }
 
 fn ms(duration: Duration) -> u64 {

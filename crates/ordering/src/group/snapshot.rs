@@ -12,7 +12,7 @@ use super::state::{Shape, State};
 use super::topics::{Topic, Topics};
 
 /// The first byte of every snapshot.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidSnapshot {
@@ -38,7 +38,8 @@ struct Stored {
     /// node, counter, index.
     ended: Vec<(u64, u32, u64)>,
     facts_from: u64,
-    facts: Vec<(u64, Vec<Fact>)>,
+    /// index, order time, facts.
+    facts: Vec<(u64, u64, Vec<Fact>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,7 +80,7 @@ impl State {
             closed: self.logs.closed().map(|(&of, ranges)| store_closed(of, ranges)).collect(),
             ended: self.logs.ended_boots().map(|(node, (counter, index))| (node.0, counter, index)).collect(),
             facts_from: self.history.from(),
-            facts: self.history.iter().map(|at| (at.index, at.facts.to_vec())).collect(),
+            facts: self.history.iter().map(|at| (at.index, at.order_time_ms, at.facts.to_vec())).collect(),
         };
         postcard::to_extend(&stored, vec![FORMAT]).expect("writing to memory cannot fail")
     }
@@ -191,7 +192,7 @@ mod tests {
             vec![FORMAT, 0, 1, 4, 4, 0, 1, 1],
             vec![0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 1],
             vec![0, 0, 0, 1, 9, 2, 4, 0, 2],
-            vec![3, 1, 0, 0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 4, 1, 4, 9, 2],
+            vec![3, 0, 1, 0, 0x80 | bucket, 0x80, 4, 1, b'a', 1, 8, 4, 0, 1, 4, 9, 2],
         ]
         .concat();
         assert_eq!(state.snapshot(), expected);
@@ -203,8 +204,8 @@ mod tests {
         let mut snapshot = State::new(SHAPE).snapshot();
         let other = Shape { groups: 2, ..SHAPE };
         assert_eq!(State::restore(other, &snapshot), Err(InvalidSnapshot::OtherGroup(SHAPE, other)));
-        snapshot[0] = 2;
-        assert_eq!(State::restore(SHAPE, &snapshot), Err(InvalidSnapshot::Format(2)));
-        assert!(matches!(State::restore(SHAPE, &[1, 7]), Err(InvalidSnapshot::Malformed(_))));
+        snapshot[0] = 1;
+        assert_eq!(State::restore(SHAPE, &snapshot), Err(InvalidSnapshot::Format(1)));
+        assert!(matches!(State::restore(SHAPE, &[FORMAT, 7]), Err(InvalidSnapshot::Malformed(_))));
     }
 }

@@ -173,7 +173,7 @@ impl State {
                 Answer::Noted(facts.len() as u64)
             }
         };
-        self.history.push(index, facts);
+        self.history.push(index, self.order_time_ms, facts);
         answer
     }
 

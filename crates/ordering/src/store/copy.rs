@@ -58,6 +58,7 @@ impl Catalog {
                 self.topics.entry(from.topic).or_insert_with(|| Topic::new(String::new(), Vec::new()));
             (topic.name, topic.options, topic.deleted) = (from.name, from.options, from.deleted);
             topic.staged_next = topic.staged_next.max(from.next);
+            topic.forget_order_time();
             topics.push((from.topic, from.next));
             rows.extend([Row::Topic(from.topic), Row::Mark(from.topic)]);
         }

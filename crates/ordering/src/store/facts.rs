@@ -23,6 +23,8 @@ pub enum Fact {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FactsAt {
     pub index: u64,
+    /// When what these facts order was ordered; 0: not said.
+    pub order_time_ms: u64,
     pub facts: Vec<Fact>,
 }
 
@@ -73,6 +75,12 @@ pub enum Row {
     Copying {
         group: u16,
         upto: Option<u64>,
+    },
+    /// From this ID on, up to the next such row, messages of the topic were ordered at this time.
+    Time {
+        topic: TopicId,
+        id: u64,
+        ms: u64,
     },
 }
 
@@ -134,7 +142,7 @@ impl Catalog {
             return Ok(());
         }
         for fact in at.facts {
-            self.stage_one(group, fact, rows, settled)?;
+            self.stage_one(group, at.order_time_ms, fact, rows, settled)?;
         }
         self.stage_index(group, at.index, rows, settled);
         Ok(())
@@ -153,6 +161,7 @@ impl Catalog {
     fn stage_one(
         &mut self,
         group: u16,
+        order_time_ms: u64,
         fact: Fact,
         rows: &mut Vec<Row>,
         settled: &mut Vec<Settled>,
@@ -165,7 +174,7 @@ impl Catalog {
             }
             Fact::Ordered { number, from, runs } => {
                 if let Some(log) = self.numbered(group, number)? {
-                    self.order(log, from, runs, rows, settled)?;
+                    self.order((log, from), order_time_ms, runs, rows, settled)?;
                 }
             }
             Fact::BootsEnded { node, counter } => {
@@ -238,8 +247,8 @@ impl Catalog {
 
     fn order(
         &mut self,
-        log: LogNo,
-        from: u64,
+        (log, from): (LogNo, u64),
+        order_time_ms: u64,
         runs: Vec<OrderedRun>,
         rows: &mut Vec<Row>,
         settled: &mut Vec<Settled>,
@@ -263,6 +272,12 @@ impl Catalog {
                 topic.staged_next = run.first_id + run.count;
                 let indexed = IndexRun { first: run.first_id, log, seq, count: run.count };
                 rows.extend([Row::Index { topic: run.topic, run: indexed }, Row::Mark(run.topic)]);
+                let news = topic.was_ordered(run.first_id, order_time_ms);
+                rows.extend(news.then_some(Row::Time {
+                    topic: run.topic,
+                    id: run.first_id,
+                    ms: order_time_ms,
+                }));
             }
             seq += run.count;
         }

@@ -45,7 +45,7 @@ impl Store {
     fn facts(&mut self, facts: Vec<Fact>) -> Result<(), Inconsistent> {
         self.facts += 1;
         let mut rows = Vec::new();
-        let at = FactsAt { index: self.facts, facts };
+        let at = FactsAt { index: self.facts, order_time_ms: 0, facts };
         let taken = self.catalog.stage(GROUP, at, &mut rows, &mut self.unsettled);
         for row in rows {
             if let Row::Index { topic, run } = row {

@@ -51,6 +51,9 @@ pub struct Topic {
     pub deleted: bool,
     /// Next ID by facts that were taken, on disk or not.
     pub staged_next: u64,
+    /// The last time at which IDs were given, and the first of them, as far as facts have told since the start; on disk
+    /// or not.
+    last_ordered: Option<(u64, u64)>,
     /// Next ID by facts that are on disk.
     next: u64,
     /// First ID that is not readable.
@@ -64,12 +67,33 @@ pub struct Topic {
 impl Topic {
     pub fn new(name: String, options: Vec<u8>) -> Self {
         let (recent, ahead) = (VecDeque::new(), VecDeque::new());
-        Self { name, options, deleted: false, staged_next: 1, next: 1, readable: 1, recent, ahead }
+        let (deleted, last_ordered) = (false, None);
+        Self { name, options, deleted, staged_next: 1, last_ordered, next: 1, readable: 1, recent, ahead }
     }
 
     /// As found on disk.
     pub fn recover(&mut self, next: u64, readable: u64) {
         (self.staged_next, self.next, self.readable) = (next, next, readable);
+    }
+
+    /// IDs from `first` on were ordered at this time. Whether that is worth a row: times come in steps, and go on from one
+    /// row to the next.
+    pub(super) fn was_ordered(&mut self, first: u64, order_time_ms: u64) -> bool {
+        let news = order_time_ms > 0 && self.last_ordered.is_none_or(|(_, last)| order_time_ms > last);
+        if news {
+            self.last_ordered = Some((first, order_time_ms));
+        }
+        news
+    }
+
+    /// When an ID was ordered, if it is one of the last; else the rows on disk say it.
+    pub fn recent_order_time(&self, id: u64) -> Option<u64> {
+        self.last_ordered.filter(|&(first, _)| (first..self.staged_next).contains(&id)).map(|(_, ms)| ms)
+    }
+
+    /// What is known of its times is on disk only.
+    pub(super) fn forget_order_time(&mut self) {
+        self.last_ordered = None;
     }
 
     pub fn next(&self) -> u64 {
@@ -183,6 +207,22 @@ mod tests {
         topic.index(run(9, 1, 1, 3));
         assert_eq!(topic.advance(|_| u64::MAX), (true, Halt::AtEnd));
         assert_eq!(topic.watermark(), 11);
+    }
+
+    #[test]
+    fn a_row_is_worth_writing_where_order_time_has_moved_and_counts_until_the_next() {
+        let mut topic = Topic::new("t".to_owned(), Vec::new());
+        for (first, next, at_ms, news) in
+            [(1, 3, 0, false), (3, 4, 500, true), (4, 9, 500, false), (9, 12, 700, true), (12, 13, 0, false)]
+        {
+            topic.staged_next = next;
+            assert_eq!(topic.was_ordered(first, at_ms), news, "{first}");
+        }
+        assert_eq!(topic.recent_order_time(8), None, "that is for the disk to say");
+        assert_eq!((topic.recent_order_time(9), topic.recent_order_time(12)), (Some(700), Some(700)));
+        assert_eq!(topic.recent_order_time(13), None, "it has not been given yet");
+        topic.forget_order_time();
+        assert_eq!(topic.recent_order_time(12), None);
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use trunkline_delivery::dispatcher::DeliveryToken;
+use trunkline_types::Generation;
 use trunkline_wire::internal::{
     AcquireRequest, AcquireResponse, CommitRequest, ForwardPopRequest, ForwardPopResponse, Range,
     forward_pop_response, pop_peer_service, position_service,
 };
-use trunkline_wire::v1::{PopRequest, PopResponse, pop_service};
+use trunkline_wire::v1::{AckRequest, PopRequest, PopResponse, pop_service};
 use trunkline_wire::{Message, Status};
 
 use super::tamper::{Tamper, edit};
@@ -109,6 +111,61 @@ impl Tamper for CommitsHighWaterMarks {
             let response: AcquireResponse = decoded(&answer);
             if let Some(stored) = response.subscription {
                 lock(&self.begins).insert((stored.topic_id, stored.consumer), stored.start_id);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// Tokens without a generation: one of before a seek is taken for one of after it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ForgetsGenerations {
+    /// By what a subscription was last acquired: instance and generation.
+    present: Arc<Mutex<BTreeMap<Subscription, (u64, u64)>>>,
+}
+
+impl ForgetsGenerations {
+    fn renew(&self, topic: &str, consumer: &str, tokens: &mut [Bytes]) {
+        let present = lock(&self.present).get(&(topic.to_owned(), consumer.to_owned())).copied();
+        let Some((instance, generation)) = present else { return };
+        for bytes in tokens {
+            if let Ok(mut token) = DeliveryToken::decode(bytes)
+                && token.instance == instance
+            {
+                token.generation = Generation(generation);
+                *bytes = token.encode().into();
+            }
+        }
+    }
+}
+
+impl Tamper for ForgetsGenerations {
+    fn request(&self, path: &'static str, request: Bytes) -> Bytes {
+        if path == pop_service::POP.path() {
+            return edit(request, |pop: &mut PopRequest| {
+                self.renew(&pop.topic, &pop.consumer, &mut pop.previous);
+            });
+        }
+        if path == pop_service::ACK.path() {
+            return edit(request, |ack: &mut AckRequest| {
+                self.renew(&ack.topic, &ack.consumer, &mut ack.tokens);
+            });
+        }
+        request
+    }
+
+    fn answer(
+        &self,
+        path: &'static str,
+        _request: &Bytes,
+        answer: Result<Bytes, Status>,
+    ) -> Result<Bytes, Status> {
+        let answer = answer?;
+        if path == position_service::ACQUIRE.path() {
+            let response: AcquireResponse = decoded(&answer);
+            if let Some(stored) = response.subscription {
+                let present = (stored.instance, stored.generation);
+                lock(&self.present).insert((stored.topic, stored.consumer), present);
             }
         }
         Ok(answer)

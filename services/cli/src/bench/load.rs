@@ -184,7 +184,7 @@ async fn prepare(load: &Load, bench: &Bench) -> Result<(), Failure> {
             for topic in bench.topics.iter() {
                 let consumer = poppers::consumer(&bench.datacenters[place], number);
                 subscriptions.push(async move {
-                    let start = Some(StartAt::Earliest.start());
+                    let start = Some(StartAt::Earliest.start(0));
                     let options = SubscriptionOptions { start, ack_deadline: None };
                     client.subscribe(topic, &consumer, options).await
                 });

@@ -120,7 +120,7 @@ impl Store {
         let what = self.heard.pop_front();
         if let Some(What::Facts(facts)) = &what {
             assert_eq!(facts.group, self.group);
-            for FactsAt { index, facts } in facts.at.clone() {
+            for FactsAt { index, facts, .. } in facts.at.clone() {
                 self.facts.extend(facts.into_iter().map(|fact| (index, fact)));
             }
             self.applied = facts.applied;

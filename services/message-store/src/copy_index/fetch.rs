@@ -48,6 +48,8 @@ pub(crate) struct Part {
     pub(super) topics: Vec<CopiedTopic>,
     pub(super) logs: Vec<LogThere>,
     pub(super) ordered: Vec<OrderedThere>,
+    /// Topic, first ID, order time.
+    pub(super) times: Vec<(TopicId, u64, u64)>,
     /// The last one: nothing is missing.
     pub(super) done: bool,
 }
@@ -164,6 +166,7 @@ impl Check {
             topics: frame.topics.into_iter().map(|topic| self.topic(topic)).collect::<Result<_, _>>()?,
             logs: frame.logs.into_iter().map(|log| self.log(log)).collect::<Result<_, _>>()?,
             ordered: frame.ordered.iter().map(|ordered| self.ordered(ordered)).collect::<Result<_, _>>()?,
+            times: frame.times.iter().map(|time| self.time(time)).collect::<Result<_, _>>()?,
             done: frame.done,
         };
         let complete = self.logs.values().all(|(_, next, ordered)| next == ordered)
@@ -191,6 +194,15 @@ impl Check {
         let predecessor = convert::predecessor(copied.predecessor);
         let number = (!copied.closed).then_some(copied.group_number);
         Ok(LogThere { in_stream: copied.number, name, predecessor, number, ordered })
+    }
+
+    fn time(&self, copied: &internal::CopiedTime) -> Result<(TopicId, u64, u64), Malformed> {
+        let topic = TopicId(copied.topic_id);
+        let (_, all) = self.ids.get(&topic).ok_or(Malformed("times.topic_id"))?;
+        if copied.id == 0 || copied.id > *all {
+            return Err(Malformed("times.id"));
+        }
+        Ok((topic, copied.id, number(copied.order_time_ms, "times.order_time_ms")?))
     }
 
     fn ordered(&mut self, told: &internal::RecordsOrdered) -> Result<OrderedThere, Malformed> {
@@ -259,7 +271,13 @@ mod tests {
             ..CopyIndexResponse::default()
         };
         type Change = fn(&mut CopyIndexResponse);
-        let cases: [(&str, Option<&str>, Change); 10] = [
+        let time = |counter, id, order_time_ms| internal::CopiedTime {
+            topic_id: topic(counter).0,
+            id,
+            order_time_ms,
+        };
+        let whole = || CopyIndexResponse { times: vec![time(1, 1, 500), time(1, 3, 700)], ..whole() };
+        let cases: [(&str, Option<&str>, Change); 13] = [
             ("whole", None, |_| {}),
             ("not the last message", None, |frame| {
                 frame.done = false;
@@ -272,6 +290,9 @@ mod tests {
             ("no such log", Some("ordered.number"), |frame| frame.ordered[2].number = 7),
             ("no such topic", Some("ordered.runs.topic_id"), |frame| drop(frame.topics.remove(0))),
             ("another bucket", Some("logs.log"), |frame| frame.logs[1] = log(2, 4, 2)),
+            ("a time of no such topic", Some("times.topic_id"), |frame| frame.times[0].topic_id = 1),
+            ("of no such ID", Some("times.id"), |frame| frame.times[1].id = 4),
+            ("no time", Some("times.order_time_ms"), |frame| frame.times[1].order_time_ms = u64::MAX),
             ("a log twice", Some("logs.log"), |frame| frame.logs[1] = log(1, 3, 2)),
         ];
         for (name, refused, change) in cases {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use trunkline_ordering::store::LogNo;
 use trunkline_ports::{Host, Responder, ScanLimit, Storage, StorageError};
-use trunkline_types::Bucket;
 use trunkline_types::limits::PAGE_BYTES_MAX;
+use trunkline_types::{Bucket, TopicId};
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::{
-    BootEnded, CopiedLog, CopiedTopic, CopyIndexRequest, CopyIndexResponse, OrderedRun, RecordsOrdered,
+    BootEnded, CopiedLog, CopiedTime, CopiedTopic, CopyIndexRequest, CopyIndexResponse, OrderedRun,
+    RecordsOrdered,
 };
 use trunkline_wire::status::{self, reason};
 use trunkline_wire::v1::{Topic, TopicOptions};
@@ -104,12 +105,15 @@ pub(crate) async fn serve(
     send(&responses, CopyIndexResponse { facts_index, boots_ended, ..CopyIndexResponse::default() }).await?;
     logs.extend(closed_logs(&*storage, &buckets, &logs, next_log).await.map_err(|e| cold::failed(&e))?);
     let ends: Vec<(LogNo, u64)> = logs.iter().map(|log| (LogNo(log.number), log.ordered)).collect();
+    let id = |topic: &CopiedTopic| TopicId(topic.topic.as_ref().map_or(0, |topic| topic.topic_id));
+    let indexed: Vec<(TopicId, u64)> = topics.iter().map(|topic| (id(topic), topic.next_id)).collect();
     for topics in pages(topics) {
         send(&responses, CopyIndexResponse { topics, ..CopyIndexResponse::default() }).await?;
     }
     for logs in pages(logs) {
         send(&responses, CopyIndexResponse { logs, ..CopyIndexResponse::default() }).await?;
     }
+    send_times(&responses, &*storage, &indexed).await?;
     for (log, ordered) in ends {
         send_orders(&responses, &*storage, log, ordered).await?;
     }
@@ -161,6 +165,37 @@ fn pages<M: Message>(entries: Vec<M>) -> Vec<Vec<M>> {
         }
     }
     pages
+}
+
+/// When messages of topics were ordered, below their next IDs.
+async fn send_times(
+    responses: &Responder<CopyIndexResponse>,
+    storage: &dyn Storage,
+    topics: &[(TopicId, u64)],
+) -> Result<(), Status> {
+    let mut times = Vec::new();
+    for &(topic, next) in topics {
+        let mut from = 1;
+        while from < next {
+            let limit = ScanLimit::rows(ROWS_MAX);
+            let range = (keys::id_key(topic, from), keys::id_key(topic, next));
+            let rows = storage.scan(keys::TIMES, range.0, range.1, limit).await;
+            let rows = rows.map_err(|error| cold::failed(&error))?;
+            from = if rows.len() < ROWS_MAX { next } else { from };
+            for (key, value) in rows {
+                let (row, ms) = (keys::id_of(&key), keys::time(&value));
+                let ((_, id), order_time_ms) =
+                    row.zip(ms).ok_or_else(|| Status::data_loss("a row of times"))?;
+                from = from.max(id + 1);
+                times.push(CopiedTime { topic_id: topic.0, id, order_time_ms });
+            }
+            if times.len() >= ROWS_MAX {
+                let times = std::mem::take(&mut times);
+                send(responses, CopyIndexResponse { times, ..CopyIndexResponse::default() }).await?;
+            }
+        }
+    }
+    send(responses, CopyIndexResponse { times, ..CopyIndexResponse::default() }).await
 }
 
 async fn send_orders(

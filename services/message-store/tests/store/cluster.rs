@@ -15,10 +15,10 @@ use trunkline_testkit::{
 };
 use trunkline_types::{ClusterMap, LogName, Node, NodeId, Role, TopicId, checksum};
 use trunkline_wire::Status;
-use trunkline_wire::internal::store_service::{APPEND, READ, RESOLVE};
+use trunkline_wire::internal::store_service::{APPEND, FIND_TIME, READ, RESOLVE};
 use trunkline_wire::internal::{
     AppendRecord, AppendRequest, AppendResponse, Envelope, ReadRequest, ReadResponse, Record,
-    ReplicationStatus, ResolveRequest, ResolveResponse, appended,
+    ReplicationStatus, ResolveRequest, ResolveResponse, StoreFindTimeRequest, appended,
 };
 use trunkline_wire::v1::AckLevel;
 
@@ -267,6 +267,16 @@ impl Cluster {
         }
         all.truncate(usize::try_from(count).unwrap());
         all
+    }
+
+    /// The first ID that was ordered at `at_ms` or later, and when `id` was ordered.
+    pub(crate) async fn find_time(&self, store: &str, topic: TopicId, at_ms: u64, id: u64) -> (u64, u64) {
+        let (host, address) = self.host(store);
+        let envelope = Some(host.envelope());
+        let request = StoreFindTimeRequest { envelope, topic_id: topic.0, at_ms, id };
+        let answer = call(&host.network, &address, FIND_TIME, &request).await.unwrap();
+        assert!(!answer.unknown_topic && !answer.topic_deleted);
+        (answer.first_id, answer.order_time_ms)
     }
 
     pub(crate) async fn resolve(

@@ -21,4 +21,5 @@ mod reads;
 mod repair;
 mod routes;
 mod three_datacenters;
+mod times;
 mod traces;

@@ -254,7 +254,11 @@ impl Orderer {
             };
             early.flat_map(|at| at.facts.iter().filter(opened).cloned()).collect()
         });
-        let facts = Facts { group: packed(group), at: vec![FactsAt { index: 0, facts }], applied: from - 1 };
+        let facts = Facts {
+            group: packed(group),
+            at: vec![FactsAt { index: 0, facts, order_time_ms: 0 }],
+            applied: from - 1,
+        };
         send(to, session_response::What::Facts(facts)).await
     }
 
@@ -332,7 +336,9 @@ impl Orderer {
 impl Group {
     fn tell(&mut self, facts: Vec<fact::What>) {
         let facts = facts.into_iter().map(|what| Fact { what: Some(what) }).collect();
-        self.facts.push(FactsAt { index: self.facts.len() as u64 + 1, facts });
+        let index = self.facts.len() as u64 + 1;
+        // A second from each entry to the next.
+        self.facts.push(FactsAt { index, facts, order_time_ms: index * 1_000 });
     }
 
     fn end_boots(&mut self, store: NodeId, counter: u32) {

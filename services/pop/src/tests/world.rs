@@ -15,8 +15,8 @@ use trunkline_types::limits::{HEARTBEAT_INTERVAL, READ_THROUGH_AFTER};
 use trunkline_types::{ClusterMap, GroupId, Node, NodeId, Role, TopicId, TopicName, checksum, hash64};
 use trunkline_wire::internal::{
     OrderCreateTopicResponse, OrderFindTopicResponse, ReadAnswered, ReadAsked, ReadRequest, ReadResponse,
-    ReadsRequest, ReadsResponse, Record, RecordBody, StoreFindTopicResponse, order_service, read_answered,
-    store_service,
+    ReadsRequest, ReadsResponse, Record, RecordBody, StoreFindTimeRequest, StoreFindTimeResponse,
+    StoreFindTopicResponse, order_service, read_answered, store_service,
 };
 use trunkline_wire::method::Unary;
 use trunkline_wire::v1::pop_service;
@@ -29,6 +29,10 @@ struct Data {
     ids: BTreeMap<String, TopicId>,
     records: BTreeMap<TopicId, Vec<Record>>,
     deleted: BTreeSet<TopicId>,
+    /// Of each message of a topic: when it was ordered.
+    times: BTreeMap<TopicId, Vec<u64>>,
+    /// Now.
+    order_time_ms: u64,
     /// Stores that can give nothing above this ID, though they know of it.
     behind: BTreeMap<String, u64>,
     /// (store, ID) whose record's checksum is wrong.
@@ -83,6 +87,23 @@ impl Truth {
                 earliest: 1,
                 unknown_topic: false,
                 topic_deleted: data.deleted.contains(&topic),
+            }
+        })
+    }
+
+    fn find_time(&self, request: &StoreFindTimeRequest) -> StoreFindTimeResponse {
+        self.with(|data| {
+            let topic = TopicId(request.topic_id);
+            let unknown = !data.records.contains_key(&topic);
+            let times = data.times.get(&topic).map_or(&[][..], Vec::as_slice);
+            StoreFindTimeResponse {
+                unknown_topic: unknown,
+                topic_deleted: data.deleted.contains(&topic),
+                first_id: 1 + times.partition_point(|at| *at < request.at_ms) as u64,
+                order_time_ms: request
+                    .id
+                    .checked_sub(1)
+                    .map_or(0, |at| times.get(usize::try_from(at).unwrap()).copied().unwrap_or(0)),
             }
         })
     }
@@ -144,7 +165,7 @@ impl Truth {
     }
 
     fn store(&self, host: &Host) -> Router {
-        let (reads, ends, finds) = (self.clone(), self.clone(), self.clone());
+        let (reads, ends, finds, times) = (self.clone(), self.clone(), self.clone(), self.clone());
         let (stream, store) = (host.clone(), host.identity.name.clone());
         Router::new()
             .streaming(store_service::READS, move |_, requests, responses| {
@@ -154,6 +175,10 @@ impl Truth {
                 ends.asked(&store);
                 let response = ends.answer(&store, &request);
                 async move { Ok(response) }
+            })
+            .unary(store_service::FIND_TIME, move |_, request: StoreFindTimeRequest| {
+                let answer = times.find_time(&request);
+                async move { Ok(answer) }
             })
             .unary(store_service::FIND_TOPIC, move |_, request| {
                 let found = finds.with(|data| data.ids.get(&request.name).copied());
@@ -172,12 +197,18 @@ impl Truth {
         let (finds, creates, map) = (self.clone(), self.clone(), map.clone());
         Router::new()
             .unary(order_service::FIND_TOPIC, move |_, request| {
-                let (found, deleted) = finds.with(|data| {
+                let (found, deleted, order_time_ms) = finds.with(|data| {
                     let deleted = data.deleted.contains(&TopicId(request.topic_id));
-                    (data.ids.get(&request.name).copied(), deleted)
+                    (data.ids.get(&request.name).copied(), deleted, data.order_time_ms)
                 });
                 let topic = found.map(|id| v1::Topic { name: request.name, topic_id: id.0, options: None });
-                let response = OrderFindTopicResponse { found: found.is_some(), topic, next_id: 0, deleted };
+                let response = OrderFindTopicResponse {
+                    found: found.is_some(),
+                    topic,
+                    next_id: 0,
+                    deleted,
+                    order_time_ms,
+                };
                 async move { Ok(response) }
             })
             .unary(order_service::CREATE_TOPIC, move |_, request| {
@@ -310,9 +341,22 @@ impl World {
         most: u32,
         wait_ms: u64,
     ) -> Result<Vec<v1::Delivery>, Status> {
+        self.pop_as("c", at, client, previous, most, wait_ms).await
+    }
+
+    /// The same of another consumer.
+    pub(super) async fn pop_as(
+        &self,
+        consumer: &str,
+        at: &str,
+        client: &str,
+        previous: Vec<bytes::Bytes>,
+        most: u32,
+        wait_ms: u64,
+    ) -> Result<Vec<v1::Delivery>, Status> {
         let request = v1::PopRequest {
             topic: "t".to_owned(),
-            consumer: "c".to_owned(),
+            consumer: consumer.to_owned(),
             client_id: client.to_owned(),
             previous,
             max_messages: most,
@@ -334,6 +378,45 @@ impl World {
         Ok((response.subscription.unwrap(), response.status.unwrap()))
     }
 
+    pub(super) async fn ack(&self, at: &str, tokens: Vec<bytes::Bytes>) -> Result<(), Status> {
+        let request = v1::AckRequest { topic: "t".to_owned(), consumer: "c".to_owned(), tokens };
+        self.call(at, pop_service::ACK, &request, Duration::from_secs(5)).await.map(drop)
+    }
+
+    pub(super) async fn seek(
+        &self,
+        at: &str,
+        to: v1::start::At,
+        seek_id: &str,
+    ) -> Result<v1::Subscription, Status> {
+        let request = v1::SeekRequest {
+            topic: "t".to_owned(),
+            consumer: "c".to_owned(),
+            to: Some(v1::Start { at: Some(to) }),
+            seek_id: seek_id.to_owned(),
+        };
+        let response = self.call(at, pop_service::SEEK, &request, Duration::from_secs(10)).await?;
+        Ok(response.subscription.unwrap())
+    }
+
+    pub(super) async fn update(&self, at: &str, ack_deadline_s: i64) -> Result<v1::Subscription, Status> {
+        let ack_deadline = Some(prost_types::Duration { seconds: ack_deadline_s, nanos: 0 });
+        let request = v1::UpdateSubscriptionRequest {
+            topic: "t".to_owned(),
+            consumer: "c".to_owned(),
+            options: Some(v1::SubscriptionOptions { ack_deadline, ..Default::default() }),
+            update_mask: None,
+        };
+        let response =
+            self.call(at, pop_service::UPDATE_SUBSCRIPTION, &request, Duration::from_secs(10)).await?;
+        Ok(response.subscription.unwrap())
+    }
+
+    pub(super) async fn unsubscribe(&self, at: &str) -> Result<(), Status> {
+        let request = v1::DeleteSubscriptionRequest { topic: "t".to_owned(), consumer: "c".to_owned() };
+        self.call(at, pop_service::DELETE_SUBSCRIPTION, &request, Duration::from_secs(10)).await.map(drop)
+    }
+
     /// More messages in a topic, which it creates: "1", "2", …
     pub(super) fn push(&self, topic: &str, count: u64) {
         let (id, _) = self.truth.create(&self.map, topic);
@@ -345,8 +428,16 @@ impl World {
                 let body: bytes::Bytes = body.encode_to_vec().into();
                 records.push(Record { topic_id: id.0, checksum: checksum(&body), body });
             }
+            data.order_time_ms = data.order_time_ms.max(1);
+            let (now, count) = (data.order_time_ms, records.len());
+            data.times.entry(id).or_default().resize(count, now);
         });
         self.truth.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Order time goes on.
+    pub(super) fn pass(&self, ms: u64) {
+        self.truth.with(|data| data.order_time_ms += ms);
     }
 
     pub(super) fn delete(&self, topic: &str) {

@@ -142,6 +142,47 @@ pub struct Position {
     pub position: u64,
 }
 
+/// (instance, generation) of a subscription, as the tokens of its deliveries say.
+pub type Era = (u64, u64);
+
+/// What the clients of one subscription have seen that is taken back to earlier places, or deleted and created again.
+#[derive(Clone, Debug, Default)]
+pub struct Replayed {
+    /// It is deleted and created again, at the first ID; else sought.
+    pub deleted: bool,
+    /// When it was created last. `None`: not yet, or it is being sought, deleted or created: nobody knows how it is.
+    pub stands_since: Option<Duration>,
+    /// By generation, every ID up to which was behind it when it began.
+    pub bases: BTreeMap<u64, u64>,
+    /// When a delivery of an instance was first seen.
+    pub instances: BTreeMap<u64, Duration>,
+    /// IDs that a client has got, by era.
+    pub got: BTreeSet<(Era, u64)>,
+    /// When a client first began to acknowledge a delivery.
+    pub acknowledged: BTreeMap<(Era, u64), Duration>,
+    /// Positions that were told of a generation.
+    pub positions: Vec<(u64, Position)>,
+}
+
+impl Replayed {
+    /// The generation that there is, and what is behind it.
+    pub fn last(&self) -> (u64, u64) {
+        self.bases.last_key_value().map_or((0, 0), |(generation, base)| (*generation, *base))
+    }
+
+    /// Of `ids`, those that the present era has still to deliver; all of them while nobody knows which that is.
+    pub fn lacks(&self, ids: impl Iterator<Item = u64>) -> Vec<u64> {
+        let (generation, base) = self.last();
+        // One that was deleted and created again is known by a delivery that came since.
+        let newest = self.instances.last_key_value();
+        let stands = self.stands_since.is_some_and(|since| {
+            newest.is_some_and(|(_, first)| !self.deleted || *first >= since)
+        });
+        let era = (newest.map_or(0, |(instance, _)| *instance), generation);
+        ids.filter(|id| *id > base && !(stands && self.got.contains(&(era, *id)))).collect()
+    }
+}
+
 /// What was done to the cluster, and how long.
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -198,6 +239,8 @@ pub struct Record {
     pub named: BTreeMap<Name, Vec<Sighting>>,
     /// By topic and consumer.
     pub subscriptions: BTreeMap<(usize, String), Subscription>,
+    /// The same.
+    pub replayed: BTreeMap<(usize, String), Replayed>,
     pub faults: Vec<Fault>,
     /// When a coordinator of which datacenter let fresh messages overtake its backlog.
     pub overtakes: Vec<(Duration, String)>,

@@ -102,5 +102,12 @@ fn not_delivered(record: &Record) -> Vec<(String, Vec<u64>)> {
             missing.push((format!("{consumer} of topic {topic}"), lacks));
         }
     }
+    for ((topic, consumer), replayed) in &record.replayed {
+        let ids = record.named.keys().filter(|name| name.topic == *topic).map(|name| name.id);
+        let lacks = replayed.lacks(ids);
+        if !lacks.is_empty() {
+            missing.push((format!("{consumer} of topic {topic}"), lacks));
+        }
+    }
     missing
 }
