@@ -24,5 +24,5 @@ pub use host::{Host, Identity};
 pub use network::{CallOptions, Class, Network, Peer, RawStream, Receiver, Sender, StreamClosed, Transport};
 pub use process::{Process, ProcessPort, Task};
 pub use router::{CallContext, Handler, Responder, Router};
-pub use storage::{Batch, ScanLimit, Space, Storage, StorageError};
+pub use storage::{Batch, Part, ScanLimit, Space, Storage, StorageError};
 pub use traces::{Span, Traces};

@@ -8,17 +8,25 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Space {
     pub name: &'static str,
-    /// Values are payloads: kept in blob files, written once.
+    /// Values are payloads: kept in blob files, written once, and cached by nobody below the service.
     pub blobs: bool,
+    /// Keys that begin with the same so many bytes belong together: a scan among them does not touch the disk for
+    /// what has none of them. 0: no such thing.
+    pub prefix: u8,
 }
 
 impl Space {
     pub const fn new(name: &'static str) -> Self {
-        Self { name, blobs: false }
+        Self { name, blobs: false, prefix: 0 }
     }
 
     pub const fn of_payloads(name: &'static str) -> Self {
-        Self { name, blobs: true }
+        Self { name, blobs: true, prefix: 0 }
+    }
+
+    #[must_use]
+    pub const fn with_prefix(self, bytes: u8) -> Self {
+        Self { prefix: bytes, ..self }
     }
 }
 
@@ -71,6 +79,14 @@ impl ScanLimit {
     }
 }
 
+/// The first rows with keys in [from, to), at most so many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub from: Bytes,
+    pub to: Bytes,
+    pub rows: usize,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StorageError {
     /// Refused before anything was written: the disk is below its reserve.
@@ -115,6 +131,36 @@ pub trait Storage: Send + Sync + 'static {
         to: Bytes,
         limit: ScanLimit,
     ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>>;
+
+    /// Rows of several parts, one part after the other, within one limit that may cut short any of them: for who reads
+    /// much that is old, and once. It waits for its like and holds up nobody else, and what it has read stays in no
+    /// cache.
+    fn replay(
+        &self,
+        space: Space,
+        parts: Vec<Part>,
+        limit: ScanLimit,
+    ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>> {
+        let scan = |part: Part| {
+            let rows = part.rows.min(limit.rows);
+            self.scan(space, part.from, part.to, ScanLimit { rows, ..limit })
+        };
+        let scans: Vec<_> = parts.into_iter().map(scan).collect();
+        Box::pin(async move {
+            let (mut rows, mut bytes) = (Vec::new(), 0_usize);
+            for scan in scans {
+                for (key, value) in scan.await? {
+                    bytes = bytes.saturating_add(key.len() + value.len());
+                    let is_full = rows.len() >= limit.rows || bytes > limit.bytes;
+                    if is_full && !rows.is_empty() {
+                        return Ok(rows);
+                    }
+                    rows.push((key, value));
+                }
+            }
+            Ok(rows)
+        })
+    }
 
     /// Whether new pushes fit above the disk reserve; Follow and Raft may go on below it.
     fn has_room(&self) -> bool;

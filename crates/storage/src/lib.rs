@@ -20,4 +20,4 @@ pub use directory::{Directory, DirectoryError};
 pub use error::OpenError;
 pub use memory::SharedMemory;
 pub use options::{Compression, Options};
-pub use rocks::RocksStorage;
+pub use rocks::{Reads, RocksStorage};

@@ -36,8 +36,12 @@ pub struct Options {
     pub open_files_max: u32,
     /// Reads of one store that are at the disk at a time.
     pub parallel_reads: u32,
+    /// Reads of many old rows of one store that are at the disk at a time, beside those.
+    pub parallel_replays: u32,
     /// Flushes and compactions of one store at a time.
     pub background_jobs: u32,
+    /// Read past the system's page cache. For measurements: as if the data were far larger than memory.
+    pub direct_reads: bool,
 }
 
 impl Default for Options {
@@ -52,7 +56,9 @@ impl Default for Options {
             disk_reserve: None,
             open_files_max: 4_096,
             parallel_reads: 32,
+            parallel_replays: 8,
             background_jobs: 4,
+            direct_reads: false,
         }
     }
 }
@@ -68,6 +74,7 @@ impl Options {
             blob_file: ByteSize::mib(64),
             open_files_max: 256,
             parallel_reads: 8,
+            parallel_replays: 2,
             background_jobs: 2,
             ..Self::default()
         }
@@ -79,6 +86,7 @@ impl Options {
         let positive = [
             ("open-files-max", self.open_files_max),
             ("parallel-reads", self.parallel_reads),
+            ("parallel-replays", self.parallel_replays),
             ("background-jobs", self.background_jobs),
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
@@ -126,6 +134,7 @@ mod tests {
     fn what_cannot_work_is_refused_in_the_words_of_the_file() {
         let cases = [
             (Options { parallel_reads: 0, ..Options::default() }, "storage.parallel-reads"),
+            (Options { parallel_replays: 0, ..Options::default() }, "storage.parallel-replays"),
             (Options { write_buffer: ByteSize(1), ..Options::default() }, "storage.write-buffer"),
             (Options { write_buffers: ByteSize::mib(1), ..Options::default() }, "storage.write-buffers"),
             (Options { write_ahead_log: ByteSize::mib(1), ..Options::default() }, "storage.write-ahead-log"),

@@ -18,10 +18,11 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use trunkline_ports::storage::{Change, Row};
-use trunkline_ports::{Batch, Process, ScanLimit, Space, Storage, StorageError};
+use trunkline_ports::{Batch, Part, Process, ScanLimit, Space, Storage, StorageError};
 use trunkline_types::limits::STORAGE_QUEUE_BYTES_MAX;
 
 use self::intake::{Intake, Refused};
+pub use self::metrics::Reads;
 use self::reader::{Direction, Range};
 use self::room::Room;
 use self::shared::{Shared, closed};
@@ -74,7 +75,7 @@ impl RocksStorage {
         let database = open::open(path, spaces, options, memory)?;
         let room = Room::new(path, options.disk_reserve);
         let intake = Intake::new(STORAGE_QUEUE_BYTES_MAX);
-        let shared = Arc::new(Shared::new(database, spaces, intake, room, options.parallel_reads, process));
+        let shared = Arc::new(Shared::new(database, spaces, intake, room, options, process));
         let writer = writer::start(shared.clone())
             .map_err(|error| OpenError::Disk { path: path.to_owned(), why: error.to_string() })?;
         Ok(Arc::new(Self { shared, writer: Mutex::new(Some(writer)) }))
@@ -83,6 +84,11 @@ impl RocksStorage {
     /// Adds this store's metrics, under the prefix `storage`.
     pub fn register(&self, registry: &mut Registry) {
         self.shared.metrics.register(registry);
+    }
+
+    /// What reading has cost since the store was opened.
+    pub fn reads(&self) -> Reads {
+        Reads::of(&self.shared.tuning)
     }
 
     /// What dropping the last handle does, for when others may still hold one: their calls answer `Failed` from now
@@ -171,6 +177,19 @@ impl Storage for RocksStorage {
         limit: ScanLimit,
     ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>> {
         self.rows(space, Range { from, to }, limit, Direction::Descending)
+    }
+
+    fn replay(
+        &self,
+        space: Space,
+        parts: Vec<Part>,
+        limit: ScanLimit,
+    ) -> BoxFuture<'static, Result<Vec<Row>, StorageError>> {
+        self.shared.check(space);
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            reader::replay(&shared, move |shared| reader::parts(shared, space, &parts, limit)).await
+        })
     }
 
     fn has_room(&self) -> bool {

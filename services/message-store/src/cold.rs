@@ -1,9 +1,9 @@
 //! Reads from disk, beside the worker: older messages, and what became of a record.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use trunkline_ordering::store::{IndexRun, LogNo};
 use trunkline_ports::{ScanLimit, Storage, StorageError};
 use trunkline_types::{LogName, TopicId};
@@ -17,15 +17,11 @@ use crate::repair::{RepairError, Repairs};
 use crate::worker::load;
 use crate::worker::read::bounds;
 
-/// Runs fetched at the same time by one read.
-const FETCHES: usize = 8;
 /// Rows of the index come to disk a little after they are told.
 const LATE: Duration = Duration::from_millis(10);
 const LATE_MAX: usize = 10;
 /// After which a read may try again that found too many records waiting for their repair.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
-/// Bytes of one fetch; a single larger record comes alone.
-const FETCH_BYTES: usize = 1 << 20;
 
 pub(crate) fn failed(error: &StorageError) -> Status {
     match error {
@@ -48,45 +44,32 @@ pub(crate) async fn read(
     let runs = index(storage, request, until, messages, known).await.map_err(|e| failed(&e))?;
     let mut response =
         ReadResponse { first_id: request.from, watermark, indexed, earliest: 1, ..ReadResponse::default() };
-    let mut next = request.from;
-    let wanted: Vec<(u64, IndexRun)> = runs
-        .into_iter()
-        .filter(|run| run.end() > request.from && run.first < until)
-        .map(|run| (run.first.max(request.from), run))
-        .collect();
-    let fetch = |(first, run): (u64, IndexRun)| async move {
-        let count = run.end().min(until) - first;
-        let seq = run.seq_of(first);
-        let limit = ScanLimit { rows: messages, bytes: FETCH_BYTES };
-        let read = load::records(storage, run.log, seq, seq + count, limit).await;
-        (first, run, read)
-    };
-    let mut fetched = futures::stream::iter(wanted).map(fetch).buffered(FETCHES);
-    let mut bytes = 0;
-    while let Some((first, run, read)) = fetched.next().await {
-        // A gap in the index, or a run that was cut short by the limit: the rest is for the next read.
-        if first != next {
-            break;
-        }
-        let (records, damaged) = read.map_err(|e| failed(&e))?;
-        for record in records {
-            bytes += record.body.len();
-            if bytes > bytes_max && !response.records.is_empty() {
-                return Ok(response);
-            }
-            response.records.push(record);
-            next += 1;
-        }
-        if damaged {
-            // What is sound is answered at once; the next read begins with what is not.
-            if response.records.is_empty() {
-                let record = repairs.repair(run.log, run.seq_of(next)).await;
-                response.records.push(record.map_err(|error| not_repaired(error, request.topic_id, next))?);
-            }
-            return Ok(response);
-        }
+    let places = places(&runs, request.from, until);
+    let limit = ScanLimit { rows: messages, bytes: bytes_max };
+    response.records = load::replay(storage, &places, limit).await.map_err(|e| failed(&e))?;
+    // What is sound is answered at once; the next read begins with what is not.
+    if response.records.is_empty()
+        && let Some((log, seqs)) = places.first()
+    {
+        let record = repairs.repair(*log, seqs.start).await;
+        response.records.push(record.map_err(|error| not_repaired(error, request.topic_id, request.from))?);
     }
     Ok(response)
+}
+
+/// Where the records of [from, until) are, up to the first that the runs do not tell of.
+fn places(runs: &[IndexRun], from: u64, until: u64) -> Vec<(LogNo, Range<u64>)> {
+    let (mut places, mut next) = (Vec::new(), from);
+    for run in runs.iter().filter(|run| run.end() > from) {
+        if run.first > next || next >= until {
+            break;
+        }
+        let seq = run.seq_of(next);
+        let end = run.end().min(until);
+        places.push((run.log, seq..seq + (end - next)));
+        next = end;
+    }
+    places
 }
 
 fn not_repaired(error: RepairError, topic: u64, id: u64) -> Status {
@@ -162,4 +145,24 @@ async fn ordered_as(storage: &dyn Storage, log: LogNo, seq: u64) -> Result<Optio
         return Ok(None);
     }
     Ok(Some(if run.first_id == 0 { 0 } else { run.first_id + (seq - first) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_those_of_the_ids_asked_for_up_to_a_gap() {
+        let run = |first, log, seq, count| IndexRun { first, log: LogNo(log), seq, count };
+        let runs = [run(1, 1, 10, 5), run(6, 2, 3, 1), run(7, 1, 15, 4), run(20, 1, 19, 4)];
+        let places = |from, until| {
+            let places = places(&runs, from, until);
+            places.into_iter().map(|(log, seqs)| (log.0, seqs.start, seqs.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(places(3, 9), [(1, 12, 15), (2, 3, 4), (1, 15, 17)]);
+        assert_eq!(places(7, 8), [(1, 15, 16)]);
+        assert_eq!(places(1, 100), [(1, 10, 15), (2, 3, 4), (1, 15, 19)], "what is behind a gap waits");
+        assert_eq!(places(12, 100), [], "and so does what is before the next run");
+        assert_eq!(places(22, 100), [(1, 21, 23)]);
+    }
 }

@@ -17,6 +17,7 @@ use trunkline_wire::internal::{
 
 use crate::copy_index::{CopiedPart, Snapshot};
 use crate::outlet::{Inlet, Outlet, outlet};
+use crate::worker::read::Turn;
 
 const INPUTS_MAX: usize = 1_024;
 const FOLLOW_BYTES_MAX: usize = 64 << 20;
@@ -67,6 +68,8 @@ pub(crate) struct ReadReady {
     pub(crate) answer: Result<ReadAnswer, Status>,
     /// What it takes of the stream's window.
     pub(crate) counted_bytes: u64,
+    /// Of a read that needs the disk: until it has been there.
+    pub(crate) turn: Option<Turn>,
     /// Ends when the answer has left.
     pub(crate) span: Option<Span>,
 }

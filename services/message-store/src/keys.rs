@@ -21,8 +21,8 @@ pub(crate) const LOGS: Space = Space::new("logs");
 pub(crate) const CLOSED: Space = Space::new("closed");
 /// log no, first seq → runs of one write: what records are, without reading them.
 pub(crate) const RUNS: Space = Space::new("runs");
-/// topic, first id → log no, first seq, count.
-pub(crate) const INDEX: Space = Space::new("index");
+/// topic, first id → log no, first seq, count. Rows of a topic are looked for only where there are some.
+pub(crate) const INDEX: Space = Space::new("index").with_prefix(8);
 /// log no, first seq → topic, first id, count.
 pub(crate) const ORDERS: Space = Space::new("orders");
 /// topic → name, options, deleted.

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) lost: Counter,
     pub(crate) logs_open: Gauge,
     pub(crate) recent_bytes: Gauge,
+    pub(crate) recent_seconds: Gauge,
     pub(crate) unknown_topics: Gauge,
 }
 
@@ -47,6 +48,11 @@ impl Metrics {
         }
         registry.register("logs_open", "Origin logs that are not closed", metrics.logs_open.clone());
         registry.register("recent_bytes", "Bytes of recent records in memory", metrics.recent_bytes.clone());
+        registry.register(
+            "recent_seconds",
+            "How far records in memory reach back: younger ones cost no disk",
+            metrics.recent_seconds.clone(),
+        );
         registry.register(
             "records_of_unknown_topics",
             "Records that hold up their log, for their topic is not known to be created",

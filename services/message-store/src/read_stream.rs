@@ -95,7 +95,7 @@ async fn answer(
 }
 
 async fn cold(doors: &Doors, read: ReadReady) -> ReadAnswered {
-    let ReadReady { tag, request, counted_bytes, answer, span: _span } = read;
+    let ReadReady { tag, request, counted_bytes, answer, turn: _turn, span: _span } = read;
     let found = match answer {
         Ok(answer) => doors.found(&request, answer).await,
         Err(failed) => Err(failed),

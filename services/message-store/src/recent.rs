@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::time::Duration;
 
 use trunkline_ordering::store::LogNo;
 use trunkline_wire::internal::Record;
@@ -23,6 +24,8 @@ struct Slice {
     log: LogNo,
     end: u64,
     bytes: usize,
+    /// When its first record came.
+    since: Duration,
 }
 
 /// The cache. Records that are not on disk yet are never dropped from it.
@@ -45,8 +48,13 @@ impl RecentRecords {
         self.bytes
     }
 
+    /// When the oldest came that is here.
+    pub(crate) fn since(&self) -> Option<Duration> {
+        self.slices.front().map(|slice| slice.since)
+    }
+
     /// Adds the record that follows the last one of this log.
-    pub(crate) fn push(&mut self, log: LogNo, seq: u64, record: Record) {
+    pub(crate) fn push(&mut self, log: LogNo, seq: u64, record: Record, now: Duration) {
         let bytes = record.body.len() + RECORD_BYTES;
         let shelf = self.shelves.entry(log).or_default();
         if shelf.base + shelf.records.len() as u64 != seq {
@@ -62,7 +70,7 @@ impl RecentRecords {
                 slice.end = seq + 1;
                 slice.bytes += bytes;
             }
-            _ => self.slices.push_back(Slice { log, end: seq + 1, bytes }),
+            _ => self.slices.push_back(Slice { log, end: seq + 1, bytes, since: now }),
         }
     }
 
@@ -113,18 +121,20 @@ mod tests {
     fn the_oldest_go_first_and_nothing_goes_before_it_is_on_disk() {
         let mut recent = RecentRecords::new(3 * (100 << 10));
         for seq in 1..=4 {
-            recent.push(LogNo(1), seq, record(100 << 10));
-            recent.push(LogNo(2), seq + 10, record(10));
+            recent.push(LogNo(1), seq, record(100 << 10), Duration::from_secs(seq));
+            recent.push(LogNo(2), seq + 10, record(10), Duration::from_secs(seq));
         }
         recent.evict(|_| 1);
+        assert_eq!(recent.since(), Some(Duration::from_secs(1)));
         assert!(recent.get(LogNo(1), 1).is_some(), "not on disk");
         recent.evict(|_| 99);
         assert!(recent.get(LogNo(1), 1).is_none() && recent.get(LogNo(1), 2).is_none());
+        assert!(recent.since() > Some(Duration::from_secs(1)));
         assert_eq!(recent.get(LogNo(1), 4).map(|record| record.body.len()), Some(100 << 10));
         assert_eq!(recent.get(LogNo(2), 14).map(|record| record.body.len()), Some(10));
         recent.drop_from(LogNo(2), 14);
         assert!(recent.get(LogNo(2), 14).is_none());
-        recent.push(LogNo(3), 1, record(4 * (100 << 10)));
+        recent.push(LogNo(3), 1, record(4 * (100 << 10)), Duration::from_secs(9));
         recent.evict(|_| 99);
         assert!(
             (recent.shelves.is_empty(), recent.bytes()) == (true, 0),

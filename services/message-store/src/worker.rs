@@ -397,6 +397,8 @@ impl Worker {
         let open = self.catalog.all_open_logs().count();
         self.metrics.logs_open.set(i64::try_from(open).unwrap_or(i64::MAX));
         self.metrics.recent_bytes.set(i64::try_from(self.recent.bytes()).unwrap_or(i64::MAX));
+        let recent = self.recent.since().map_or(Duration::ZERO, |since| self.now().saturating_sub(since));
+        self.metrics.recent_seconds.set(i64::try_from(recent.as_secs()).unwrap_or(i64::MAX));
         let replication = self.replication();
         self.figures.publish(replication, open, topics, &self.metrics);
     }

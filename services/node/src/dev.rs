@@ -17,7 +17,7 @@ use trunkline_ports::Network;
 use trunkline_runtime::OsProcess;
 use trunkline_storage::SharedMemory;
 use trunkline_transport::GrpcTransport;
-use trunkline_types::DatacenterName;
+use trunkline_types::{ByteSize, DatacenterName};
 
 use self::embedded::{Embedded, Handle};
 use self::layout::{CLUSTER, Distance, Layout};
@@ -36,6 +36,11 @@ const BASE_PORT: u16 = 7100;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Of each of the six stores.
+const RECENT_RECORDS_BYTES: usize = 128 << 20;
+/// The same where caches are to be small.
+const FEW_RECENT_RECORDS_BYTES: usize = 8 << 20;
+const SMALL_BLOCK_CACHE: ByteSize = ByteSize::mib(8);
 
 const EXAMPLES: &str = "Examples:
   trunkline dev
@@ -55,6 +60,9 @@ pub struct Dev {
     /// The round trips between the datacenters: real (33, 70 and 72 ms), none, or one for all, such as 150ms.
     #[arg(long, default_value = "real")]
     wan: Distance,
+    /// Small caches, and reads past the system's own: as if the data were far larger than memory. For measurements.
+    #[arg(long, hide = true)]
+    small_caches: bool,
     /// Send traces there, by OTLP over gRPC: http://127.0.0.1:4317
     #[arg(long, env = "TRUNKLINE_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
@@ -85,7 +93,7 @@ impl Dev {
         let cluster = tokio::select! {
             biased;
             () = signals.stop() => return Ok(()),
-            cluster = Cluster::start(layout, traced) => cluster?,
+            cluster = Cluster::start(layout, options(self.small_caches), traced) => cluster?,
         };
         let outcome = tokio::select! {
             biased;
@@ -97,6 +105,18 @@ impl Dev {
     }
 }
 
+/// For many nodes on one machine.
+fn options(small_caches: bool) -> Options {
+    let mut options = Options { storage: trunkline_storage::Options::small(), ..Options::default() };
+    options.message_store.recent_records_bytes = RECENT_RECORDS_BYTES;
+    if small_caches {
+        options.message_store.recent_records_bytes = FEW_RECENT_RECORDS_BYTES;
+        options.storage.block_cache = SMALL_BLOCK_CACHE;
+        options.storage.direct_reads = true;
+    }
+    options
+}
+
 /// Everything that runs.
 struct Cluster {
     layout: Layout,
@@ -106,8 +126,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn start(layout: Layout, traced: bool) -> Result<Self, Refusal> {
-        let options = Options { storage: trunkline_storage::Options::small(), ..Options::default() };
+    async fn start(layout: Layout, options: Options, traced: bool) -> Result<Self, Refusal> {
         let surroundings = Surroundings {
             cluster_name: CLUSTER.to_owned(),
             seeds: layout.seeds(),

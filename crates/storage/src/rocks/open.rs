@@ -22,7 +22,7 @@ pub(super) fn open(
     spaces: &[Space],
     options: &Options,
     memory: &SharedMemory,
-) -> Result<DB, OpenError> {
+) -> Result<(DB, rocksdb::Options), OpenError> {
     create_durably(path)
         .map_err(|error| OpenError::Disk { path: path.to_owned(), why: error.to_string() })?;
     let of_database = tuning::of_database(options, memory);
@@ -45,7 +45,7 @@ pub(super) fn open(
     let database = DB::open_cf_descriptors(&of_database, path, families)
         .map_err(|error| OpenError::from_rocksdb(path, &error))?;
     check_format(&database, path)?;
-    Ok(database)
+    Ok((database, of_database))
 }
 
 fn check_format(database: &DB, path: &Path) -> Result<(), OpenError> {
@@ -79,8 +79,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let options = Options::small();
         let memory = SharedMemory::new(&options);
-        change(&open(directory.path(), &[SPACE], &options, &memory).unwrap());
-        open(directory.path(), &[SPACE], &options, &memory)
+        change(&open(directory.path(), &[SPACE], &options, &memory).unwrap().0);
+        open(directory.path(), &[SPACE], &options, &memory).map(|(database, _)| database)
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rocksdb::{ErrorKind, ReadOptions, ReadTier};
+use tokio::sync::OwnedSemaphorePermit;
 use trunkline_ports::storage::Row;
-use trunkline_ports::{ScanLimit, Space, StorageError};
+use trunkline_ports::{Part, ScanLimit, Space, StorageError};
 
 use super::shared::{Shared, closed};
 use crate::error;
@@ -57,6 +58,12 @@ impl Range {
     pub(super) fn is_empty(&self) -> bool {
         self.from >= self.to
     }
+
+    /// Whether all its keys, and its end, begin with the same so many bytes; false for 0.
+    fn is_within(&self, prefix: u8) -> bool {
+        let begin = |key: &Bytes| key.get(..usize::from(prefix)).map(<[u8]>::to_vec);
+        prefix > 0 && begin(&self.from).is_some() && begin(&self.from) == begin(&self.to)
+    }
 }
 
 /// Reads from memory, and where that is not enough, once more from disk.
@@ -75,11 +82,34 @@ where
     }
     shared.metrics.disk_reads.inc();
     let permit = shared.reads.clone().acquire_owned().await.map_err(|_| closed())?;
-    let shared = shared.clone();
+    on_the_pool(permit, shared.clone(), move |shared| act(shared, Reach::Disk)).await
+}
+
+/// Reads from disk at once, beside and not among the others: these wait for one another in the order in which they
+/// came, so that each has its turn.
+pub(super) async fn replay<T, F>(shared: &Arc<Shared>, act: F) -> Result<T, StorageError>
+where
+    T: Send + 'static,
+    F: FnOnce(&Shared) -> Result<T, Miss> + Send + 'static,
+{
+    shared.metrics.replays.inc();
+    let permit = shared.replays.clone().acquire_owned().await.map_err(|_| closed())?;
+    on_the_pool(permit, shared.clone(), act).await
+}
+
+async fn on_the_pool<T, F>(
+    permit: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+    act: F,
+) -> Result<T, StorageError>
+where
+    T: Send + 'static,
+    F: FnOnce(&Shared) -> Result<T, Miss> + Send + 'static,
+{
     #[allow(clippy::disallowed_methods, reason = "this is the adapter, and the semaphore bounds it")]
     let job = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        act(&shared, Reach::Disk)
+        act(&shared)
     });
     match job.await {
         Ok(Ok(result)) => Ok(result),
@@ -111,6 +141,8 @@ pub(super) fn rows(
         .with(|database| {
             let family = database.cf_handle(space.name).expect("every space was opened with the store");
             let mut options = options(reach);
+            // Filters know prefixes: a range within one need not look at what has none of it.
+            options.set_total_order_seek(!range.is_within(space.prefix));
             options.set_iterate_lower_bound(range.from.as_ref());
             options.set_iterate_upper_bound(range.to.as_ref());
             let mut cursor = database.raw_iterator_cf_opt(&family, options);
@@ -130,6 +162,41 @@ pub(super) fn rows(
             }
             // An iterator that fails looks like one that has come to its end.
             cursor.status()?;
+            Ok(taken.rows)
+        })
+        .map_err(Miss::Failed)?
+}
+
+/// Rows of one part after the other, by one cursor.
+pub(super) fn parts(
+    shared: &Shared,
+    space: Space,
+    parts: &[Part],
+    limit: ScanLimit,
+) -> Result<Vec<Row>, Miss> {
+    shared
+        .with(|database| {
+            let family = database.cf_handle(space.name).expect("every space was opened with the store");
+            let mut options = options(Reach::Disk);
+            options.fill_cache(false);
+            let mut cursor = database.raw_iterator_cf_opt(&family, options);
+            let mut taken = Taken::new(limit, Reach::Disk);
+            for part in parts {
+                cursor.seek(&part.from);
+                for row in 1..=part.rows {
+                    let Some((key, value)) = cursor.item().filter(|(key, _)| *key < &part.to[..]) else {
+                        break;
+                    };
+                    if !taken.add(key, value)? {
+                        return Ok(taken.rows);
+                    }
+                    // What is behind the last row may be of another's, and large.
+                    if row < part.rows {
+                        cursor.next();
+                    }
+                }
+                cursor.status()?;
+            }
             Ok(taken.rows)
         })
         .map_err(Miss::Failed)?

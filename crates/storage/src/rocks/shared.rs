@@ -9,6 +9,7 @@ use trunkline_ports::{Process, Space, StorageError};
 use super::intake::Intake;
 use super::metrics::Metrics;
 use super::room::Room;
+use crate::options::Options;
 
 pub(super) struct Shared {
     /// `None` once closed. Whoever reads or writes holds the lock for that long, so that closing waits for them.
@@ -19,26 +20,33 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// Reads that may be at the disk at a time.
     pub(super) reads: Arc<Semaphore>,
+    /// The same of replays, beside them.
+    pub(super) replays: Arc<Semaphore>,
+    /// Of the database, for its counters.
+    pub(super) tuning: rocksdb::Options,
     failed: OnceLock<String>,
     process: Process,
 }
 
 impl Shared {
     pub(super) fn new(
-        database: DB,
+        (database, tuning): (DB, rocksdb::Options),
         spaces: &[Space],
         intake: Intake,
         room: Room,
-        parallel_reads: u32,
+        options: &Options,
         process: Process,
     ) -> Self {
+        let permits = |number: u32| Arc::new(Semaphore::new(usize::try_from(number).unwrap_or(usize::MAX)));
         Self {
             database: RwLock::new(Some(database)),
             spaces: spaces.to_vec(),
             intake,
             room,
             metrics: Metrics::default(),
-            reads: Arc::new(Semaphore::new(usize::try_from(parallel_reads).unwrap_or(usize::MAX))),
+            reads: permits(options.parallel_reads),
+            replays: permits(options.parallel_replays),
+            tuning,
             failed: OnceLock::new(),
             process,
         }

@@ -1,6 +1,7 @@
 //! How RocksDB is set up, and why.
 
-use rocksdb::{BlockBasedOptions, DBCompressionType, DBRecoveryMode, LogLevel};
+use rocksdb::statistics::StatsLevel;
+use rocksdb::{BlockBasedOptions, DBCompressionType, DBRecoveryMode, LogLevel, SliceTransform};
 use trunkline_ports::Space;
 
 use crate::memory::SharedMemory;
@@ -37,6 +38,12 @@ pub(super) fn of_database(options: &Options, memory: &SharedMemory) -> rocksdb::
     // One thread writes, so there is nothing to coordinate.
     database.set_allow_concurrent_memtable_write(false);
 
+    // The system reads ahead where someone reads in order, as a replay does; what is read here and there it leaves.
+    database.set_advise_random_on_open(false);
+    database.set_use_direct_reads(options.direct_reads);
+
+    database.enable_statistics();
+    database.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     database.set_skip_stats_update_on_db_open(true);
     database.set_stats_dump_period_sec(0);
     database.set_stats_persist_period_sec(0);
@@ -57,6 +64,9 @@ pub(super) fn of_space(space: Option<Space>, options: &Options, memory: &SharedM
         Compression::None => DBCompressionType::None,
         Compression::Lz4 => DBCompressionType::Lz4,
     });
+    if let Some(prefix) = space.map(|space| usize::from(space.prefix)).filter(|prefix| *prefix > 0) {
+        family.set_prefix_extractor(SliceTransform::create_fixed_prefix(prefix));
+    }
     if space.is_some_and(|space| space.blobs) {
         // Written once, never moved by a compaction: keys and places are sorted, payloads stay where they are.
         // What is deleted gives its space back when a file holds nothing else: retention drops whole ranges.
@@ -65,7 +75,8 @@ pub(super) fn of_space(space: Option<Space>, options: &Options, memory: &SharedM
         family.set_blob_file_size(options.blob_file.bytes());
         family.set_blob_compression_type(DBCompressionType::None);
         family.set_enable_blob_gc(false);
-        family.set_blob_cache(&memory.cache);
+        // No cache for them: what is recent the service has in memory, and who reads what is old reads it once. So
+        // the cache belongs to keys and filters, which tell where the rest is.
     }
     family
 }

@@ -12,6 +12,7 @@ use trunkline_ports::{Space, StorageError};
 use trunkline_types::limits::GROUP_COMMIT_BYTES_MAX;
 
 use super::intake::{Job, Taken};
+use super::metrics::Reads;
 use super::room;
 use super::shared::Shared;
 
@@ -38,6 +39,7 @@ fn run(shared: &Shared) {
         if looked.elapsed() >= room::CHECK_INTERVAL {
             shared.room.look();
             shared.metrics.free.set(i64::try_from(shared.room.free()).unwrap_or(i64::MAX));
+            shared.metrics.told(Reads::of(&shared.tuning));
             looked = Instant::now();
         }
         shared.metrics.waiting.set(i64::try_from(shared.intake.bytes()).unwrap_or(i64::MAX));

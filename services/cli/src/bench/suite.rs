@@ -1,7 +1,8 @@
 //! `trunkline bench suite`: the runs behind the README's table, each on a fresh `trunkline dev`.
 //!
 //! - `cases`: the fixed list. `bars`: what each figure must be, and by how much it is not (pure).
-//! - `cluster`: a `trunkline dev` of its own. `case`: one case from its start to its outcome.
+//! - `cluster`: a `trunkline dev` of its own. `case`: one case from its start to its outcome; `replay`: that of old
+//!   messages beside fresh ones.
 //! - `table`: the figures as Markdown, and their place in the README (pure).
 //!
 //! Outcomes are kept in a file, case by case: running some again leaves the others as they were.
@@ -10,6 +11,7 @@ mod bars;
 mod case;
 mod cases;
 mod cluster;
+mod replay;
 mod table;
 
 use std::collections::BTreeMap;

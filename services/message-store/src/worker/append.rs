@@ -193,7 +193,8 @@ impl Worker {
     pub(super) fn store(&mut self, log: LogNo, seq: u64, record: Record) {
         let name = self.catalog.log(log).name;
         self.commit.record(log, seq, &record, self.layout.is_near(name.node));
-        self.recent.push(log, seq, record);
+        let now = self.now();
+        self.recent.push(log, seq, record, now);
         self.grown.insert(log);
     }
 

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use trunkline_ordering::store::{IndexRun, LogNo};
-use trunkline_ports::{ScanLimit, Storage, StorageError};
+use trunkline_ports::{Part, ScanLimit, Storage, StorageError};
 use trunkline_types::{NodeId, TopicId, checksum};
 use trunkline_wire::internal::Record;
 
@@ -161,6 +161,32 @@ pub(crate) async fn records(
     // At least one row comes if there is one.
     let damaged = records.is_empty() && from < until;
     Ok((records, damaged))
+}
+
+/// Records of several runs, one run after the other, all of which are on disk, within a limit: as many as are sound. None
+/// where the first one is not.
+pub(crate) async fn replay(
+    storage: &dyn Storage,
+    runs: &[(LogNo, Range<u64>)],
+    limit: ScanLimit,
+) -> Result<Vec<Record>, StorageError> {
+    let part = |(log, seqs): &(LogNo, Range<u64>)| Part {
+        from: keys::place(*log, seqs.start),
+        to: keys::place(*log, seqs.end),
+        rows: usize::try_from(seqs.end - seqs.start).unwrap_or(usize::MAX),
+    };
+    let rows = match storage.replay(keys::RECORDS, runs.iter().map(part).collect(), limit).await {
+        // Somewhere in it: the first run, then, as far as it goes.
+        Err(StorageError::Corrupt(_)) => {
+            let Some((log, seqs)) = runs.first() else { return Ok(Vec::new()) };
+            return Ok(one_by_one(storage, *log, seqs.clone(), limit).await?.0);
+        }
+        rows => rows?,
+    };
+    let places = runs.iter().flat_map(|(log, seqs)| seqs.clone().map(|seq| (*log, seq)));
+    let is_next = |(place, (key, _)): &((LogNo, u64), (Bytes, Bytes))| keys::place_of(key) == Some(*place);
+    let next = places.zip(rows).take_while(is_next);
+    Ok(next.map_while(|(_, (_, value))| sound(value)).collect())
 }
 
 async fn one_by_one(

@@ -4,6 +4,7 @@
 //! read is no more than its question, so what a slow reader can hold of this store's memory is bounded by its window.
 
 mod streams;
+mod turns;
 mod waiting;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::Worker;
 use crate::handle::{Location, ReadAnswer};
 use crate::layout::PeerStore;
 pub(crate) use streams::Readers;
+pub(crate) use turns::Turn;
 
 impl Worker {
     /// What there is, now.

@@ -58,6 +58,26 @@ async fn older_messages_come_from_disk_in_the_same_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fresh_messages_cost_no_disk() {
+    let options = Options { recent_records_bytes: 300_000, ..Options::default() };
+    let cluster = Cluster::with(MapBuilder::of(&["nyc"]), options, Duration::from_millis(1)).await;
+    let topic = cluster.orderer.create_topic("t");
+    let mut pusher = cluster.pusher(ONE).await;
+    // Far more than fits, in all, and each is read soon after it came.
+    let body = "x".repeat(10_000);
+    for n in 0..100 {
+        pusher.push(topic, std::slice::from_ref(&body)).await;
+        let read = cluster.read(TWO, topic, n + 1, Duration::from_secs(1)).await;
+        assert_eq!((read.records.len(), read.watermark), (1, n + 1));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!((cluster.figure(TWO, "cold_reads"), cluster.figure(TWO, "reads")), (0.0, 100.0));
+    cluster.read(TWO, topic, 1, Duration::ZERO).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(cluster.figure(TWO, "cold_reads"), 1.0, "the first has left memory");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_recovers_everything_that_was_acknowledged() {
     let mut cluster = Cluster::of(MapBuilder::of(&["nyc"])).await;
     let topic = cluster.orderer.create_topic("t");

@@ -7,7 +7,7 @@ use trunkline_message_store::Options;
 use trunkline_testkit::MapBuilder;
 use trunkline_types::TopicId;
 use trunkline_types::limits::{
-    HEARTBEAT_INTERVAL, READ_ANSWER_BYTES_MAX, READS_UNDER_WAY_BYTES_MAX, SILENCE_MAX,
+    HEARTBEAT_INTERVAL, READ_ANSWER_BYTES_MAX, READS_AT_DISK_MAX, READS_UNDER_WAY_BYTES_MAX, SILENCE_MAX,
 };
 use trunkline_wire::Code;
 
@@ -100,6 +100,35 @@ async fn answers_under_way_are_bounded_by_what_the_reader_takes() {
         }
         assert!(waits > 3, "{waits}: the window was never full");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replays_do_not_hold_up_what_is_fresh_on_the_same_stream() {
+    let options = Options { recent_records_bytes: 100_000, ..Options::default() };
+    let cluster = Cluster::with(MapBuilder::of(&["nyc"]), options, Duration::ZERO).await;
+    let (old, fresh) = (cluster.orderer.create_topic("old"), cluster.orderer.create_topic("fresh"));
+    let mut pusher = cluster.pusher(ONE).await;
+    let large: Vec<String> = (0..4).map(|n| n.to_string().repeat(400_000)).collect();
+    pusher.push(old, &large).await;
+    cluster.all(TWO, old, 4).await;
+    pusher.push(fresh, &bodies("a", 0..1)).await;
+    cluster.all(TWO, fresh, 1).await;
+    let mut reader = cluster.reader(TWO).await;
+    // Many replays are asked before, and nothing is taken.
+    let replays = (1..=40).map(|tag| asked(tag, old, 1, false));
+    reader.ask_all(replays.chain([asked(41, fresh, 1, false)]).collect()).await;
+    let mut before = 0;
+    while reader.answer().await.0 != 41 {
+        before += 1;
+    }
+    assert!(before <= READS_AT_DISK_MAX, "{before} replays were answered before");
+    // And the replays have their turns, one after the other.
+    let mut tags = Vec::new();
+    for _ in before..40 {
+        reader.take().await;
+        tags.push(reader.answer().await.0);
+    }
+    assert!(tags.is_sorted(), "{tags:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use trunkline_ports::storage::Row;
-use trunkline_ports::{Batch, ScanLimit, Space, Storage};
+use trunkline_ports::{Batch, Part, ScanLimit, Space, Storage};
 
 pub(crate) const INDEX: Space = Space::new("index");
 pub(crate) const OTHER: Space = Space::new("other");
 pub(crate) const PAYLOADS: Space = Space::of_payloads("payloads");
-pub(crate) const SPACES: [Space; 3] = [INDEX, OTHER, PAYLOADS];
+pub(crate) const PREFIXED: Space = Space::new("prefixed").with_prefix(1);
+pub(crate) const SPACES: [Space; 4] = [INDEX, OTHER, PAYLOADS, PREFIXED];
 
 const ALL: ScanLimit = ScanLimit { rows: usize::MAX, bytes: usize::MAX };
 
@@ -54,6 +55,8 @@ pub(crate) async fn holds(make: impl Fn() -> Arc<dyn Storage>) {
     a_scan_is_half_open_and_ascending(&*make()).await;
     a_scan_back_is_half_open_and_descending(&*make()).await;
     a_scan_ends_at_its_limits_with_at_least_one_row(&*make()).await;
+    parts_are_replayed_one_after_the_other_within_one_limit(&*make()).await;
+    a_scan_among_keys_with_one_prefix_finds_them_all(&*make()).await;
     keys_are_ordered_as_unsigned_bytes(&*make()).await;
     large_scans_are_whole(&*make()).await;
     payloads_of_all_sizes_come_back(&*make()).await;
@@ -172,6 +175,39 @@ async fn a_scan_ends_at_its_limits_with_at_least_one_row(store: &dyn Storage) {
     ] {
         assert_eq!(keys(&scan(store, "a", "z", limit).await), ascending, "{limit:?}");
         assert_eq!(keys(&scan_back(store, "a", "z", limit).await), descending, "{limit:?}");
+    }
+}
+
+async fn parts_are_replayed_one_after_the_other_within_one_limit(store: &dyn Storage) {
+    write_letters(store, "abcdefgh").await;
+    let part = |from: &'static str, to: &'static str, rows| Part { from: from.into(), to: to.into(), rows };
+    let replay = async |parts, limit| keys(&store.replay(INDEX, parts, limit).await.unwrap());
+    let parts = vec![part("f", "h", 9), part("b", "e", 2), part("x", "z", 9), part("a", "b", 1)];
+    assert_eq!(replay(parts.clone(), ALL).await, "f g b c a");
+    assert_eq!(replay(parts.clone(), ScanLimit::rows(3)).await, "f g b");
+    assert_eq!(replay(parts.clone(), ScanLimit { rows: 9, bytes: 7 }).await, "f g b");
+    assert_eq!(replay(parts, ScanLimit { rows: 9, bytes: 1 }).await, "f", "one row comes, whatever its size");
+    assert_eq!(replay(Vec::new(), ALL).await, "");
+}
+
+async fn a_scan_among_keys_with_one_prefix_finds_them_all(store: &dyn Storage) {
+    let mut batch = Batch::new();
+    for key in ["ka", "kb", "la", "lb", "ma"] {
+        batch.put(PREFIXED, key, key);
+    }
+    store.write(batch).await.unwrap();
+    for (from, to, found) in [
+        ("la", "lz", "la lb"),
+        ("l", "m", "la lb"),
+        ("ka", "mz", "ka kb la lb ma"),
+        ("na", "nz", ""),
+        ("kc", "kz", ""),
+    ] {
+        let there = store.scan(PREFIXED, from.into(), to.into(), ALL).await.unwrap();
+        assert_eq!(keys(&there), found, "from {from} to {to}");
+        let mut back = store.scan_back(PREFIXED, from.into(), to.into(), ALL).await.unwrap();
+        back.reverse();
+        assert_eq!(keys(&back), found, "back from {to} to {from}");
     }
 }
 

@@ -7,4 +7,6 @@ mod contract;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod reads;
+#[cfg(test)]
 mod rocks;

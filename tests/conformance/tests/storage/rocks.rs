@@ -16,7 +16,7 @@ use crate::contract::{self, INDEX, PAYLOADS, SPACES, get, put};
 
 /// Remembers why it was to end, and closes the store, instead of ending.
 #[derive(Clone, Default)]
-struct Listener {
+pub(crate) struct Listener {
     failures: Arc<Mutex<Vec<String>>>,
     store: Arc<OnceLock<Weak<RocksStorage>>>,
 }

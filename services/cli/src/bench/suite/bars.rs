@@ -149,6 +149,9 @@ const FIGURES: &[Figure] = &[
     own("start", "payload in each store", "GB", "filled_gb", AtLeast(2.0)),
     own("start", "ready after a stop", "s", "ready_s", AtMost(10.0)),
     own("start", "ready after kill -9", "s", "ready_after_kill_s", AtMost(10.0)),
+    own("replay", "visible p99 beside replays, of that without", "×", "visible_p99_slowdown", AtMost(1.5)),
+    own("replay", "pop p99 beside replays, of that without", "×", "pop_p99_slowdown", AtMost(1.5)),
+    own("replay", "replayed meanwhile", "MB/s", "replayed_mb_per_s", Bar::None),
 ];
 
 /// The figures of all cases that were run, in the order of the list. One that lacks its other case is left out.

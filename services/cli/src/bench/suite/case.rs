@@ -13,7 +13,7 @@ use trunkline_wire::internal::{StartNodeRequest, StopNodeRequest, admin_service}
 
 use super::cases::{Case, FILL, Shape, Work};
 use super::cluster::{Cluster, Site};
-use super::remove;
+use super::{remove, replay};
 use crate::admin;
 use crate::bench::figures::Figures;
 use crate::bench::load::{self, Interrupted, Load};
@@ -63,7 +63,7 @@ impl Outcome {
         }
     }
 
-    fn take(&mut self, report: &Report, size: usize) -> Result<(), Failure> {
+    pub(super) fn take(&mut self, report: &Report, size: usize) -> Result<(), Failure> {
         self.values.extend(values(report, size));
         self.bench = serde_json::to_value(report.line(self.cores)).map_err(std::io::Error::from)?;
         let complaints = report.complaints();
@@ -71,7 +71,7 @@ impl Outcome {
         Ok(())
     }
 
-    fn put(&mut self, name: &str, value: f64) {
+    pub(super) fn put(&mut self, name: &str, value: f64) {
         self.values.insert(name.to_owned(), value);
     }
 }
@@ -87,7 +87,8 @@ pub(super) async fn run(
     remove(site.data())?;
     let duration = trial.unwrap_or(case.duration);
     let mut outcome = Outcome::begun(duration, context);
-    let cluster = unless(interrupted, Cluster::start(site, case.wan)).await??;
+    let small_caches = matches!(case.work, Work::Replay { .. });
+    let cluster = unless(interrupted, Cluster::start(site, case.wan, small_caches)).await??;
     match case.work {
         Work::Load(shape) => {
             let report = load::run(&load_of(shape, site, duration), context, interrupted).await?;
@@ -119,11 +120,17 @@ pub(super) async fn run(
             #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
             outcome.put("filled_gb", report.acked as f64 * size as f64 / 1e9);
             cluster.stop().await?;
-            let cluster = unless(interrupted, Cluster::start(site, case.wan)).await??;
+            let cluster = unless(interrupted, Cluster::start(site, case.wan, false)).await??;
             outcome.put("ready_s", cluster.ready_after.as_secs_f64());
             cluster.kill()?;
-            let cluster = unless(interrupted, Cluster::start(site, case.wan)).await??;
+            let cluster = unless(interrupted, Cluster::start(site, case.wan, false)).await??;
             outcome.put("ready_after_kill_s", cluster.ready_after.as_secs_f64());
+            cluster.stop().await?;
+        }
+        Work::Replay { bytes, fresh } => {
+            let fill = Load { topics: replay::TOPICS, ..load_of(FILL, site, replay::FILL_MAX) };
+            let fresh = load_of(fresh, site, duration);
+            replay::run(&mut outcome, bytes, fill, &fresh, context, interrupted).await?;
             cluster.stop().await?;
         }
     }

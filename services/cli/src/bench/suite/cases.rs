@@ -27,6 +27,12 @@ pub(super) enum Work {
     Start {
         bytes: u64,
     },
+    /// With small caches, filled until each store has so many bytes of payload; then the load alone, and once more
+    /// beside readers that replay all of it.
+    Replay {
+        bytes: u64,
+        fresh: Shape,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +120,13 @@ pub(super) const CASES: &[Case] = &[
         wan: "real",
         duration: Duration::from_secs(900),
         work: Work::Start { bytes: 2_000_000_000 },
+    },
+    Case {
+        name: "replay",
+        what: "200 push/s × 5 kB beside replays of 400 MB, caches of 16 MB",
+        wan: "none",
+        duration: HALF,
+        work: Work::Replay { bytes: 400_000_000, fresh: Shape { rate: Some(200), ..PEAK } },
     },
 ];
 

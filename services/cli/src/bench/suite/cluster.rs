@@ -73,8 +73,9 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it on what is at the site, and waits until every node is ready.
-    pub(super) async fn start(site: &Site, wan: &str) -> Result<Self, Failure> {
+    /// Starts it on what is at the site, and waits until every node is ready. `small_caches`: as if its data were far
+    /// larger than memory.
+    pub(super) async fn start(site: &Site, wan: &str, small_caches: bool) -> Result<Self, Failure> {
         fs::create_dir_all(&site.data)?;
         let log = File::options().create(true).append(true).open(site.log())?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -85,7 +86,8 @@ impl Cluster {
         }
         command
             .args(["dev", "--wan", wan, "--base-port", &site.base_port.to_string(), "--data"])
-            .arg(&site.data);
+            .arg(&site.data)
+            .args(small_caches.then_some("--small-caches"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let begun = Instant::now();
         let mut child = command.spawn()?;

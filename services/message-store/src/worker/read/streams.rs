@@ -11,6 +11,7 @@ use trunkline_types::limits::{READ_ANSWER_BYTES_MAX, READ_WAITERS_MAX, READS_UND
 use trunkline_wire::internal::{ReadAsked, ReadRequest};
 use trunkline_wire::{Status, status};
 
+use super::turns::Turns;
 use super::waiting::Waiting;
 use super::{Worker, bounds};
 use crate::handle::{ReadAnswer, ReadReady};
@@ -18,6 +19,9 @@ use crate::outlet::Outlet;
 
 /// After which a read may come again that found too many others waiting.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// Reads go to the disk only while less than this is under way: the rest of the window is for answers from memory.
+const FROM_DISK_BYTES_MAX: u64 = READS_UNDER_WAY_BYTES_MAX / 2;
 
 /// One read of a stream.
 #[derive(Debug)]
@@ -35,6 +39,9 @@ struct ReadStream {
     outlet: Outlet<Vec<ReadReady>>,
     /// Reads that can be answered, in the order in which they came to be.
     ready: VecDeque<Asked>,
+    /// Those of them that need the disk and wait for their turn there, so that they hold up nobody else.
+    behind: VecDeque<Asked>,
+    turns: Turns,
     /// Somebody waits for one of them, and not for a message: not at the next tick, at once.
     urgent: bool,
     /// Waiting reads by tag.
@@ -45,9 +52,19 @@ struct ReadStream {
 }
 
 impl ReadStream {
+    fn under_way_bytes(&self) -> u64 {
+        self.given_bytes.saturating_sub(self.taken_bytes)
+    }
+
     fn may_answer(&self) -> bool {
-        let under_way = self.given_bytes.saturating_sub(self.taken_bytes);
-        !self.ready.is_empty() && under_way < READS_UNDER_WAY_BYTES_MAX && self.outlet.has_room()
+        (!self.ready.is_empty() || self.has_turn())
+            && self.under_way_bytes() < READS_UNDER_WAY_BYTES_MAX
+            && self.outlet.has_room()
+    }
+
+    /// A read that waits for its turn may go to the disk.
+    fn has_turn(&self) -> bool {
+        !self.behind.is_empty() && self.turns.is_free() && self.under_way_bytes() < FROM_DISK_BYTES_MAX
     }
 
     fn is_ready(&mut self, asked: Asked, urgent: bool) {
@@ -67,7 +84,8 @@ pub(crate) struct Readers {
 impl Readers {
     /// Reads that were asked and have no answer yet.
     fn count(&self) -> usize {
-        self.waiting.count() + self.streams.values().map(|stream| stream.ready.len()).sum::<usize>()
+        self.waiting.count()
+            + self.streams.values().map(|stream| stream.ready.len() + stream.behind.len()).sum::<usize>()
     }
 
     /// `urgent`: not at the next tick, at once.
@@ -95,6 +113,8 @@ impl Worker {
         let reads = ReadStream {
             outlet,
             ready: VecDeque::new(),
+            behind: VecDeque::new(),
+            turns: Turns::new(self.wake.clone()),
             urgent: false,
             waits: BTreeMap::new(),
             given_bytes: 0,
@@ -120,6 +140,7 @@ impl Worker {
         }
         if !abandoned.is_empty() {
             stream.ready.retain(|asked| !abandoned.contains(&asked.tag));
+            stream.behind.retain(|asked| !abandoned.contains(&asked.tag));
         }
         for asked in asked {
             self.read_asked(number, asked);
@@ -188,7 +209,8 @@ impl Worker {
     /// What can be answered, where there is room for it.
     pub(in crate::worker) fn fill_readers(&mut self) {
         let tick = self.pace.is_open();
-        let due = self.readers.streams.iter().filter(|(_, stream)| tick || stream.urgent);
+        let due = |stream: &ReadStream| tick || stream.urgent || stream.has_turn();
+        let due = self.readers.streams.iter().filter(|(_, stream)| due(stream));
         let due: Vec<u64> = due.map(|(&number, _)| number).collect();
         for number in due {
             while self.fill_reader(number) {}
@@ -199,32 +221,48 @@ impl Worker {
         let Some(stream) = self.readers.streams.get_mut(&number).filter(|stream| stream.may_answer()) else {
             return false;
         };
-        let mut ready = std::mem::take(&mut stream.ready);
+        let (mut ready, mut behind) = (std::mem::take(&mut stream.ready), std::mem::take(&mut stream.behind));
+        let (turns, under_way) = (stream.turns.clone(), stream.under_way_bytes());
         let (mut answers, mut bytes) = (Vec::new(), 0);
-        while bytes < READ_ANSWER_BYTES_MAX
-            && let Some(asked) = ready.pop_front()
-        {
-            let answer = self.answer_asked(asked);
-            bytes += answer.counted_bytes;
-            answers.push(answer);
+        while bytes < READ_ANSWER_BYTES_MAX {
+            let turns =
+                Some(&turns).filter(|turns| turns.is_free() && under_way + bytes < FROM_DISK_BYTES_MAX);
+            let next = ready.pop_front().or_else(|| turns.and_then(|_| behind.pop_front()));
+            let Some(asked) = next else { break };
+            match self.answer_asked(asked, turns) {
+                Ok(answer) => {
+                    bytes += answer.counted_bytes;
+                    answers.push(answer);
+                }
+                Err(asked) => behind.push_back(asked),
+            }
         }
         if let Some(stream) = self.readers.streams.get_mut(&number) {
             stream.urgent &= !ready.is_empty();
-            stream.ready = ready;
+            (stream.ready, stream.behind) = (ready, behind);
             stream.given_bytes += bytes;
-            stream.outlet.send(answers);
+            if !answers.is_empty() {
+                stream.outlet.send(answers);
+            }
         }
         true
     }
 
-    fn answer_asked(&self, Asked { tag, request, refused, span }: Asked) -> ReadReady {
+    /// Gives the read back that needs the disk, where it can have no turn there.
+    fn answer_asked(&self, asked: Asked, turns: Option<&Turns>) -> Result<ReadReady, Asked> {
+        let Asked { tag, request, refused, span } = asked;
         let answer = refused.map_or_else(|| Ok(self.answer_read(&request)), Err);
-        let counted_bytes = match &answer {
-            Ok(ReadAnswer::Ready(found)) => found.records.iter().map(|record| record.body.len() as u64).sum(),
-            // So much may come from the disk.
-            Ok(ReadAnswer::Cold { .. }) => request.max_bytes,
-            Err(_) => 0,
+        let (counted_bytes, turn) = match &answer {
+            Ok(ReadAnswer::Ready(found)) => {
+                (found.records.iter().map(|record| record.body.len() as u64).sum(), None)
+            }
+            Ok(ReadAnswer::Cold { .. }) => match turns.and_then(Turns::take) {
+                // So much may come from the disk.
+                Some(turn) => (request.max_bytes, Some(turn)),
+                None => return Err(Asked { tag, request, refused: None, span }),
+            },
+            Err(_) => (0, None),
         };
-        ReadReady { tag, request, answer, counted_bytes, span }
+        Ok(ReadReady { tag, request, answer, counted_bytes, turn, span })
     }
 }
