@@ -1,5 +1,6 @@
 //! openraft's network on our links: one factory per group, one cheap client per purpose and peer.
 
+mod commits;
 mod followers;
 mod pipeline;
 mod send_snapshot;

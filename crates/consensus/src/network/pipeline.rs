@@ -9,6 +9,7 @@ use prost::Message as _;
 use trunkline_wire::convert::Malformed;
 use trunkline_wire::internal::raft_frame::Body;
 
+use super::commits::Commits;
 use super::{Client, Error, malformed};
 use crate::convert;
 use crate::raft::{AppendRequest, AppendResponse, LogId, RPCTypes, StreamAppendError, StreamAppendResult};
@@ -28,6 +29,7 @@ where
 {
     let mut pipeline = Pipeline {
         input: Some(input),
+        commits: Commits::default(),
         send: move |request| send(client, request),
         in_flight: FuturesOrdered::new(),
         bytes: 0,
@@ -38,6 +40,7 @@ where
 
 struct Pipeline<S, F, A: Future> {
     input: Option<S>,
+    commits: Commits,
     send: F,
     in_flight: FuturesOrdered<A>,
     bytes: usize,
@@ -70,14 +73,21 @@ where
     fn fill(&mut self, context: &mut Context<'_>) {
         while self.in_flight.len() < IN_FLIGHT_MAX && self.bytes < IN_FLIGHT_BYTES_MAX {
             let Some(input) = &mut self.input else { return };
-            match input.poll_next_unpin(context) {
-                Poll::Ready(Some(request)) => {
-                    let (bytes, answer) = (self.send)(request);
-                    self.bytes += bytes;
-                    self.in_flight.push_back(answer);
+            let due = match input.poll_next_unpin(context) {
+                Poll::Ready(Some(request)) => self.commits.take(request),
+                Poll::Ready(None) => {
+                    self.input = None;
+                    self.commits.rest()
                 }
-                Poll::Ready(None) => self.input = None,
-                Poll::Pending => return,
+                Poll::Pending => match self.commits.poll_due(context) {
+                    Poll::Ready(request) => Some(request),
+                    Poll::Pending => return,
+                },
+            };
+            if let Some(request) = due {
+                let (bytes, answer) = (self.send)(request);
+                self.bytes += bytes;
+                self.in_flight.push_back(answer);
             }
         }
     }
