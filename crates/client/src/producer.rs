@@ -23,8 +23,8 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// Names messages of a topic, in order, but for those that have a name. Whether all have one then.
-    pub(crate) fn name(&mut self, process: &Process, topic: &str, messages: &mut [Message]) -> bool {
+    /// Names messages of a topic, in order, but for those that have a name, and as long as the cluster takes it.
+    pub(crate) fn name(&mut self, process: &Process, topic: &str, messages: &mut [Message]) {
         if self.id.is_empty() || self.failures >= FAILURES_MAX || self.topics.len() > TOPICS_MAX {
             *self = Self { id: draw(process), ..Self::default() };
         }
@@ -33,12 +33,11 @@ impl Producer {
         }
         let next = self.topics.get_mut(topic).expect("it was put there");
         for message in messages.iter_mut().filter(|message| message.producer_id.is_empty()) {
-            let Some(sequence) = next else { return false };
+            let Some(sequence) = next else { return };
             message.producer_id.clone_from(&self.id);
             message.producer_sequence = *sequence;
             *sequence += 1;
         }
-        true
     }
 
     pub(crate) fn is_own(&self, message: &Message) -> bool {
@@ -83,7 +82,7 @@ mod tests {
         let mut messages = vec![Message::default(); 3];
         messages[1].producer_id = vec![7; 16].into();
         messages[1].producer_sequence = 9;
-        assert!(producer.name(&process, "a", &mut messages));
+        producer.name(&process, "a", &mut messages);
         assert_eq!(names(&messages), [1, 9, 2]);
         assert!(producer.is_own(&messages[0]) && !producer.is_own(&messages[1]));
         for (topic, first) in [("a", 3), ("b", 1), ("a", 4)] {
@@ -97,7 +96,8 @@ mod tests {
         }
         producer.too_many("a");
         let mut one = [Message::default()];
-        assert!(!producer.name(&process, "a", &mut one) && one[0].producer_id.is_empty());
+        producer.name(&process, "a", &mut one);
+        assert!(one[0].producer_id.is_empty());
     }
 
     #[test]

@@ -67,13 +67,10 @@ impl Client {
         level: AckLevel,
     ) -> Result<Vec<Outcome>, Status> {
         check::messages(&messages)?;
-        let named =
-            self.inner.options.producers && self.producer().name(&self.inner.process, topic, &mut messages);
-        let kind = if named || messages.iter().all(|one| !one.producer_id.is_empty()) {
-            Kind::Produced
-        } else {
-            Kind::Push
-        };
+        if self.inner.options.producers {
+            self.producer().name(&self.inner.process, topic, &mut messages);
+        }
+        let kind = Kind::of_push(&messages);
         let mut request = PushRequest { topic: topic.to_owned(), messages, ack_level: level.into() };
         let needs = Needs {
             class: Class::Records,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_wire::status::{is_not_stored, reason, reason_of, retry_after, unavailable};
+use trunkline_wire::v1::Message;
 use trunkline_wire::{Code, Status};
 
 /// What a call risks when it is made twice.
@@ -15,6 +16,14 @@ pub(crate) enum Kind {
     Push,
     /// A push of messages that have producer ids: nothing, and what it may have stored stays unknown.
     Produced,
+}
+
+impl Kind {
+    /// Of a push of these.
+    pub(crate) fn of_push(messages: &[Message]) -> Self {
+        let named = messages.iter().all(|message| !message.producer_id.is_empty());
+        if named { Self::Produced } else { Self::Push }
+    }
 }
 
 /// What to do after an error.

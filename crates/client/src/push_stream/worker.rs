@@ -50,7 +50,7 @@ impl Waiter {
 
     /// What it risks when it is sent twice.
     fn kind(&self) -> Kind {
-        if self.message.producer_id.is_empty() { Kind::Push } else { Kind::Produced }
+        Kind::of_push(std::slice::from_ref(&self.message))
     }
 }
 
